@@ -1,0 +1,35 @@
+"""Prefect's settings for a quiet embedded server; in place before Prefect is imported."""
+
+import os
+from pathlib import Path
+
+QUIET = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 7-26 s are usual; a loaded machine needs more
+}
+
+
+def apply() -> None:
+    """The user's own settings win."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def api_configured() -> bool:
+    """Whether the user has a Prefect API, by environment or in the active profile; Prefect itself is not imported."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = home / "profiles.toml"
+    if not profiles.exists():
+        return False
+    import tomllib
+
+    try:
+        known = tomllib.loads(profiles.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return False
+    active = os.environ.get("PREFECT_PROFILE", known.get("active", ""))
+    return "PREFECT_API_URL" in known.get("profiles", {}).get(active, {})

@@ -1,0 +1,100 @@
+"""Whole or absent: files are written beside their place and renamed; one process at a time holds a store.
+
+A killed run leaves at most names that begin with a dot, which no reader and no glob takes for a result."""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from tamis.pipeline.errors import StoreError
+
+ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside = final.with_name(f".{final.name}.writing")
+    try:
+        yield beside
+        os.replace(beside, final)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_parquet(final: Path, table: pa.Table, compression: str = "snappy") -> None:
+    """Write a table whole or not at all; dictionary off, since texts, ids and scores hardly repeat."""
+    with atomic_path(final) as path:
+        pq.write_table(
+            table, path, compression=compression, use_dictionary=False, row_group_size=ROW_GROUP_ROWS
+        )
+
+
+def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write a stream of batches; row groups don't depend on where it was cut, so the bytes don't. Returns the rows."""
+    rows = 0
+    with atomic_path(final) as path, pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=False) as out:
+        held = schema.empty_table()
+        for batch in batches:
+            held = pa.concat_tables([held, pa.table(batch).cast(schema)])
+            rows += batch.num_rows
+            while held.num_rows >= ROW_GROUP_ROWS:
+                out.write_table(held.slice(0, ROW_GROUP_ROWS).combine_chunks())
+                held = held.slice(ROW_GROUP_ROWS)
+        out.write_table(held.combine_chunks())
+    return rows
+
+
+def write_json(final: Path, value: Any) -> None:
+    """Write sorted, indented JSON and force it to disk: these small files say that larger ones are complete."""
+    with atomic_path(final) as path, path.open("w", encoding="utf-8") as out:
+        json.dump(value, out, indent=1, sort_keys=True, ensure_ascii=False)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest_file(path: Path) -> str:
+    """xxh3-128 of a file's bytes, about 10 GB/s: finds damage, is no defence against an attacker."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that stand for a JSON value: equal settings, equal fingerprint."""
+    return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+@contextmanager
+def store_lock(store: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the store's flock; wait for another run and say so. The kernel frees it even after SIGKILL."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        handle = (store / ".lock").open("a")
+    except OSError as error:
+        raise StoreError(f"store {store}: can't be written ({error.strerror}). Choose another --store.") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another run works in {store}; waiting for it to end (Ctrl-C to give up)")
+            sys.stderr.flush()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,87 @@
+"""The batches that a step sees of one shard: its candidates, with the fields and columns that its selector asked for.
+
+Pool and columns are read side by side, batch by batch; equal ids are asserted, for one shifted row would give every
+sample its neighbour's score."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.columns import BATCH_ROWS, ngrams_maker
+from tamis.pipeline.errors import DamageFound
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.store import Run
+from tamis.selectors.contract import Inputs, inputs_of
+
+
+def candidates(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """Batches of the rows that earlier steps kept, in the pool's order; `more` adds fields to the selector's own."""
+    inputs = inputs_of(run.steps[step].selector)
+    wanted = Inputs(tuple(dict.fromkeys([*inputs.fields, *more])), inputs.ngrams)
+    keep = kept_mask(run, part, step)
+    first = 0
+    for batch in side_by_side(run, part, wanted, of_target=False):
+        mask = keep[first : first + batch.num_rows] if keep is not None else None
+        first += batch.num_rows
+        batch = batch if mask is None or mask.all() else batch.filter(pa.array(mask))
+        if batch.num_rows:
+            yield batch
+
+
+def kept_mask(run: Run, part: Part, step: int) -> npt.NDArray[np.bool_] | None:
+    """[rows of the pool's part] which are candidates of this step; None: all."""
+    if step == 0:
+        return None
+    ledger = pq.read_table(run.ledger(step - 1) / part.name, columns=["sample_id", "kept"])
+    kept = ledger["sample_id"].to_numpy()[ledger["kept"].to_numpy()]
+    ids = pq.read_table(part.path, columns=["sample_id"])["sample_id"].to_numpy()
+    return np.isin(ids, kept)
+
+
+def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
+    """For each of the recipe's target sources the batches of all its parts."""
+    if run.target is None:
+        return []
+    inputs = inputs_of(run.steps[step].selector)
+    parts = run.target.parts
+
+    def stream(origin: int) -> Iterator[pa.RecordBatch]:
+        for part in parts:
+            if part.origin == origin:
+                yield from side_by_side(run, part, inputs, of_target=True)
+
+    return [stream(origin) for origin in range(len(run.recipe.target))]
+
+
+def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Iterator[pa.RecordBatch]:
+    """Batches of one whole part: `sample_id`, the pool's fields asked for, then columns by name."""
+    declared = {maker.name: maker for maker in run.declared}
+    own = [name for name in inputs.fields if name not in declared and name != "sample_id"]
+    files = [(part.path, ["sample_id", *own])]
+    for name in inputs.fields:
+        if name in declared:
+            files.append((run.column(declared[name], of_target) / part.name, ["sample_id", name]))
+    if inputs.ngrams is not None:
+        files.append((run.column(ngrams_maker(inputs.ngrams), of_target) / part.name, ["sample_id", "n_tokens", "ngrams"]))
+    readers = [_reader(path, names) for path, names in files]
+    for batches in zip(*readers, strict=True):
+        arrays = {name: batches[0][name] for name in batches[0].schema.names}
+        for (path, names), batch in zip(files[1:], batches[1:], strict=True):
+            if not batch["sample_id"].equals(arrays["sample_id"]):
+                raise DamageFound(f"{path}: its samples are not those of {part.path}. Delete it and run again.")
+            arrays |= {name: batch[name] for name in names[1:]}
+        yield pa.record_batch(arrays)
+
+
+def _reader(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(path)
+        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DamageFound(f"{path}: damaged ({error}). Delete it and run again: it is made anew.") from error

@@ -1,0 +1,84 @@
+"""Bytes of a source file in pieces, unpacked as they are read; a damaged file gives all that comes before the damage."""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+RAW_BYTES = 1 << 20  # read from disk at a time
+BLOCK_BYTES = 8 << 20  # handed on at a time: small enough for memory, large enough for a parser's start-up
+
+
+class Truncated(Exception):
+    """The compressed stream ends early or is damaged; every byte before was handed on."""
+
+
+UNPACKERS: dict[str, Callable[[], Any]] = {
+    ".gz": lambda: zlib.decompressobj(wbits=31),
+    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
+}
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, unpacked by its suffix. Raises Truncated at the end where a stream is cut or damaged."""
+    with path.open("rb") as file:
+        if path.suffix not in UNPACKERS:
+            while piece := file.read(BLOCK_BYTES):
+                yield piece
+            return
+        yield from _unpacked(file, UNPACKERS[path.suffix])
+
+
+def _unpacked(file: Any, new_unpacker: Callable[[], Any]) -> Iterator[bytes]:
+    unpacker = new_unpacker()
+    fresh = True  # nothing fed since the last stream ended: the file may end here
+    while raw := file.read(RAW_BYTES):
+        while raw:  # a file may hold several streams, one after another
+            fresh = False
+            try:
+                piece = unpacker.decompress(raw)
+            except (zlib.error, zstandard.ZstdError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+                raise Truncated(f"damaged: {error}") from error
+            if piece:
+                yield piece
+            if not unpacker.eof:
+                break
+            raw, unpacker, fresh = unpacker.unused_data, new_unpacker(), True
+    if not fresh:
+        raise Truncated("the file ends in the middle of a compressed stream")
+
+
+def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield (whole lines, number of the first line from 1), about BLOCK_BYTES each.
+
+    The last line may lack its newline. Raises Truncated as `pieces` does; then `args[1]` is the number of the line
+    that was cut."""
+    held: list[bytes] = []
+    held_bytes = 0
+    first = 1
+    try:
+        for piece in pieces(path):
+            held.append(piece)
+            held_bytes += len(piece)
+            if held_bytes < BLOCK_BYTES or b"\n" not in piece:
+                continue
+            joined = b"".join(held)
+            cut = joined.rindex(b"\n") + 1
+            lines = joined[:cut]
+            yield lines, first
+            first += lines.count(b"\n")
+            held, held_bytes = [joined[cut:]], len(joined) - cut
+    except Truncated as error:
+        joined = b"".join(held)
+        cut = joined.rfind(b"\n") + 1
+        if cut:
+            yield joined[:cut], first
+        raise Truncated(str(error), first + joined[:cut].count(b"\n")) from error
+    if last := b"".join(held):
+        yield last, first

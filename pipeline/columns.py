@@ -1,0 +1,150 @@
+"""Columns: something computed for each sample by one maker, stored once beside the pool and reused by every run.
+
+A column's part holds the same rows in the same order as the pool's part of that name. Its folder bears the column's
+name; when that is taken by other settings, the name and a fingerprint."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.atomic import ROW_GROUP_ROWS, atomic_path, digest_file, fingerprint, read_json, write_json
+from tamis.pipeline.errors import CodeNotAllowed, RecipeError
+from tamis.pipeline.ingest import Part
+from tamis.selectors.ngrams import Ngrams
+
+BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
+
+
+@dataclass(frozen=True)
+class Maker:
+    """One column's recipe: which of the pool's fields it reads, and a function from a batch to its arrays."""
+
+    name: str
+    settings: dict[str, Any]  # JSON; equal settings, equal column
+    reads: tuple[str, ...]
+    schema: pa.Schema  # the values, main value first
+    make: Callable[[pa.RecordBatch], list[pa.Array]]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"name": self.name, **self.settings})
+
+
+NGRAMS_VERSION = 1  # raise when the same text would give other buckets
+
+
+def ngrams_maker(settings: Ngrams) -> Maker:
+    """The hashed n-grams that importance resampling reads; see selectors/ngrams.py."""
+
+    def make(batch: pa.RecordBatch) -> list[pa.Array]:
+        buckets, places, counts = settings.features(batch["text"])
+        size = buckets.dtype.itemsize
+        offsets = pa.py_buffer((places * size).astype("int32"))
+        values = pa.Array.from_buffers(pa.binary(), len(counts), [None, offsets, pa.py_buffer(buckets)])
+        return [pa.array(counts), values]
+
+    return Maker(
+        name="ngrams",
+        settings={"maker": "ngrams", "version": NGRAMS_VERSION, **asdict(settings)},
+        reads=("text",),
+        schema=pa.schema([("n_tokens", pa.int32()), ("ngrams", pa.binary())]),
+        make=make,
+    )
+
+
+def python_maker(name: str, reference: str, folder: Path) -> Maker:
+    """A user's function: record batch of the pool's fields -> array of numbers or text, one a row."""
+    function = load_object(reference, folder)
+    file = sys.modules[function.__module__].__file__
+
+    def make(batch: pa.RecordBatch) -> list[pa.Array]:
+        values = function(batch)
+        array = values if isinstance(values, pa.Array) else pa.array(values)
+        if len(array) != batch.num_rows:
+            raise RecipeError(f"column {name}: {reference} gave {len(array)} values for {batch.num_rows} rows")
+        return [array.cast(pa.float64()) if pa.types.is_integer(array.type) else array]
+
+    return Maker(
+        name=name,
+        settings={"maker": "python", "function": reference, "digest": digest_file(Path(str(file)))},
+        reads=(),  # all of them
+        schema=pa.schema([(name, pa.float64())]),
+        make=make,
+    )
+
+
+def load_object(reference: str, folder: Path) -> Any:
+    """`file.py:name` (relative to the recipe) or `package.module:name`. Runs that code: ask for --allow-code before."""
+    place, _, name = reference.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            path = (folder / place).resolve()
+            module_name = f"tamis_user_{path.stem}_{fingerprint(str(path))}"
+            if module_name not in sys.modules:
+                spec = importlib.util.spec_from_file_location(module_name, path)
+                if spec is None or spec.loader is None or not path.exists():
+                    raise RecipeError(f"{reference}: no file {path}")
+                module = importlib.util.module_from_spec(spec)
+                sys.modules[module_name] = module
+                try:
+                    spec.loader.exec_module(module)
+                except BaseException:
+                    del sys.modules[module_name]
+                    raise
+            return getattr(sys.modules[module_name], name)
+        return getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        raise RecipeError(f"{reference}: can't be loaded: {error}. Wanted FILE.py:NAME or MODULE:NAME.") from error
+
+
+def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code: bool) -> list[Maker]:
+    """Makers of the recipe's `columns:`. Raises RecipeError, CodeNotAllowed."""
+    makers = []
+    for name, settings in columns.items():
+        if set(settings) != {"python"}:
+            raise RecipeError(f"columns.{name}: wanted {{python: FILE.py:NAME}}, found {settings!r}")
+        need_permission(settings["python"], allow_code)
+        makers.append(python_maker(name, settings["python"], folder))
+    return makers
+
+
+def need_permission(reference: str, allow_code: bool) -> None:
+    if not allow_code:
+        raise CodeNotAllowed(f"the recipe runs {reference}; read that code, then add --allow-code")
+
+
+def column_folder(base: Path, maker: Maker) -> Path:
+    """Where this maker's column lies, made and described if it is new."""
+    plain = base / maker.name
+    for folder in (plain, base / f"{maker.name}-{maker.fingerprint[:8]}"):
+        record = folder / "column.json"
+        if not record.exists():
+            write_json(record, {"column": maker.name, "fingerprint": maker.fingerprint, **maker.settings})
+        if read_json(record)["fingerprint"] == maker.fingerprint:
+            return folder
+    raise RecipeError(f"column {maker.name}: two settings with one fingerprint; rename the column")
+
+
+def make_part(maker: Maker, folder: Path, part: Part) -> None:
+    """Write one part of a column, unless it is there."""
+    final = folder / part.name
+    if final.exists():
+        return
+    reads = ["sample_id", *maker.reads] if maker.reads else None
+    schema = pa.schema([pa.field("sample_id", pa.uint64()), *maker.schema])
+    held: list[pa.RecordBatch] = []
+    for batch in pq.ParquetFile(part.path).iter_batches(batch_size=BATCH_ROWS, columns=reads, use_threads=False):
+        held.append(pa.record_batch([batch["sample_id"], *maker.make(batch)], schema.names))
+    table = pa.Table.from_batches(held).cast(schema) if held else schema.empty_table()
+    with atomic_path(final) as path:
+        # no statistics, compression or dictionary: hashed buckets have nothing to gain by them, and time to lose
+        pq.write_table(
+            table, path, compression="none", use_dictionary=False, write_statistics=False, row_group_size=ROW_GROUP_ROWS
+        )

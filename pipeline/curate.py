@@ -1,0 +1,131 @@
+"""A whole run, as a table of contents: read, make columns, take each step, write. Engines only order the work.
+
+The plain loop (`Loop`) and the Prefect flow (flows/curate.py) both walk this one list, so neither can do what the
+other can't. Every stage writes whole files and skips those that exist: started again, a run goes on where it stopped."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tamis.pipeline.atomic import read_json, write_json
+from tamis.pipeline.columns import make_part
+from tamis.pipeline.errors import SourceError
+from tamis.pipeline.ingest import Pool, ingest
+from tamis.pipeline.manifest import write_manifest
+from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.progress import Counter, say
+from tamis.pipeline.report import write_report
+from tamis.pipeline.selection import write_exports, write_selection
+from tamis.pipeline.steps import choose, fit_step, score_parts
+from tamis.pipeline.store import open_run
+
+
+class Engine(Protocol):
+    """Runs functions of paths and small values: one alone, or one over the names of many shards."""
+
+    def one(self, label: str, function: Callable[..., Any], *arguments: Any) -> Any: ...
+
+    def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None: ...
+
+
+class Loop:
+    """The plain loop: calls in order, shards over threads."""
+
+    def one(self, label: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None:
+        counter = Counter(label, len(names), "shards")
+        for _ in ordered_map(lambda name: function(*arguments, [name]), names):
+            counter.add(1)
+        counter.end()
+
+
+def curate(folder: Path, engine: Engine) -> Path:
+    """Carry the run in this folder to its manifest, and return that."""
+    clock = _Clock()
+    engine.one("read", read_inputs, folder)
+    clock.lap("read")
+    run = open_run(folder)
+    names = [part.name for part in run.pool.parts]
+    if run.makers:
+        engine.many("columns", make_columns, names, folder)
+        clock.lap("columns")
+    for step in run.steps:
+        label = f"step {step.number} {step.name}"
+        if not (run.ledger(step.number) / "step.json").exists():
+            engine.one(f"{label}: fit", fit_step, folder, step.number)
+            engine.many(f"{label}: score", score_parts, names, folder, step.number)
+            engine.one(f"{label}: choose", choose, folder, step.number)
+        clock.lap(label)
+    engine.one("selection", write_selection, folder)
+    engine.one("exports", write_exports, folder)
+    engine.one("report", write_report, folder)
+    clock.lap("write")
+    return engine.one("manifest", finish, folder, clock.laps)
+
+
+def read_inputs(folder: Path) -> None:
+    """Bring pool and target up to date and record which shards this run sees."""
+    run = open_run(folder)
+    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say)
+    _need_rows("pool", pool)
+    groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
+    if run.recipe.target:
+        target = ingest(run.target_folder, run.recipe.target, run.recipe.strict, say)
+        _need_rows("target", target)
+        groups["target"] = target.groups
+    path = folder / "inputs.json"
+    if not path.exists() or read_json(path) != groups:
+        shutil.rmtree(folder / "ledger", ignore_errors=True)  # decisions over other shards are no decisions
+        shutil.rmtree(folder / ".work", ignore_errors=True)
+        write_json(path, groups)
+    run = open_run(folder)
+    for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
+        run.column(maker)
+        if run.target:
+            run.column(maker, of_target=True)
+    lost = sum(pool.rejects.values())
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pool.rejects.items()))
+    say(f"pool: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects" + (f" ({reasons})" if lost else ""))
+
+
+def _need_rows(what: str, pool: Pool) -> None:
+    if pool.rows:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(pool.rejects.items())) or "no rows at all"
+    raise SourceError(f"{what}: not one usable sample ({reasons}). See {pool.folder / 'rejects.parquet'} for each row.")
+
+
+def make_columns(folder: Path, names: list[str]) -> None:
+    """Make the named parts of every column that the run needs; with the first also the target's."""
+    run = open_run(folder)
+    first = run.pool.parts[0].name in names
+    for maker in run.makers:
+        for name in names:
+            make_part(maker, run.column(maker), run.part(name))
+        if first and run.target:
+            for part in run.target.parts:
+                make_part(maker, run.column(maker, of_target=True), part)
+
+
+def finish(folder: Path, seconds: dict[str, float]) -> Path:
+    """Write the manifest, last of all, and clear what was only on its way."""
+    manifest = write_manifest(folder, seconds)
+    shutil.rmtree(folder / ".work", ignore_errors=True)
+    return manifest
+
+
+class _Clock:
+    """Seconds by stage, for the manifest and for `tamis plan`."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,101 @@
+"""DuckDB in memory over Parquet: our own queries, and the user's on a connection that can read the store alone.
+
+No database file is ever held open: a second process may read the same store at the same time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.pipeline.errors import QueryError
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.parallel import cores
+
+if TYPE_CHECKING:
+    from tamis.pipeline.store import Run
+
+MEMORY = "1GB"  # beyond this DuckDB spills to the store's .tmp; a sort of 10 million ranks fits
+
+
+@contextmanager
+def connect(store: Path) -> Iterator[Any]:
+    """A connection for our own queries, spilling inside the store."""
+    import duckdb
+
+    con = duckdb.connect(
+        config={"threads": cores(), "memory_limit": MEMORY, "temp_directory": str(store / ".tmp"), "max_temp_directory_size": "1TB"}
+    )
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[Any]:
+    """A connection for a user's SQL: reads files of the store, writes none, and can't be unlocked."""
+    with connect(store) as con:
+        con.execute("set allowed_directories = [$store]", {"store": f"{store.absolute()}/"})
+        con.execute("set enable_external_access = false")
+        con.execute("set lock_configuration = true")
+        yield con
+
+
+def rows(con: Any, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All rows of a small answer, by name. Fetches to the end: an unfinished result would block the connection."""
+    answer = con.execute(query, parameters or {})
+    names = [column[0] for column in answer.description]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def one_select(con: Any, query: str) -> str:
+    """The query, if it is one SELECT. Raises QueryError."""
+    import duckdb
+
+    try:
+        statements = con.extract_statements(query)
+    except duckdb.Error as error:
+        raise QueryError(f"sql: {_first_line(error)}") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError("sql: wanted one SELECT statement; nothing here can be changed")
+    return statements[0].query
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def view(con: Any, name: str, files: Sequence[Path]) -> None:
+    """A view over Parquet files by name; file names can't be bound in a view, so they are quoted."""
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    con.execute(f"create view {quoted(name)} as select * from read_parquet([{listed}], union_by_name = true)")
+
+
+def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
+    """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
+    listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
+    query = f"select * from read_parquet([{listed}], union_by_name = true)"
+    for maker in run.declared:
+        files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
+        query = f"select * from ({query}) join (select * from read_parquet([{files}])) using (sample_id)"
+    return query
+
+
+def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
+    """Ids of the part's samples for which a step's `where` holds. Raises QueryError."""
+    import duckdb
+
+    with locked(run.store) as con:
+        con.execute(f"create view pool as {pool_with_columns(run, [part])}")
+        query = one_select(con, f"select sample_id from pool where ({where}\n)")
+        try:
+            return np.asarray(con.sql(query).fetchnumpy()["sample_id"], np.uint64)
+        except duckdb.Error as error:
+            raise QueryError(f"where {where!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())

@@ -1,0 +1,72 @@
+"""Facts about a choice by importance: one more pass over the features, shard by shard, after the ledger stands."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from tamis.pipeline.batches import candidates
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.store import Run
+from tamis.selectors.chance import uniform
+from tamis.selectors.importance import FittedImportance
+from tamis.selectors.importance_facts import Tally, facts
+
+NAMING_TEXTS = 100  # chosen texts, and as many of the pool, to name n-grams from: 100 texts of 1-3 KB, 50 ms
+NAMING_CHARS = 2000
+
+
+def importance_facts(run: Run, step: int, learned: FittedImportance, kept: int) -> dict[str, object]:
+    """Figures of one step; see selectors/importance_facts.py."""
+    seed = run.recipe.seed
+    limit = _random_limit(run, step, kept, seed)
+    total = Tally.empty(learned.settings.map.buckets)
+    texts: list[str] = []
+
+    def one(part: Part) -> tuple[Tally, list[str]]:
+        return _tally(run, part, step, learned, limit, seed)
+
+    for tally, some in ordered_map(one, run.pool.parts, ahead=0):
+        total.merge(tally)
+        texts += some
+    return facts(learned, total, texts)
+
+
+def _random_limit(run: Run, step: int, kept: int, seed: int) -> float:
+    """The k-th smallest chance number of the candidates: those up to it are a random subset of the selection's size."""
+    smallest = np.empty(0)
+    for part in run.pool.parts:
+        ids = pq.read_table(run.ledger(step) / part.name, columns=["sample_id"])["sample_id"].to_numpy()
+        smallest = np.concatenate([smallest, uniform(ids, seed, step, "facts")])
+        if len(smallest) > kept > 0:
+            smallest = np.partition(smallest, kept - 1)[:kept]
+    return float(smallest.max()) if kept and len(smallest) else -1.0
+
+
+def _tally(
+    run: Run, part: Part, step: int, learned: FittedImportance, limit: float, seed: int
+) -> tuple[Tally, list[str]]:
+    tally = Tally.empty(learned.settings.map.buckets)
+    ledger = pq.read_table(run.ledger(step) / part.name, columns=["kept", "score", "sample_id"])
+    kept = ledger["kept"].to_numpy()
+    tally.add_scores(ledger["score"].to_numpy())
+    first = 0
+    for batch in candidates(run, part, step):
+        chance = uniform(batch["sample_id"].to_numpy(), seed, step, "facts")
+        masks = {"selection": kept[first : first + batch.num_rows], "random": chance <= limit}
+        tally.add(learned, batch, masks)
+        first += batch.num_rows
+    return tally, _naming_texts(run, part, ledger["sample_id"].to_numpy(), kept)
+
+
+def _naming_texts(run: Run, part: Part, ids: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_]) -> list[str]:
+    """Some chosen and some other texts of the shard's first row group, cut to a bounded length."""
+    share = max(1, NAMING_TEXTS // len(run.pool.parts))
+    wanted = np.concatenate([ids[kept][:share], ids[~kept][:share]])
+    texts = []
+    for batch in pq.ParquetFile(part.path).iter_batches(batch_size=1024, columns=["sample_id", "text"], use_threads=False):
+        found = np.isin(batch["sample_id"].to_numpy(), wanted)
+        texts += [batch["text"][int(i)].as_py()[:NAMING_CHARS] for i in np.flatnonzero(found)]
+        if len(texts) >= len(wanted):
+            break
+    return texts

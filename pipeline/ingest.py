@@ -1,0 +1,253 @@
+"""Source files in, shards and rejects out: the pool of a store, and each target, are made here.
+
+Files are read group by group. A group is whole or absent: its shards are written first, its record last, so a killed
+run goes on at the group where it stopped and writes the same bytes. A changed file voids its group, and any group
+whose rows were rejected because of it; their files are read again into new shards, and old shards stay for old runs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline import read_jsonl, read_others
+from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_json, write_parquet
+from tamis.pipeline.blocks import Block, Fields
+from tamis.pipeline.chunk import chunked
+from tamis.pipeline.errors import SourceError, StoreError
+from tamis.pipeline.kept_types import settle_types
+from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.recipe import Source
+from tamis.pipeline.schemas import POOL, REJECTS
+from tamis.pipeline.shards import ShardWriter, Seen
+from tamis.pipeline.sources import SourceFile, find_files, grouped
+
+READER_VERSION = 1  # raise when the same files would give other rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard as a pool's record lists it."""
+
+    path: Path
+    rows: int
+    digest: str
+    origin: int  # which of the recipe's sources it came from
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The shards that a run sees, in order, and where the rows went that are not in them."""
+
+    folder: Path
+    parts: list[Part]
+    groups: list[int]
+    rejects: dict[str, int]  # reason -> rows
+    source_rows: int
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([part.digest for part in self.parts])
+
+
+def ingest(folder: Path, sources: list[Source], strict: bool, say: Callable[[str], None]) -> Pool:
+    """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError."""
+    files = [(number, find_files(source)) for number, source in enumerate(sources)]
+    types = _settled(folder, sources, files)
+    records = _records(folder)
+    current, covered = _still_true(records, files)
+    writer = GroupWriter(folder, sources, types, records, current, strict)
+    for number, found in files:
+        new = [file for file in found if (number, file.path) not in covered]
+        for group in grouped(new):
+            say(f"reading {_names(group)} ({sum(file.size for file in group) / 1e6:.1f} MB)")
+            writer.write(number, group)
+    pool = _view(folder, writer.current)
+    _write_rejects(folder)
+    return pool
+
+
+def _names(group: list[SourceFile]) -> str:
+    first = Path(group[0].path).name
+    return first if len(group) == 1 else f"{first} and {len(group) - 1} more"
+
+
+def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[SourceFile]]]) -> dict[str, pa.DataType]:
+    """Types of the kept fields: the pool's recorded ones, or those that the sources' first rows show."""
+    path = folder / "pool.json"
+    asked = [source.model_dump(exclude_defaults=True) for source in sources]
+    if path.exists():
+        record = read_json(path)
+        if record["reader"] != READER_VERSION or record["sources"] != asked[: len(record["sources"])]:
+            known = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in record["sources"])
+            raise StoreError(
+                f"store {folder.parent}: holds another pool ({known}, or the same read in another way). "
+                "One store, one pool: choose another --store."
+            )
+    types, encoded = settle_types(sources, files, read_json(path)["kept"] if path.exists() else None)
+    if not path.exists() or len(asked) > len(read_json(path)["sources"]):
+        write_json(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded})
+    return types
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted((folder / ".groups").glob("*.json"))]
+
+
+def _still_true(
+    records: list[dict[str, Any]], files: list[tuple[int, list[SourceFile]]]
+) -> tuple[list[dict[str, Any]], set[tuple[int, str]]]:
+    """The recorded groups whose files are all unchanged and whose rejects don't lean on a voided group."""
+    now = {(number, file.path): file.record() for number, found in files for file in found}
+    voided: set[int] = set()
+    for record in records:  # in order: a group leans only on earlier ones
+        changed = any(now.get((record["origin"], file["path"])) != file for file in record["files"])
+        if changed or voided & set(record["leans_on"]):
+            voided.add(record["group"])
+    current = [record for record in records if record["group"] not in voided]
+    return current, {(record["origin"], file["path"]) for record in current for file in record["files"]}
+
+
+class GroupWriter:
+    """Writes groups one after another, each against everything that the current groups hold."""
+
+    def __init__(
+        self,
+        folder: Path,
+        sources: list[Source],
+        types: dict[str, pa.DataType],
+        records: list[dict[str, Any]],
+        current: list[dict[str, Any]],
+        strict: bool,
+    ) -> None:
+        self.folder, self.sources, self.types, self.strict = folder, sources, types, strict
+        self.current = list(current)
+        self._next_group = len(records)
+        self._next_part = sum(len(record["parts"]) for record in records)
+        self._seen: Seen | None = None
+
+    def write(self, origin: int, files: list[SourceFile]) -> None:
+        if self._seen is None:
+            self._seen = Seen.of([(group["group"], self.folder / part["name"]) for group, part in _parts(self.current)])
+        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._seen, pool_schema(self.types))
+        source = self.sources[origin]
+        for block in ordered_map(lambda call: call(), _calls(source, files, self.types)):
+            if self.strict and block.rejects:
+                worst = block.rejects[0]
+                place = worst.source if worst.position is None else f"{worst.source} line {worst.position}"
+                raise SourceError(f"strict: {place}: {worst.reason} ({worst.detail}). Mend it, or drop `strict`.")
+            shards.add(block, source.namespace)
+        shards.close()
+        self._record(origin, files, shards)
+
+    def _record(self, origin: int, files: list[SourceFile], shards: ShardWriter) -> None:
+        name = f"{self._next_group:05d}"
+        rejects = pa.Table.from_pylist([reject._asdict() for reject in shards.rejects], REJECTS_OF_GROUP)
+        rejects = rejects.append_column("part_group", pa.array([self._next_group] * len(rejects), pa.int32()))
+        write_parquet(self.folder / ".groups" / f"{name}.parquet", rejects.cast(REJECTS))
+        record = {
+            "group": self._next_group,
+            "origin": origin,
+            "files": [file.record() for file in files],
+            "parts": [
+                {"name": path.name, "rows": rows, "digest": digest_file(path)} for path, rows in shards.written
+            ],
+            "rejects": dict(Counter(reject.reason for reject in shards.rejects)),
+            "leans_on": sorted(shards.leans_on),
+        }
+        write_json(self.folder / ".groups" / f"{name}.json", record)
+        self.current.append(record)
+        self._next_group += 1
+        self._next_part += len(shards.written)
+
+
+REJECTS_OF_GROUP = pa.schema([field for field in REJECTS if field.name != "part_group"])
+
+
+def pool_schema(types: dict[str, pa.DataType]) -> pa.Schema:
+    """The pool's own fields, then the kept ones in the order of the recipe."""
+    return pa.schema([*POOL, *[pa.field(name, kind) for name, kind in types.items()]])
+
+
+def _calls(source: Source, files: list[SourceFile], types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
+    """One call for each block of the files, in order; calls may run in any thread."""
+    for file in files:
+        path = Path(file.path)
+        for call in _calls_of(source, path, Path(file.root), types):
+            yield partial(chunked, call, source.chunk.words) if source.chunk else call
+
+
+def _calls_of(
+    source: Source, path: Path, root: Path, types: dict[str, pa.DataType]
+) -> Iterator[Callable[[], Block]]:
+    natural = {origin: types[name] for name, origin in source.keep.items()}
+    natural[source.text] = pa.string()
+    if source.format == "jsonl":
+        key = {source.key: key_type(path, source.key)} if source.key else {}
+        yield from read_jsonl.blocks(path, Fields.of(source, {**natural, **key, source.text: pa.string()}))
+    elif source.format == "texts":
+        fields = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
+        yield partial(read_others.text_file_block, path, root, fields)
+    else:
+        if source.key:
+            natural.setdefault(source.key, pa.string())
+        fields = Fields.of(source, natural)
+        if source.format == "csv":
+            blocks = read_others.csv_blocks(path, fields)
+        elif source.format == "hf":
+            blocks = read_others.table_blocks(path, fields, read_others.arrow_batches)
+        else:
+            blocks = read_others.table_blocks(path, fields, read_others.parquet_batches)
+        for block in blocks:
+            yield lambda block=block: block
+
+
+def key_type(path: Path, name: str) -> pa.DataType:
+    """Integer keys are parsed as integers and stored as text; anything else is text."""
+    values = [value for value in read_jsonl.sniff(path, [name])[name] if value is not None]
+    whole = bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return pa.int64() if whole else pa.string()
+
+
+def _parts(groups: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for group in groups:
+        for part in group["parts"]:
+            yield group, part
+
+
+def _view(folder: Path, groups: list[dict[str, Any]]) -> Pool:
+    parts = [
+        Part(folder / part["name"], part["rows"], part["digest"], group["origin"]) for group, part in _parts(groups)
+    ]
+    rejects: Counter[str] = Counter()
+    for group in groups:
+        rejects.update(group["rejects"])
+    rows = sum(part.rows for part in parts) + sum(rejects.values())
+    return Pool(folder, parts, [group["group"] for group in groups], dict(rejects), rows)
+
+
+def current_pool(folder: Path, groups: list[int]) -> Pool:
+    """A pool as an earlier run saw it, from the groups that its manifest lists."""
+    wanted = set(groups)
+    return _view(folder, [record for record in _records(folder) if record["group"] in wanted])
+
+
+def _write_rejects(folder: Path) -> None:
+    """All groups' rejects in one file, also those of voided groups, which older runs still speak of."""
+    tables = [pq.read_table(path) for path in sorted((folder / ".groups").glob("*.parquet"))]
+    table = pa.concat_tables(tables) if tables else REJECTS.empty_table()
+    final = folder / "rejects.parquet"
+    if not final.exists() or not pq.read_table(final).equals(table):
+        write_parquet(final, table)

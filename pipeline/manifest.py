@@ -1,0 +1,124 @@
+"""The manifest: what went in, what was asked, what came out, with digests. Written last; then the run is complete.
+
+`verify` holds the store against it: every file's digest, and every count against every other."""
+
+import platform
+import socket
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tamis.pipeline.atomic import digest_file, read_json, write_json
+from tamis.pipeline.ingest import Pool
+from tamis.pipeline.steps import step_summary
+from tamis.pipeline.store import Run, open_run
+
+PACKAGES = ("tamis", "numpy", "numba", "pyarrow", "duckdb", "pydantic", "prefect")
+
+
+def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
+    run = open_run(folder)
+    manifest = {
+        "run": run.name,
+        "recipe": run.recipe.model_dump(exclude_defaults=True),
+        "seed": run.recipe.seed,
+        "pool": _pool(run.pool),
+        "target": _pool(run.target) if run.target else None,
+        "columns": [
+            {"name": maker.name, "folder": str(run.column(maker).relative_to(run.store)), **maker.settings}
+            for maker in run.makers
+        ],
+        "steps": [step_summary(run, step.number) for step in run.steps],
+        "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
+        "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+    }
+    write_json(folder / "manifest.json", manifest)
+    return folder / "manifest.json"
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    return {
+        "groups": pool.groups,
+        "rows": pool.source_rows,
+        "samples": pool.rows,
+        "rejects": dict(sorted(pool.rejects.items())),
+        "parts": {part.name: {"rows": part.rows, "digest": part.digest} for part in pool.parts},
+    }
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "digest": digest_file(path)}
+
+
+def outputs(run: Run) -> list[Path]:
+    """All files that the run wrote for its users, the manifest apart."""
+    ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
+    exports = sorted(path for path in (run.folder / "exports").glob("*") if not path.name.startswith("."))
+    return [*ledger, run.folder / "selection.parquet", *exports, run.folder / "report.html"]
+
+
+def verify(run: Run) -> list[str]:
+    """Everything that is not as the manifest says, one line each; nothing: all is well."""
+    manifest = read_json(run.folder / "manifest.json")
+    damage: list[str] = []
+    for name, record in manifest["files"].items():
+        damage += _changed(run.folder / name, record["digest"])
+    pools = [(run.store / "pool", manifest["pool"])]
+    if manifest["target"]:
+        pools.append((run.target_folder, manifest["target"]))
+    for folder, record in pools:
+        for name, part in record["parts"].items():
+            damage += _changed(folder / name, part["digest"])
+        if record["rows"] != record["samples"] + sum(record["rejects"].values()):
+            damage.append(f"{folder}: {record['rows']} rows are not samples + rejects")
+        damage += _rejects_differ(folder, record)
+    if not damage:  # counting in damaged files would only fail less clearly
+        damage += _sums_differ(run, manifest)
+    return damage
+
+
+def _changed(path: Path, digest: str) -> list[str]:
+    if not path.exists():
+        return [f"{path}: missing"]
+    return [] if digest_file(path) == digest else [f"{path}: not the bytes that the run wrote"]
+
+
+def _rejects_differ(folder: Path, record: dict[str, Any]) -> list[str]:
+    path = folder / "rejects.parquet"
+    if not path.exists():
+        return [f"{path}: missing"]
+    try:
+        table = pq.read_table(path, columns=["reason", "part_group"]).to_pydict()
+    except Exception as error:  # noqa: BLE001  damage has many faces; each is reported, none raised
+        return [f"{path}: can't be read ({error})"]
+    groups = set(record["groups"])
+    found = Counter(r for r, group in zip(table["reason"], table["part_group"], strict=True) if group in groups)
+    return [] if dict(found) == record["rejects"] else [f"{path}: rejects by reason differ from the manifest"]
+
+
+def _sums_differ(run: Run, manifest: dict[str, Any]) -> list[str]:
+    """Each step's candidates are what the step before kept, and each has one ledger row."""
+    damage = []
+    expected = manifest["pool"]["samples"]
+    for step in manifest["steps"]:
+        files = sorted(run.ledger(step["step"]).glob("*.parquet"))
+        rows = sum(pq.read_metadata(path).num_rows for path in files)
+        kept = sum(int(pq.read_table(path, columns=["kept"])["kept"].to_numpy().sum()) for path in files)
+        place = f"step {step['step']} ({step['selector']})"
+        if rows != expected or step["candidates"] != expected:
+            damage.append(f"{place}: {rows} ledger rows for {expected} candidates")
+        if kept != step["kept"] or rows - kept != step["dropped"]:
+            damage.append(f"{place}: {kept} kept + {rows - kept} dropped are not the {step['kept']} + {step['dropped']} recorded")
+        expected = kept
+    if expected != manifest["selected"]:
+        damage.append(f"selection: {manifest['selected']} rows, the last step kept {expected}")
+    return damage

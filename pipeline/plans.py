@@ -1,0 +1,74 @@
+"""A recipe's steps as what will run: selector, budget, scope. Everything wrong is found here, before anything starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.columns import load_object, need_permission
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.recipe import Recipe, Step
+from tamis.selectors.budget import Budget, Fraction, parse_budget
+from tamis.selectors.catalog import SELECTORS, build, build_class
+from tamis.selectors.contract import inputs_of
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    number: int
+    name: str  # as in the recipe
+    selector: Any
+    budget: Budget | Fraction | None
+    where: str | None
+
+    @property
+    def choice(self) -> str:
+        """The query in sql/ that turns scores into decisions."""
+        return getattr(self.selector, "choice", "budget")
+
+
+def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool) -> list[StepPlan]:
+    """Raises RecipeError, CodeNotAllowed."""
+    plans = []
+    for number, step in enumerate(recipe.steps_given):
+        try:
+            plans.append(_plan(number, step, recipe, folder, allow_code))
+        except ValueError as error:
+            raise RecipeError(f"steps.{number} ({step.name}): {error}") from error
+    return plans
+
+
+def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: bool) -> StepPlan:
+    settings = dict(step.settings)
+    budget = parse_budget(settings)
+    if ":" in step.name and step.name not in SELECTORS:
+        need_permission(step.name, allow_code)
+        selector = build_class(load_object(step.name, folder), settings, recipe.seed, number)
+    else:
+        selector = build(step.name, settings, recipe.seed, number)
+    plan = StepPlan(number, step.name, selector, budget, step.where)
+    _check_budget(plan)
+    if step.where is not None and not isinstance(step.where, str):
+        raise ValueError(f"where must be an SQL expression, found {step.where!r}")
+    if getattr(selector, "needs_target", False) and not recipe.target:
+        raise ValueError("this step needs a target: add `target:` to the recipe")
+    fields = {name for source in recipe.pool for name in source.keep} | set(recipe.columns)
+    for name in inputs_of(selector).fields:
+        if name not in fields and name not in POOL_FIELDS:
+            raise ValueError(f"the pool has no field {name!r}; add it to `keep` (kept: {', '.join(sorted(fields)) or 'none'})")
+    return plan
+
+
+def _check_budget(plan: StepPlan) -> None:
+    if plan.choice == "exact_dedup":
+        if plan.budget is not None:
+            raise ValueError("this step takes no budget: it keeps one of each content")
+    elif plan.budget is None:
+        raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N} or {bytes: N}) or `fraction`")
+    if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
+        raise ValueError("a quota's budget is a number of rows")
+    if isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None:
+        if inputs_of(plan.selector).ngrams is None:
+            raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")
+
+
+POOL_FIELDS = ("sample_id", "key", "content_hash", "source", "position", "uri", "text", "n_bytes", "width", "height", "parent")

@@ -1,0 +1,204 @@
+"""The recipe: one YAML file, a tree of frozen models, checked whole before anything starts.
+
+An unknown key is an error that names it, its place and the nearest known one. YAML is read by the safe loader:
+tags that would build objects are refused."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.schemas import POOL
+
+Format = Literal["jsonl", "parquet", "csv", "texts", "hf"]
+EMITTERS = ("parquet", "jsonl", "csv", "keys")
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Chunk(Model):
+    """Cut each text into pieces of this many white-space separated words; each piece is a sample."""
+
+    words: Annotated[int, Field(ge=1)]
+
+
+class Source(Model):
+    """Files of one format, and which of their fields become what."""
+
+    format: Format
+    path: str | list[str]
+    key: str | None = None
+    text: str = "text"
+    keep: dict[str, str] = {}  # pool's name of a kept field -> its name in the source
+    namespace: str = ""
+    chunk: Chunk | None = None
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _names_to_map(cls, keep: Any) -> Any:
+        if isinstance(keep, list) and all(isinstance(name, str) for name in keep):
+            keep = {name: name for name in keep}
+        if isinstance(keep, dict):
+            for name in keep:
+                if name in POOL.names or name == "parent":
+                    raise ValueError(
+                        f"{name!r} is a field of every pool; keep it under another name, "
+                        f"for instance {{source_{name}: {name}}}"
+                    )
+        return keep
+
+    @model_validator(mode="after")
+    def _texts_have_no_fields(self) -> "Source":
+        if self.format == "texts" and (self.key or self.keep or self.text != "text"):
+            raise ValueError("format texts has no fields to name: the text is the file, the key its path")
+        return self
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as the recipe gives it: the selector's name, its own settings, and what every step may have."""
+
+    name: str
+    settings: dict[str, Any]
+    where: str | None = None
+
+
+class Recipe(Model):
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    pool: Annotated[list[Source], Field(min_length=1)]
+    target: list[Source] = []
+    columns: dict[str, dict[str, Any]] = {}
+    steps: list[dict[str, Any]] = []
+    emit: list[str] = ["parquet"]
+    strict: bool = False
+    engine: Literal["auto", "local", "prefect"] = "auto"
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise ValueError(f"{name!r} can't name a folder; use letters, digits, '-' and '_'")
+        return name
+
+    @field_validator("emit")
+    @classmethod
+    def _known_emitters(cls, emit: list[str]) -> list[str]:
+        for name in emit:
+            if name not in EMITTERS:
+                raise ValueError(f"no output {name!r}{nearest(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
+        return emit
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_key_maps(cls, steps: Any) -> Any:
+        for number, step in enumerate(steps or []):
+            if not (isinstance(step, dict) and len(step) == 1 and isinstance(next(iter(step)), str)):
+                raise ValueError(f"step {number} must be a map with one key, such as `- random: {{budget: 100}}`")
+            settings = next(iter(step.values()))
+            if settings is not None and not isinstance(settings, dict):
+                raise ValueError(f"step {number} ({next(iter(step))}): settings must be a map, found {settings!r}")
+        return steps or []
+
+    @property
+    def steps_given(self) -> list[Step]:
+        given = []
+        for step in self.steps:
+            name, settings = next(iter(step.items()))
+            settings = dict(settings or {})
+            given.append(Step(name=name, where=settings.pop("where", None), settings=settings))
+        return given
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint such as `, did you mean 'budget'?`, or nothing when no known word is near."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read and check a recipe. Paths in it are taken relative to its folder and made absolute."""
+    path = Path(path)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: {error.strerror}. Make one with `tamis init PATH`.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise RecipeError(f"recipe {path}: not plain YAML: {problem}") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"recipe {path}: wanted a map with the key `pool`, found {type(value).__name__}")
+    for override in overrides:
+        _override(value, override)
+    return parse_recipe({"name": path.stem, **value}, folder=path.parent, where=f"recipe {path}")
+
+
+def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> Recipe:
+    """Check a recipe given as a map; `folder` is what its paths are relative to."""
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(error)}") from error
+    return recipe.model_copy(
+        update={
+            "pool": [_absolute(source, folder) for source in recipe.pool],
+            "target": [_absolute(source, folder) for source in recipe.target],
+        }
+    )
+
+
+def _absolute(source: Source, folder: Path) -> Source:
+    paths = [str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
+    return source.model_copy(update={"path": paths})
+
+
+def _override(value: dict[str, Any], override: str) -> None:
+    """`--set seed=3`, `--set steps.0.random.budget=10`: the dots walk maps and lists, the value is YAML."""
+    place, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override}: wanted KEY=VALUE, for instance --set seed=1")
+    *walk, last = place.split(".")
+    node: Any = value
+    try:
+        for key in walk:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        if isinstance(node, list):
+            node[int(last)] = yaml.safe_load(text)
+        else:
+            node[last] = yaml.safe_load(text)
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(f"--set {override}: the recipe has no such place") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problems as `place: what is wrong`, at most three; one wrong word often causes several."""
+    lines = []
+    for problem in error.errors()[:3]:
+        location = problem["loc"]
+        place = ".".join(str(part) for part in location) or "top level"
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(location[:-1])
+            lines.append(f"{place}: unknown key{nearest(str(location[-1]), known)} (known: {', '.join(known)})")
+        elif problem["type"] == "missing":
+            lines.append(f"{place}: missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = f", found {problem['input']!r}" if problem["type"] != "value_error" else ""
+            lines.append(f"{place}: {message}{found}")
+    return "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    if location[-1:] == ("chunk",):
+        return list(Chunk.model_fields)
+    return list(Source.model_fields if location[:1] in (("pool",), ("target",)) else Recipe.model_fields)

@@ -1,0 +1,129 @@
+"""Starting a run: check everything that can be checked, claim its folder, and carry it through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
+from tamis.pipeline.columns import declared_makers
+from tamis.pipeline.curate import Engine, Loop, curate
+from tamis.pipeline.errors import RunError, RunFailed, StoreError
+from tamis.pipeline.ingest import READER_VERSION
+from tamis.pipeline.plans import resolve_steps
+from tamis.pipeline.progress import say
+from tamis.pipeline.recipe import Recipe
+from tamis.pipeline.sources import find_files
+from tamis.pipeline.store import open_run
+
+NO_SPACE = 28  # errno ENOSPC
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run lies, and what came of it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    fresh: bool  # False: it was complete already, and nothing was written
+
+    @property
+    def selected(self) -> int:
+        return self.manifest["selected"]
+
+
+def run_recipe(
+    recipe: Recipe,
+    recipe_folder: Path,
+    store: Path,
+    name: str | None = None,
+    allow_code: bool = False,
+    engine: Engine | Callable[[Path], Path] | None = None,
+) -> Outcome:
+    """Run a recipe on a store; the same again changes nothing, a killed one goes on.
+
+    `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow)."""
+    check(recipe, recipe_folder, allow_code)
+    folder = Path(store).absolute() / "runs" / (name or recipe.name)
+    with store_lock(Path(store).absolute(), say):
+        try:
+            claim(folder, recipe, recipe_folder, allow_code)
+            if (folder / "manifest.json").exists():
+                _still_same(folder)
+                return Outcome(folder, read_json(folder / "manifest.json"), fresh=False)
+            if callable(engine):
+                engine(folder)
+            else:
+                curate(folder, engine or Loop())
+        except PermissionError as error:
+            raise StoreError(f"store {store}: can't be written ({error}). Choose another --store.") from error
+        except OSError as error:
+            if error.errno == NO_SPACE or "No space left" in str(error):
+                raise RunFailed(
+                    f"no space left on the disk of {store}. Free some and run the same command: it goes on from here."
+                ) from error
+            raise
+    return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+
+
+def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
+    """Everything wrong that can be seen without reading the data. Raises TamisError."""
+    declared_makers(recipe.columns, recipe_folder, allow_code)
+    resolve_steps(recipe, recipe_folder, allow_code)
+    for source in [*recipe.pool, *recipe.target]:
+        find_files(source)
+
+
+def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
+    """Write the run's request, or find that this run is already this recipe's. Raises RunError."""
+    request = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_folder": str(recipe_folder.absolute()),
+        "allow_code": allow_code,
+        "code": _code_digests(recipe, recipe_folder),
+        "reader": READER_VERSION,
+    }
+    path = folder / "request.json"
+    if not path.exists():
+        write_json(path, request)
+        return
+    known = read_json(path)
+    if known != request:
+        changed = [key for key in request["recipe"] if known["recipe"].get(key) != request["recipe"][key]]
+        what = f"another recipe (differs in: {', '.join(changed)})" if changed else "another version of the user's code"
+        raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
+
+
+def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
+    references = [settings["python"] for settings in recipe.columns.values() if "python" in settings]
+    references += [step.name for step in recipe.steps_given if ".py:" in step.name]
+    files = {reference.rpartition(":")[0] for reference in references}
+    return {file: digest_file(folder / file) for file in sorted(files) if (folder / file).is_file()}
+
+
+def _still_same(folder: Path) -> None:
+    """A complete run answers for the files that it saw; new ones need a run of their own."""
+    run = open_run(folder)
+    for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.target, run.target_folder)):
+        if not sources:
+            continue
+        groups = set(run.inputs["pool" if where.name == "pool" else "target"])
+        known = {
+            (record["origin"], file["path"], file["size"], file["mtime_ns"])
+            for path in (where / ".groups").glob("*.json")
+            if (record := read_json(path))["group"] in groups
+            for file in record["files"]
+        }
+        now = {
+            (number, file.path, file.size, file.mtime_ns)
+            for number, source in enumerate(sources)
+            for file in find_files(source)
+        }
+        if known != now:
+            new = sorted(Path(path).name for _, path, _, _ in now - known)
+            gone = sorted(Path(path).name for _, path, _, _ in known - now)
+            files = ", ".join((new + gone)[:3])
+            raise RunError(
+                f"run {run.name!r} is complete, and its {'pool' if where.name == 'pool' else 'target'} has changed "
+                f"since ({files}). Give the new run its own name: --run NAME."
+            )

@@ -1,0 +1,89 @@
+"""Every table that tamis stores, once, with a comment for each field. Writers cast to these and fail on drift."""
+
+import pyarrow as pa
+
+POOL = pa.schema(
+    [
+        pa.field("sample_id", pa.uint64(), nullable=False),  # 64 bits of xxh3 over (namespace, key)
+        pa.field("key", pa.string(), nullable=False),  # the source's own, or the content hash in hex
+        pa.field("content_hash", pa.binary(16), nullable=False),  # xxh3-128 of the text
+        pa.field("source", pa.string(), nullable=False),  # file that the sample was read from
+        pa.field("position", pa.int64(), nullable=False),  # line (JSONL, CSV) or row in it, from 1
+        pa.field("uri", pa.string()),  # where the bytes lie, if not in this file
+        pa.field("text", pa.string()),
+        pa.field("width", pa.int32()),  # pixels; images only
+        pa.field("height", pa.int32()),
+        pa.field("n_bytes", pa.int64(), nullable=False),  # of the text in UTF-8, or of the image file
+    ]
+)  # kept fields follow, with the types that the sources showed
+
+REJECTS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("position", pa.int64()),  # null: the whole file
+        pa.field("key", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),  # one of REJECT_REASONS
+        pa.field("detail", pa.string()),
+        pa.field("related_id", pa.uint64()),  # the stored sample that this row met
+        pa.field("part_group", pa.int32(), nullable=False),  # the group of source files that it was read with
+    ]
+)
+
+REJECT_REASONS = {
+    "bad_json": "the line is not a JSON object",
+    "bad_row": "the CSV record has another number of fields than the header",
+    "invalid_utf8": "bytes that are not UTF-8",
+    "missing_field": "a field that the recipe names is absent or null",
+    "wrong_type": "a field has another type than the source's first rows",
+    "empty_text": "nothing but white space",
+    "truncated": "a compressed file ends early or is damaged; what came before it is in the pool",
+    "unreadable_file": "the file can't be opened or parsed at all",
+    "exact_duplicate": "same key and same content as an earlier sample",
+    "key_conflict": "same key as an earlier sample, other content",
+    "id_collision": "another key with the same 64-bit id",
+}
+
+SCORES = pa.schema(
+    [
+        pa.field("sample_id", pa.uint64(), nullable=False),
+        pa.field("score", pa.float64()),  # higher is better; NaN: not scorable
+        pa.field("order_key", pa.float64()),  # what the choice sorts by: the score, or score plus noise
+        pa.field("cost", pa.int64(), nullable=False),  # in the budget's unit, whole numbers: sums are exact
+        pa.field("target", pa.int32(), nullable=False),  # which target the score speaks for
+        pa.field("barred", pa.string()),  # reason why it may not be chosen, else null
+        pa.field("group_by", pa.binary()),  # what quotas and deduplication group by
+        pa.field("tie", pa.string()),  # within a group the smallest goes first
+        pa.field("detail", pa.string()),
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("selector", pa.string(), nullable=False),
+        pa.field("sample_id", pa.uint64(), nullable=False),
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("rank", pa.int64()),  # 1 is best; null where the step doesn't rank
+        pa.field("weight", pa.float64(), nullable=False),  # repeat count; 1 unless the step weighs
+        pa.field("reason", pa.string(), nullable=False),  # one of LEDGER_REASONS
+        pa.field("related_id", pa.uint64()),  # the sample that decided (the kept duplicate)
+        pa.field("detail", pa.string()),
+    ]
+)
+
+LEDGER_REASONS = {
+    "chosen": "ranked within the budget",
+    "below_cut": "ranked beyond the budget",
+    "not_scorable": "the score is not a number",
+    "too_short": "fewer tokens than min_length",
+    "low_quality": "outside the quality mask",
+    "in_target": "its text is in the target",
+    "unique": "no other candidate has this content",
+    "first_of_duplicates": "smallest key among equal contents",
+    "duplicate": "equal content; related_id is the one kept",
+    "in_quota": "within its group's quota",
+    "over_quota": "beyond its group's quota",
+    "no_quota": "its group has no share",
+    "not_in_scope": "outside the step's `where`; passed through",
+}

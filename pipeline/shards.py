@@ -1,0 +1,162 @@
+"""Rows become samples here: each gets its ids, meets every earlier sample, and lands in a shard or in the rejects.
+
+A shard is closed at 50,000 rows or 32 MB of text, so memory is bounded by the shard. What was seen before is a sorted
+array of ids and one of part numbers: 12 bytes a sample (1.2 GB for 100 million)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.atomic import write_parquet
+from tamis.pipeline.blocks import Block, Reject
+from tamis.pipeline.identity import content_hashes, hex_id, sample_ids, string_offsets
+
+SHARD_ROWS = 50_000
+SHARD_BYTES = 32 << 20  # of text; with its twin in the writer and the blocks ahead about 150 MB at work
+IDENTITY = ["sample_id", "key", "content_hash", "source", "position"]
+
+
+class Seen:
+    """Which ids are stored, and in which part: sorted, so that a shard of rows is looked up in one pass."""
+
+    def __init__(self) -> None:
+        self.ids: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self.part: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self.parts: list[tuple[int, Path]] = []  # (group, file) by part number
+
+    @classmethod
+    def of(cls, parts: list[tuple[int, Path]]) -> "Seen":
+        seen = cls()
+        for group, path in parts:
+            seen.add(group, path, pq.read_table(path, columns=["sample_id"])["sample_id"].to_numpy())
+        return seen
+
+    def add(self, group: int, path: Path, ids: npt.NDArray[np.uint64]) -> None:
+        number = np.full(len(ids), len(self.parts), np.int32)
+        self.parts.append((group, path))
+        ids = np.concatenate([self.ids, ids])
+        order = np.argsort(ids, kind="stable")
+        self.ids, self.part = ids[order], np.concatenate([self.part, number])[order]
+
+    def find(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """Part number of each id, -1 where it is new."""
+        if not len(self.ids):
+            return np.full(len(ids), -1, np.int32)
+        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[place] == ids, self.part[place], -1).astype(np.int32)
+
+
+class ShardWriter:
+    """Collects the blocks of one group and writes its shards."""
+
+    def __init__(self, folder: Path, group: int, first_part: int, seen: Seen, schema: pa.Schema) -> None:
+        self.folder, self.group, self.seen, self.schema = folder, group, seen, schema
+        self.first_part = first_part
+        self.rejects: list[Reject] = []
+        self.leans_on: set[int] = set()
+        self.written: list[tuple[Path, int]] = []
+        self._held: list[pa.Table] = []
+        self._held_rows = self._held_bytes = 0
+
+    def add(self, block: Block, namespace: str) -> None:
+        self.rejects += block.rejects
+        for table in _slices(block.table):
+            samples = as_samples(table, block, namespace, self.schema)
+            self._held.append(samples)
+            self._held_rows += samples.num_rows
+            self._held_bytes += pc.sum(samples["n_bytes"]).as_py() or 0
+            if self._held_rows >= SHARD_ROWS or self._held_bytes >= SHARD_BYTES:
+                self._flush()
+
+    def close(self) -> None:
+        if self._held:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = self._without_repeats(pa.concat_tables(self._held))
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+        if not table.num_rows:
+            return
+        path = self.folder / f"part-{self.first_part + len(self.written):05d}.parquet"
+        write_parquet(path, table)
+        self.written.append((path, table.num_rows))
+        self.seen.add(self.group, path, table["sample_id"].to_numpy())
+
+    def _without_repeats(self, table: pa.Table) -> pa.Table:
+        """Drop rows whose id is taken, by an earlier shard or an earlier row here, and say why for each."""
+        ids = table["sample_id"].to_numpy()
+        _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        earlier_row = first[inverse]  # np.unique gives the first of equals
+        part = self.seen.find(ids)
+        repeats = np.flatnonzero((part >= 0) | (earlier_row != np.arange(len(ids))))
+        if not len(repeats):
+            return table
+        stored = self._stored(ids, part)
+        rows = table.select(IDENTITY)
+        for row in repeats.tolist():
+            if part[row] >= 0:
+                other = stored[int(ids[row])]
+                self.leans_on |= {self.seen.parts[part[row]][0]} - {self.group}
+            else:
+                other = rows.slice(int(earlier_row[row]), 1).to_pylist()[0]
+            self.rejects.append(_repeat(rows.slice(row, 1).to_pylist()[0], other))
+        keep = np.ones(len(ids), bool)
+        keep[repeats] = False
+        return table.filter(pa.array(keep))
+
+    def _stored(self, ids: npt.NDArray[np.uint64], part: npt.NDArray[np.int32]) -> dict[int, dict[str, Any]]:
+        """Key, content and place of the stored samples that these rows met, one file at a time."""
+        found: dict[int, dict[str, Any]] = {}
+        for number in np.unique(part[part >= 0]).tolist():
+            wanted = pa.array(np.unique(ids[part == number]))
+            table = pq.read_table(self.seen.parts[number][1], columns=IDENTITY)
+            for row in table.filter(pc.is_in(table["sample_id"], wanted)).to_pylist():
+                found[row["sample_id"]] = row
+        return found
+
+
+def _repeat(row: dict[str, Any], other: dict[str, Any]) -> Reject:
+    place = f"{other['source']}:{other['position']}"
+    if row["key"] != other["key"]:
+        reason, detail = "id_collision", f"id {hex_id(row['sample_id'])} belongs to key {other['key']!r}, {place}"
+    elif row["content_hash"] == other["content_hash"]:
+        reason, detail = "exact_duplicate", f"same key and content as {place}"
+    else:
+        reason, detail = "key_conflict", f"key {row['key']!r} has other content in {place}"
+    return Reject(row["source"], row["position"], row["key"], reason, detail, other["sample_id"])
+
+
+def _slices(table: pa.Table) -> Iterator[pa.Table]:
+    """A block may be larger than a shard; slices of 4096 rows keep shards near their size."""
+    for first in range(0, table.num_rows, 4096):
+        yield table.slice(first, 4096)
+
+
+def as_samples(table: pa.Table, block: Block, namespace: str, schema: pa.Schema) -> pa.Table:
+    """Rows of a block with their ids, in the pool's schema."""
+    texts = table["text"].combine_chunks()
+    hashes = content_hashes(texts)
+    keys = table["key"].to_pylist() if "key" in table.column_names else [h.hex() for h in hashes.to_pylist()]
+    rows = table.num_rows
+    arrays: dict[str, Any] = {
+        "sample_id": pa.array(sample_ids(namespace, keys)),
+        "key": pa.array(keys, pa.string()),
+        "content_hash": hashes,
+        "source": pa.array([block.source] * rows, pa.string()),
+        "position": table["position"],
+        "uri": pa.array([block.uri] * rows, pa.string()),
+        "text": texts,
+        "width": pa.nulls(rows, pa.int32()),
+        "height": pa.nulls(rows, pa.int32()),
+        "n_bytes": pa.array(np.diff(string_offsets(texts)).astype(np.int64)),
+    }
+    for name in schema.names[len(arrays) :]:
+        column = table[name] if name in table.column_names else pa.nulls(rows, schema.field(name).type)
+        arrays[name] = column.cast(schema.field(name).type)
+    return pa.table(arrays).cast(schema)

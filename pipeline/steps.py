@@ -1,0 +1,294 @@
+"""One step, in three moves: fit on pool and target, score shard by shard, choose with one query and write the ledger.
+
+Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.atomic import atomic_path, fingerprint, read_json, write_json, write_parquet
+from tamis.pipeline.batches import candidates, targets
+from tamis.pipeline.database import connect, rows, scope_mask
+from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.importance_facts import importance_facts
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.plans import StepPlan
+from tamis.pipeline.schemas import LEDGER, SCORES
+from tamis.pipeline.store import Run, open_run
+from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.contract import inputs_of
+from tamis.selectors.importance import FittedImportance, ImportanceResampling, Seen
+from tamis.sql import text as sql_text
+
+
+def fit_step(folder: Path, step: int) -> Path:
+    """Fit the step's selector and store what it learned; returns the file, which is reused where it exists."""
+    run = open_run(folder)
+    path = model_path(run, step)
+    if not path.exists():
+        selector = run.steps[step].selector
+        if isinstance(selector, ImportanceResampling):  # counts of shards are made in parallel and added
+            learned = selector.fit_counts(_count(run, step), [selector.count(t, with_hashes=True) for t in targets(run, step)])
+        else:
+            pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
+            learned = selector.fit(pool, targets(run, step))
+        save_fitted(path, learned)
+    return path
+
+
+def _count(run: Run, step: int) -> Seen:
+    selector = run.steps[step].selector
+    total = Seen(np.zeros(selector.map.buckets, np.int64))
+    for seen in ordered_map(lambda part: selector.count(in_scope(run, part, step)), run.pool.parts, ahead=0):
+        total.buckets += seen.buckets
+    return total
+
+
+def in_scope(run: Run, part: Part, step: int) -> Iterator[pa.RecordBatch]:
+    """The candidates that the step may choose from: those inside its `where`."""
+    for batch, inside in with_scope(run, part, step):
+        yield batch if inside.all() else batch.filter(pa.array(inside))
+
+
+def with_scope(
+    run: Run, part: Part, step: int, more: tuple[str, ...] = ()
+) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.bool_]]]:
+    where = run.steps[step].where
+    inside = None if where is None else scope_mask(run, part, where)
+    for batch in candidates(run, part, step, more):
+        ids = batch["sample_id"].to_numpy()
+        yield batch, np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
+
+
+def model_path(run: Run, step: int) -> Path:
+    """Models are named by all that they depend on, so runs that differ only in a budget share one."""
+    plan = run.steps[step]
+    learned_from = {
+        "earlier": run.recipe.steps[:step],
+        "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
+        "seed": run.recipe.seed,
+        "columns": [maker.fingerprint for maker in run.makers],
+        "pool": run.pool.fingerprint,
+        "target": run.target.fingerprint if run.target else None,
+        "version": 1,
+    }
+    return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
+
+
+def save_fitted(path: Path, learned: Any) -> None:
+    """Arrays as they are, everything else as JSON, the settings not at all: no pickle is written or read."""
+    arrays, plain = {}, {}
+    for field in dataclasses.fields(learned):
+        value = getattr(learned, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif not dataclasses.is_dataclass(value):
+            plain[field.name] = value
+    with atomic_path(path) as beside, beside.open("wb") as out:
+        np.savez(out, **arrays, _plain=np.array(json.dumps(plain)))
+
+
+@lru_cache(maxsize=4)
+def load_fitted(path: Path, selector: Any) -> Any:
+    kind = getattr(selector, "fitted", type(selector))
+    with np.load(path, allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files if name != "_plain"}
+        values |= json.loads(str(stored["_plain"]))
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            values[field.name] = selector
+    return kind(**values)
+
+
+def fitted_of(run: Run, step: int) -> Any:
+    selector = run.steps[step].selector
+    try:
+        return load_fitted(model_path(run, step), selector)
+    except TypeError:  # a selector with a list or map among its settings has no hash
+        return load_fitted.__wrapped__(model_path(run, step), selector)
+
+
+def score_parts(folder: Path, step: int, names: list[str]) -> None:
+    """Write the score file of each named shard, unless it is there."""
+    run = open_run(folder)
+    learned = fitted_of(run, step)
+    for name in names:
+        final = run.work(step) / name
+        if not final.exists():
+            tables = [_score(run.steps[step], learned, *pair) for pair in with_scope(run, run.part(name), step, _cost_fields(run.steps[step]))]
+            write_parquet(final, pa.concat_tables(tables) if tables else SCORES.empty_table())
+
+
+def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
+    budget = plan.budget
+    if not isinstance(budget, Budget) or budget.unit == "rows":
+        return ()
+    if budget.unit == "bytes":
+        return ("n_bytes",)
+    return (budget.by,) if budget.by else ()
+
+
+def _score(plan: StepPlan, learned: Any, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]) -> pa.Table:
+    """Score rows of one batch; with several targets a row for each of them."""
+    scores = learned.scores(batch) if hasattr(learned, "scores") else learned.score(batch)[None, :]
+    keys = learned.order_keys(batch, scores) if hasattr(learned, "order_keys") else scores
+    count = batch.num_rows
+    if scores.shape[1:] != (count,):
+        raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
+    barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
+    barred = [reason if ok else "not_in_scope" for reason, ok in zip(barred, inside.tolist(), strict=True)]
+    groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
+    ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
+    marks = pa.nulls(count, pa.string())
+    if isinstance(learned, FittedImportance):
+        marks = pa.array(["in target" if found else None for found in learned.is_in_target(batch).tolist()], pa.string())
+    tables = [
+        pa.table(
+            [
+                batch["sample_id"], pa.array(score, pa.float64()), pa.array(key, pa.float64()), _costs(plan, batch),
+                pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties, marks,
+            ],
+            schema=SCORES,
+        )
+        for target, (score, key) in enumerate(zip(scores, keys, strict=True))
+    ]  # fmt: skip
+    return pa.concat_tables(tables)
+
+
+def _costs(plan: StepPlan, batch: pa.RecordBatch) -> pa.Array:
+    fields = _cost_fields(plan)
+    if isinstance(plan.budget, Budget) and plan.budget.unit != "rows":
+        costs = batch[fields[0] if fields else "n_tokens"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if not np.isfinite(costs).all() or (costs < 0).any():
+            raise RunFailed(f"{plan.name}: the budget's field {plan.budget.by!r} has rows without a cost of 0 or more")
+        return pa.array(np.ceil(costs).astype(np.int64))
+    return pa.array(np.ones(batch.num_rows, np.int64))
+
+
+def choose(folder: Path, step: int) -> None:
+    """Decide over all score files at once, write the ledger's parts, then `step.json`, which says the step is done."""
+    run = open_run(folder)
+    plan = run.steps[step]
+    scores = [str(run.work(step) / part.name) for part in run.pool.parts]
+    record = _Record(plan, sum(pq.read_metadata(path).num_rows for path in scores))
+    with connect(run.store) as con:
+        eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
+        budget = budget_in_units(plan, eligible)
+        reader = _decisions(con, run, plan, scores, budget)
+        for part, table in _by_part(reader, [part.name for part in run.pool.parts]):
+            write_parquet(run.ledger(step) / part, record.entered(table))
+    facts = {}
+    if isinstance(plan.selector, ImportanceResampling):
+        facts = importance_facts(run, step, fitted_of(run, step), record.kept)
+    write_json(run.ledger(step) / "step.json", {**record.summary(budget, eligible), "facts": facts})
+
+
+def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
+    if isinstance(plan.budget, Fraction):
+        return int(plan.budget.share * eligible)
+    return plan.budget.amount if plan.budget else None
+
+
+def _decisions(con: Any, run: Run, plan: StepPlan, scores: list[str], budget: int | None) -> Any:
+    parameters: dict[str, Any] = {"scores": scores}
+    if plan.choice == "quota":
+        quotas = plan.selector.quotas(budget)
+        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": plan.selector.max_epochs}
+        query = "choose_quota"
+    elif plan.choice == "exact_dedup":
+        query = "choose_exact_dedup"
+    elif len(proportions := getattr(fitted_of(run, plan.number), "proportions", [1.0])) > 1:
+        query = "choose_by_target"
+        rows(con, "create temp table taken (sample_id ubigint, target integer)")
+        parts = [int(budget * share) for share in proportions]
+        parts[-1] += budget - sum(parts)  # as published: what rounding leaves goes to the last target
+        for target, part in enumerate(parts):
+            rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
+    else:
+        query = "choose_budget"
+        parameters["budget"] = budget
+    return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)
+
+
+def _by_part(reader: Any, names: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Rows of the answer, which is in the order of shards and rows, shard by shard; empty shards too."""
+    waiting = iter(names)
+    held: list[pa.Table] = []
+    current = next(waiting, None)
+    for batch in reader:
+        table = pa.table(batch)
+        while table.num_rows:
+            part = table["part"][0].as_py()
+            while current != part:
+                yield current, pa.concat_tables(held) if held else table.slice(0, 0)
+                held, current = [], next(waiting)
+            same = int(np.searchsorted(table["part"].to_numpy() != part, True)) if table["part"][-1].as_py() != part else table.num_rows
+            held.append(table.slice(0, same))
+            table = table.slice(same)
+    empty = pa.table(reader.schema.empty_table())
+    while current is not None:
+        yield current, pa.concat_tables(held) if held else empty
+        held, current = [], next(waiting, None)
+
+
+class _Record:
+    """Counts what goes into the ledger, and where the line between kept and dropped ran."""
+
+    def __init__(self, plan: StepPlan, candidates: int) -> None:
+        self.plan, self.candidates = plan, candidates
+        self.kept = self.dropped = self.cost = 0
+        self.reasons: Counter[str] = Counter()
+        self.last: dict[str, Any] | None = None  # the lowest ranked that was kept
+        self.first: dict[str, Any] | None = None  # the highest ranked that was dropped
+
+    def entered(self, table: pa.Table) -> pa.Table:
+        count = table.num_rows
+        kept = table["kept"].to_numpy()
+        self.kept += int(kept.sum())
+        self.dropped += count - int(kept.sum())
+        self.reasons.update(table["reason"].to_pylist())
+        ranked = table.filter(table["rank"].is_valid()) if count else table
+        for state, best in ((True, max), (False, min)):
+            side = ranked.filter(pa.array(ranked["kept"].to_numpy() == state)) if ranked.num_rows else ranked
+            if side.num_rows:
+                ranks = side["rank"].to_numpy()
+                row = side.slice(int(ranks.argmax() if state else ranks.argmin()), 1).to_pylist()[0]
+                mine = {"rank": row["rank"], "score": row["score"], "sample_id": f"{row['sample_id']:016x}"}
+                if state:
+                    self.last = best(filter(None, (self.last, mine)), key=lambda r: r["rank"])
+                else:
+                    self.first = best(filter(None, (self.first, mine)), key=lambda r: r["rank"])
+        arrays = {name: table[name] for name in table.column_names if name != "part"}
+        arrays["step"] = pa.array(np.full(count, self.plan.number, np.int32))
+        arrays["selector"] = pa.array([self.plan.name] * count, pa.string())
+        return pa.table({name: arrays[name] for name in LEDGER.names}).cast(LEDGER)
+
+    def summary(self, budget: int | None, eligible: int) -> dict[str, Any]:
+        assert self.kept + self.dropped == self.candidates, "the ledger lost a candidate"
+        return {
+            "step": self.plan.number,
+            "selector": self.plan.name,
+            "candidates": self.candidates,
+            "eligible": eligible,
+            "kept": self.kept,
+            "dropped": self.dropped,
+            "reasons": dict(sorted(self.reasons.items())),
+            "budget": budget,
+            "unit": getattr(self.plan.budget, "unit", "rows"),
+            "last_kept": self.last,
+            "first_dropped": self.first,
+        }
+
+
+def step_summary(run: Run, step: int) -> dict[str, Any]:
+    return read_json(run.ledger(step) / "step.json")

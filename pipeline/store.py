@@ -1,0 +1,125 @@
+"""A run's folder and what it needs to be opened again from any process: the recipe as resolved, and its inputs.
+
+`request.json` is written first and says what was asked; `inputs.json` says which shards the run sees; `manifest.json`
+is written last and means that the run is complete."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.atomic import fingerprint, read_json
+from tamis.pipeline.columns import Maker, column_folder, declared_makers, ngrams_maker
+from tamis.pipeline.errors import RunError
+from tamis.pipeline.ingest import Part, Pool, current_pool
+from tamis.pipeline.plans import StepPlan, resolve_steps
+from tamis.pipeline.recipe import Recipe
+from tamis.selectors.contract import inputs_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe applied to a store, in its folder STORE/runs/NAME."""
+
+    folder: Path
+    recipe: Recipe
+    recipe_folder: Path
+    allow_code: bool
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def store(self) -> Path:
+        return self.folder.parent.parent
+
+    @cached_property
+    def steps(self) -> list[StepPlan]:
+        return resolve_steps(self.recipe, self.recipe_folder, self.allow_code)
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        path = self.folder / "inputs.json"
+        if not path.exists():
+            raise RunError(f"run {self.folder}: it never got as far as reading its pool. Start it again.")
+        return read_json(path)
+
+    @cached_property
+    def pool(self) -> Pool:
+        return current_pool(self.store / "pool", self.inputs["pool"])
+
+    @cached_property
+    def target(self) -> Pool | None:
+        """All target sources together; parts say which source they came from."""
+        if not self.inputs["target"]:
+            return None
+        return current_pool(self.target_folder, self.inputs["target"])
+
+    @property
+    def target_folder(self) -> Path:
+        asked = [source.model_dump(exclude_defaults=True) for source in self.recipe.target]
+        return self.store / "targets" / fingerprint(asked)
+
+    @cached_property
+    def declared(self) -> list[Maker]:
+        return declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code)
+
+    @cached_property
+    def makers(self) -> list[Maker]:
+        """All columns that the run needs: the declared ones, and the n-grams that its steps ask for."""
+        wanted = {}
+        for step in self.steps:
+            ngrams = inputs_of(step.selector).ngrams
+            if ngrams is not None:
+                maker = ngrams_maker(ngrams)
+                wanted[maker.fingerprint] = maker
+        return [*self.declared, *wanted.values()]
+
+    def column(self, maker: Maker, of_target: bool = False) -> Path:
+        base = self.target_folder / "columns" if of_target else self.store / "columns"
+        return column_folder(base, maker)
+
+    def part(self, name: str) -> Part:
+        return next(part for part in self.pool.parts if part.name == name)
+
+    def ledger(self, step: int) -> Path:
+        return self.folder / "ledger" / f"step-{step:02d}"
+
+    def work(self, step: int) -> Path:
+        """Scores on their way to the ledger; gone when the run is complete."""
+        return self.folder / ".work" / f"step-{step:02d}"
+
+    @property
+    def complete(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+
+@lru_cache(maxsize=8)
+def _open(folder: Path, request_time_ns: int) -> Run:
+    request = read_json(folder / "request.json")
+    return Run(
+        folder=folder,
+        recipe=Recipe.model_validate(request["recipe"]),
+        recipe_folder=Path(request["recipe_folder"]),
+        allow_code=request["allow_code"],
+    )
+
+
+def open_run(folder: Path | str) -> Run:
+    """The run in a folder. Raises RunError where there is none. Cached: tasks of one process share it."""
+    folder = Path(folder).absolute()
+    request = folder / "request.json"
+    if not request.exists():
+        raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")
+    inputs = folder / "inputs.json"
+    seen = max(path.stat().st_mtime_ns for path in (request, inputs) if path.exists())
+    return _open(folder, seen)
+
+
+def open_complete(folder: Path | str) -> Run:
+    """The same, for readers of results. Raises RunError where the run has not ended."""
+    run = open_run(folder)
+    if not run.complete:
+        raise RunError(f"run {folder}: not complete. The same `tamis run` goes on from where it stopped.")
+    return run

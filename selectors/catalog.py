@@ -1,0 +1,58 @@
+"""The one place that knows all selectors: recipe name to class, and how settings become a selector."""
+
+import dataclasses
+import difflib
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from tamis.selectors.exact_dedup import ExactDedup
+from tamis.selectors.importance import ImportanceResampling
+from tamis.selectors.quota import Quota
+from tamis.selectors.uniform import Random
+
+SELECTORS: dict[str, type] = {
+    "exact_dedup": ExactDedup,
+    "importance_resampling": ImportanceResampling,
+    "quota": Quota,
+    "random": Random,
+}
+
+
+def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
+    """The selector of that name. Raises ValueError for an unknown name, key or value."""
+    if name not in SELECTORS:
+        close = difflib.get_close_matches(name, SELECTORS, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(sorted(SELECTORS))}")
+    return build_class(SELECTORS[name], settings, seed, step)
+
+
+def build_class(kind: type, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
+    """A selector from settings, checked against its fields' types; `seed` and `step` are filled in."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    settable = [name for name in known if name != "step"]
+    for key in settings:
+        if key not in settable:
+            close = difflib.get_close_matches(str(key), [*settable, "budget", "fraction", "where"], n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown setting {key!r}{hint} (known: {', '.join(settable) or 'none'})")
+    hints = get_type_hints(kind)
+    given = {"seed": seed, "step": step, **settings}
+    checked = {key: _checked(key, value, hints[key]) for key, value in given.items() if key in known}
+    missing = [f.name for f in dataclasses.fields(kind) if f.name not in checked and _required(f)]
+    if missing:
+        raise ValueError(f"{missing[0]}: missing")
+    return kind(**checked)
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _checked(key: str, value: Any, wanted: Any) -> Any:
+    try:
+        return TypeAdapter(wanted).validate_python(value, strict=True)
+    except ValidationError as error:
+        messages = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise ValueError(f"{key}: {'; or '.join(messages)}, found {value!r}") from error

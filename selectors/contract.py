@@ -1,0 +1,60 @@
+"""What a selector is: a frozen settings object that sees the pool once and then scores it, or a query that filters.
+
+A scorer is a frozen dataclass with `fit`; what `fit` returns is a frozen dataclass whose fields are arrays, numbers,
+strings, or lists of them (so that a run can store it without pickle), with `score`. Everything else is optional and
+listed in `Scorer` and `Fitted` with its default. A user's own selector needs `fit` and `score` alone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.ngrams import Ngrams
+
+Batches = Iterable[pa.RecordBatch]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the batches of a scorer must hold: the pool's fields by name, and hashed n-grams if asked for.
+
+    With `ngrams`, batches have `n_tokens` (int32) and `ngrams` (binary: buckets, uint16 or uint32, little-endian)."""
+
+    fields: tuple[str, ...] = ("text",)
+    ngrams: Ngrams | None = None
+
+
+class Fitted(Protocol):
+    """What a scorer has learned. Optional besides `score`:
+
+    `scores(batch)` -> [targets, rows] where several targets are served one after another, with `proportions`;
+    `order_keys(batch, scores)` -> [targets, rows], what the choice sorts by (default: the scores);
+    `barred(batch)` -> [rows] reason why a row may not be chosen, or None;
+    `groups(batch)` -> [rows] text or bytes, what quotas and deduplication group by;
+    `explain(text)` -> rows (what, count, contribution) whose contributions sum to the score."""
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        """[rows] float64, higher is better; NaN: not scorable, never chosen."""
+
+
+class Scorer(Protocol):
+    """Settings. Optional besides `fit`:
+
+    `needs_target` (False) and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
+    `inputs()`, what the batches must hold (default: the text);
+    `fitted`, class variable: the class that `fit` returns, where that is not the settings' own;
+    fields `seed` and `step`, which the run fills in."""
+
+    needs_target: ClassVar[bool] = False
+    choice: ClassVar[str] = "budget"
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> Fitted:
+        """See pool and targets once, streaming. `targets` has one entry for each of the recipe's target sources."""
+
+
+def inputs_of(selector: Any) -> Inputs:
+    return selector.inputs() if hasattr(selector, "inputs") else Inputs()

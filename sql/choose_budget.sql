@@ -1,0 +1,33 @@
+-- What does the budget buy? Candidates by order key until the next one would cost too much.
+-- One row per candidate, by shard and row. $scores: score files; $budget: in the unit of `cost`.
+-- Ties break on sample_id, so the answer does not depend on threads.
+with candidates as (
+    select
+        parse_filename(filename) as part, file_row_number as row, sample_id, score, order_key, cost, barred, detail,
+        barred is null and isfinite(coalesce(order_key, 'nan'::double)) as eligible
+    from read_parquet($scores, filename = true, file_row_number = true)
+),
+ranked as (
+    select
+        part, row, sample_id, score, barred, detail, eligible,
+        row_number() over best_first as rank,
+        sum(cost) over (best_first rows unbounded preceding) as spent
+    from candidates
+    window best_first as (partition by eligible order by order_key desc, sample_id)
+)
+select
+    part, sample_id,
+    case when eligible then spent <= $budget else coalesce(barred = 'not_in_scope', false) end as kept,
+    score,
+    case when eligible then rank end as rank,
+    1.0::double as weight,
+    case
+        when barred is not null then barred
+        when not eligible then 'not_scorable'
+        when spent <= $budget then 'chosen'
+        else 'below_cut'
+    end as reason,
+    null::ubigint as related_id,
+    detail
+from ranked
+order by part, row

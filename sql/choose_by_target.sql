@@ -1,0 +1,44 @@
+-- Who was taken, and for which target? The others stand with the target that likes them best.
+-- One row per candidate, by shard and row. $scores: score files, a row for each sample and target; reads `taken`.
+with candidates as (
+    select
+        parse_filename(filename) as part, file_row_number as row, sample_id, target, score, order_key, barred, detail,
+        barred is null and isfinite(coalesce(order_key, 'nan'::double)) as eligible
+    from read_parquet($scores, filename = true, file_row_number = true)
+),
+joined as (
+    select candidates.*, taken.target as taken_for
+    from candidates left join taken using (sample_id)
+),
+one_each as (
+    select *
+    from joined
+    qualify row_number() over (
+        partition by sample_id
+        order by coalesce(target = taken_for, false) desc, eligible desc, order_key desc, target
+    ) = 1
+),
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by eligible order by taken_for is not null desc, taken_for, order_key desc, sample_id
+        ) as rank
+    from one_each
+)
+select
+    part, sample_id,
+    taken_for is not null or coalesce(barred = 'not_in_scope', false) as kept,
+    score,
+    case when eligible then rank end as rank,
+    1.0::double as weight,
+    case
+        when barred is not null then barred
+        when not eligible then 'not_scorable'
+        when taken_for is not null then 'chosen'
+        else 'below_cut'
+    end as reason,
+    null::ubigint as related_id,
+    concat_ws('; ', detail, 'target ' || target) as detail
+from ranked
+order by part, row

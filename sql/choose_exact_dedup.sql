@@ -1,0 +1,33 @@
+-- Which sample stands for each content? The one with the smallest key.
+-- One row per candidate, by shard and row. $scores: score files, `group_by` the content hash, `tie` the key.
+with candidates as (
+    select
+        parse_filename(filename) as part, file_row_number as row, sample_id, group_by, tie, barred,
+        barred is null as eligible
+    from read_parquet($scores, filename = true, file_row_number = true)
+),
+grouped as (
+    select
+        part, row, sample_id, barred, eligible,
+        first_value(sample_id) over smallest_key as kept_id,
+        row_number() over smallest_key as place,
+        count(*) over (partition by eligible, group_by) as copies
+    from candidates
+    window smallest_key as (partition by eligible, group_by order by tie, sample_id)
+)
+select
+    part, sample_id,
+    not eligible or place = 1 as kept,
+    null::double as score,
+    null::bigint as rank,
+    1.0::double as weight,
+    case
+        when not eligible then barred
+        when copies = 1 then 'unique'
+        when place = 1 then 'first_of_duplicates'
+        else 'duplicate'
+    end as reason,
+    case when eligible and place > 1 then kept_id end as related_id,
+    case when eligible and copies > 1 then copies || ' copies' end as detail
+from grouped
+order by part, row

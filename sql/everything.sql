@@ -1,0 +1,6 @@
+-- Without steps everything is chosen, in the order of the pool.
+-- One row per sample. $pool: the pool's files.
+select
+    row_number() over (order by filename, file_row_number) as rank, sample_id, 1.0::double as weight,
+    null::double as score
+from read_parquet($pool, filename = true, file_row_number = true, union_by_name = true)
