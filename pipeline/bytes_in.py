@@ -10,7 +10,7 @@ from typing import Any
 import zstandard
 
 RAW_BYTES = 1 << 20  # read from disk at a time
-BLOCK_BYTES = 8 << 20  # handed on at a time: small enough for memory, large enough for a parser's start-up
+BLOCK_BYTES = 2 << 20  # handed on at a time: small enough for memory, large enough for a parser's start-up
 
 
 class Truncated(Exception):

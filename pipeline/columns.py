@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import ROW_GROUP_ROWS, atomic_path, digest_file, fingerprint, read_json, write_json
+from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.ingest import Part
 from tamis.selectors.ngrams import Ngrams
@@ -139,12 +139,7 @@ def make_part(maker: Maker, folder: Path, part: Part) -> None:
         return
     reads = ["sample_id", *maker.reads] if maker.reads else None
     schema = pa.schema([pa.field("sample_id", pa.uint64()), *maker.schema])
-    held: list[pa.RecordBatch] = []
-    for batch in pq.ParquetFile(part.path).iter_batches(batch_size=BATCH_ROWS, columns=reads, use_threads=False):
-        held.append(pa.record_batch([batch["sample_id"], *maker.make(batch)], schema.names))
-    table = pa.Table.from_batches(held).cast(schema) if held else schema.empty_table()
-    with atomic_path(final) as path:
-        # no statistics, compression or dictionary: hashed buckets have nothing to gain by them, and time to lose
-        pq.write_table(
-            table, path, compression="none", use_dictionary=False, write_statistics=False, row_group_size=ROW_GROUP_ROWS
-        )
+    batches = pq.ParquetFile(part.path).iter_batches(batch_size=BATCH_ROWS, columns=reads, use_threads=False)
+    made = (pa.record_batch([batch["sample_id"], *maker.make(batch)], schema.names) for batch in batches)
+    # no compression or statistics: hashed buckets have nothing to gain by them, and time to lose
+    write_batches(final, schema, made, compression="none", write_statistics=False)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 from tamis.pipeline.atomic import read_json, write_json
@@ -19,7 +20,9 @@ from tamis.pipeline.progress import Counter, say
 from tamis.pipeline.report import write_report
 from tamis.pipeline.selection import write_exports, write_selection
 from tamis.pipeline.steps import choose, fit_step, score_parts
-from tamis.pipeline.store import open_run
+from tamis.pipeline.store import Run, open_run
+from tamis.selectors.contract import inputs_of
+from tamis.selectors.ngrams import load_loops
 
 
 class Engine(Protocol):
@@ -70,6 +73,8 @@ def curate(folder: Path, engine: Engine) -> Path:
 def read_inputs(folder: Path) -> None:
     """Bring pool and target up to date and record which shards this run sees."""
     run = open_run(folder)
+    warming = Thread(target=_load_loops, args=(run,), daemon=True)
+    warming.start()
     pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say)
     _need_rows("pool", pool)
     groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
@@ -90,6 +95,13 @@ def read_inputs(folder: Path) -> None:
     lost = sum(pool.rejects.values())
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pool.rejects.items()))
     say(f"pool: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects" + (f" ({reasons})" if lost else ""))
+
+
+def _load_loops(run: Run) -> None:
+    """While files are read: the compiled loops take as long to load as 64 MB of JSON to parse."""
+    for step in run.steps:
+        if (ngrams := inputs_of(step.selector).ngrams) is not None:
+            load_loops(ngrams)
 
 
 def _need_rows(what: str, pool: Pool) -> None:

@@ -17,7 +17,7 @@ from tamis.pipeline.parallel import cores
 if TYPE_CHECKING:
     from tamis.pipeline.store import Run
 
-MEMORY = "1GB"  # beyond this DuckDB spills to the store's .tmp; a sort of 10 million ranks fits
+MEMORY = "512MB"  # beyond this DuckDB spills to the store's .tmp; a sort of 5 million ranks fits
 
 
 @contextmanager
@@ -38,16 +38,21 @@ def connect(store: Path) -> Iterator[Any]:
 def locked(store: Path) -> Iterator[Any]:
     """A connection for a user's SQL: reads files of the store, writes none, and can't be unlocked."""
     with connect(store) as con:
-        con.execute("set allowed_directories = [$store]", {"store": f"{store.absolute()}/"})
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
+        lock(con, store)
         yield con
+
+
+def lock(con: Any, store: Path) -> None:
+    """From here on the connection reads the store's files and nothing else, and can't be told otherwise."""
+    folder = str(store.absolute()).replace("'", "''") + "/"
+    for setting in (f"allowed_directories = ['{folder}']", "enable_external_access = false", "lock_configuration = true"):
+        rows(con, f"set {setting}")
 
 
 def rows(con: Any, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """All rows of a small answer, by name. Fetches to the end: an unfinished result would block the connection."""
     answer = con.execute(query, parameters or {})
-    names = [column[0] for column in answer.description]
+    names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
@@ -58,7 +63,7 @@ def one_select(con: Any, query: str) -> str:
     try:
         statements = con.extract_statements(query)
     except duckdb.Error as error:
-        raise QueryError(f"sql: {_first_line(error)}") from error
+        raise QueryError(f"sql: {problem_of(error)}") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError("sql: wanted one SELECT statement; nothing here can be changed")
     return statements[0].query
@@ -71,7 +76,7 @@ def quoted(name: str) -> str:
 def view(con: Any, name: str, files: Sequence[Path]) -> None:
     """A view over Parquet files by name; file names can't be bound in a view, so they are quoted."""
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    con.execute(f"create view {quoted(name)} as select * from read_parquet([{listed}], union_by_name = true)")
+    rows(con, f"create view {quoted(name)} as select * from read_parquet([{listed}], union_by_name = true)")
 
 
 def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
@@ -89,13 +94,14 @@ def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
     import duckdb
 
     with locked(run.store) as con:
-        con.execute(f"create view pool as {pool_with_columns(run, [part])}")
+        rows(con, f"create view pool as {pool_with_columns(run, [part])}")
         query = one_select(con, f"select sample_id from pool where ({where}\n)")
         try:
             return np.asarray(con.sql(query).fetchnumpy()["sample_id"], np.uint64)
         except duckdb.Error as error:
-            raise QueryError(f"where {where!r}: {_first_line(error)}") from error
+            raise QueryError(f"where {where!r}: {problem_of(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
+    """The first paragraph of DuckDB's message, on one line."""
     return " ".join(str(error).split("\n\n")[0].split())

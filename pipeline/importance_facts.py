@@ -12,8 +12,8 @@ from tamis.selectors.chance import uniform
 from tamis.selectors.importance import FittedImportance
 from tamis.selectors.importance_facts import Tally, facts
 
-NAMING_TEXTS = 100  # chosen texts, and as many of the pool, to name n-grams from: 100 texts of 1-3 KB, 50 ms
-NAMING_CHARS = 2000
+NAMING_TEXTS = 60  # chosen texts, and as many others, to name n-grams from: 120 KB, 40 ms
+NAMING_CHARS = 1000
 
 
 def importance_facts(run: Run, step: int, learned: FittedImportance, kept: int) -> dict[str, object]:

@@ -23,7 +23,7 @@ from tamis.pipeline.kept_types import settle_types
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.schemas import POOL, REJECTS
-from tamis.pipeline.shards import ShardWriter, Seen
+from tamis.pipeline.shards import Seen, ShardWriter, as_samples
 from tamis.pipeline.sources import SourceFile, find_files, grouped
 
 READER_VERSION = 1  # raise when the same files would give other rows
@@ -141,14 +141,21 @@ class GroupWriter:
     def write(self, origin: int, files: list[SourceFile]) -> None:
         if self._seen is None:
             self._seen = Seen.of([(group["group"], self.folder / part["name"]) for group, part in _parts(self.current)])
-        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._seen, pool_schema(self.types))
+        schema = pool_schema(self.types)
+        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._seen, schema)
         source = self.sources[origin]
-        for block in ordered_map(lambda call: call(), _calls(source, files, self.types)):
+
+        def read(call: Callable[[], Block]) -> tuple[Block, pa.Table]:
+            block = call()
+            return block, as_samples(block, source.namespace, schema)
+
+        for block, samples in ordered_map(read, _calls(source, files, self.types)):
             if self.strict and block.rejects:
                 worst = block.rejects[0]
                 place = worst.source if worst.position is None else f"{worst.source} line {worst.position}"
                 raise SourceError(f"strict: {place}: {worst.reason} ({worst.detail}). Mend it, or drop `strict`.")
-            shards.add(block, source.namespace)
+            shards.rejects += block.rejects
+            shards.add(samples)
         shards.close()
         self._record(origin, files, shards)
 

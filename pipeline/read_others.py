@@ -88,7 +88,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
     records: list[tuple[int, dict[str, Any]]] = []
     rejects: list[Reject] = []
     try:
-        reader = _csv_reader(path)
+        reader = csv_reader(path)
         header = next(reader, [])
         missing = [name for name in fields.names if name not in header]
         if missing:
@@ -112,7 +112,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
     yield Block(source, block.table, rejects + block.rejects)
 
 
-def _csv_reader(path: Path) -> Any:
+def csv_reader(path: Path) -> Any:
     lines = _text_lines(path)
     head = next(lines, "")
     delimiter = "\t" if head.count("\t") > head.count(",") else ","
@@ -171,7 +171,7 @@ def sniff_csv(path: Path, names: list[str]) -> dict[str, list[Any]]:
     """Values of the first rows: ints where all are ints, floats where all are numbers, else text."""
     values: dict[str, list[Any]] = {name: [] for name in names}
     try:
-        reader = _csv_reader(path)
+        reader = csv_reader(path)
         header = next(reader, [])
         for _, row in zip(range(SNIFF_ROWS), reader, strict=False):
             if not _csv_problem(row, header):

@@ -48,6 +48,7 @@ SCORES = pa.schema(
         pa.field("sample_id", pa.uint64(), nullable=False),
         pa.field("score", pa.float64()),  # higher is better; NaN: not scorable
         pa.field("order_key", pa.float64()),  # what the choice sorts by: the score, or score plus noise
+        pa.field("part", pa.int32(), nullable=False),  # number of the shard in the run's list
         pa.field("cost", pa.int64(), nullable=False),  # in the budget's unit, whole numbers: sums are exact
         pa.field("target", pa.int32(), nullable=False),  # which target the score speaks for
         pa.field("barred", pa.string()),  # reason why it may not be chosen, else null

@@ -4,6 +4,7 @@ A shard is closed at 50,000 rows or 32 MB of text, so memory is bounded by the s
 array of ids and one of part numbers: 12 bytes a sample (1.2 GB for 100 million)."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tamis.pipeline.blocks import Block, Reject
 from tamis.pipeline.identity import content_hashes, hex_id, sample_ids, string_offsets
 
 SHARD_ROWS = 50_000
-SHARD_BYTES = 32 << 20  # of text; with its twin in the writer and the blocks ahead about 150 MB at work
+SHARD_BYTES = 16 << 20  # of text; with its twin in the writer and the blocks ahead about 150 MB at work
 IDENTITY = ["sample_id", "key", "content_hash", "source", "position"]
 
 
@@ -63,20 +64,27 @@ class ShardWriter:
         self.written: list[tuple[Path, int]] = []
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="shard")  # writes one shard while the next is read
+        self._writing: Future[None] | None = None
 
-    def add(self, block: Block, namespace: str) -> None:
-        self.rejects += block.rejects
-        for table in _slices(block.table):
-            samples = as_samples(table, block, namespace, self.schema)
-            self._held.append(samples)
-            self._held_rows += samples.num_rows
-            self._held_bytes += pc.sum(samples["n_bytes"]).as_py() or 0
+    def add(self, samples: pa.Table) -> None:
+        """Take samples in the pool's schema, in the order of the sources."""
+        for table in _slices(samples):
+            self._held.append(table)
+            self._held_rows += table.num_rows
+            self._held_bytes += int(table["n_bytes"].to_numpy().sum())
             if self._held_rows >= SHARD_ROWS or self._held_bytes >= SHARD_BYTES:
                 self._flush()
 
     def close(self) -> None:
         if self._held:
             self._flush()
+        self._wait()
+        self._writer.shutdown()
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
 
     def _flush(self) -> None:
         table = self._without_repeats(pa.concat_tables(self._held))
@@ -84,15 +92,15 @@ class ShardWriter:
         if not table.num_rows:
             return
         path = self.folder / f"part-{self.first_part + len(self.written):05d}.parquet"
-        write_parquet(path, table)
+        self._wait()
+        self._writing = self._writer.submit(write_parquet, path, table, "zstd")
         self.written.append((path, table.num_rows))
         self.seen.add(self.group, path, table["sample_id"].to_numpy())
 
     def _without_repeats(self, table: pa.Table) -> pa.Table:
         """Drop rows whose id is taken, by an earlier shard or an earlier row here, and say why for each."""
         ids = table["sample_id"].to_numpy()
-        _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        earlier_row = first[inverse]  # np.unique gives the first of equals
+        earlier_row = first_of_equals(ids)
         part = self.seen.find(ids)
         repeats = np.flatnonzero((part >= 0) | (earlier_row != np.arange(len(ids))))
         if not len(repeats):
@@ -115,10 +123,20 @@ class ShardWriter:
         found: dict[int, dict[str, Any]] = {}
         for number in np.unique(part[part >= 0]).tolist():
             wanted = pa.array(np.unique(ids[part == number]))
+            self._wait()
             table = pq.read_table(self.seen.parts[number][1], columns=IDENTITY)
             for row in table.filter(pc.is_in(table["sample_id"], wanted)).to_pylist():
                 found[row["sample_id"]] = row
         return found
+
+
+def first_of_equals(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """[rows] the first row that has the same id."""
+    order = np.argsort(ids, kind="stable")
+    begins = np.flatnonzero(np.concatenate([[True], ids[order][1:] != ids[order][:-1]]))
+    first = np.empty(len(ids), np.int64)
+    first[order] = np.repeat(order[begins], np.diff(np.append(begins, len(ids))))
+    return first
 
 
 def _repeat(row: dict[str, Any], other: dict[str, Any]) -> Reject:
@@ -138,8 +156,11 @@ def _slices(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(first, 4096)
 
 
-def as_samples(table: pa.Table, block: Block, namespace: str, schema: pa.Schema) -> pa.Table:
+def as_samples(block: Block, namespace: str, schema: pa.Schema) -> pa.Table:
     """Rows of a block with their ids, in the pool's schema."""
+    table = block.table
+    if not table.num_rows:
+        return schema.empty_table()
     texts = table["text"].combine_chunks()
     hashes = content_hashes(texts)
     keys = table["key"].to_pylist() if "key" in table.column_names else [h.hex() for h in hashes.to_pylist()]

@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import atomic_path, fingerprint, read_json, write_json, write_parquet
+from tamis.pipeline.atomic import atomic_path, fingerprint, read_json, write_batches, write_json, write_parquet
 from tamis.pipeline.batches import candidates, targets
 from tamis.pipeline.database import connect, rows, scope_mask
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.importance_facts import importance_facts
+from tamis.pipeline.identity import hex_id
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.plans import StepPlan
@@ -125,8 +126,9 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
     for name in names:
         final = run.work(step) / name
         if not final.exists():
-            tables = [_score(run.steps[step], learned, *pair) for pair in with_scope(run, run.part(name), step, _cost_fields(run.steps[step]))]
-            write_parquet(final, pa.concat_tables(tables) if tables else SCORES.empty_table())
+            plan, number = run.steps[step], run.part_number(name)
+            pairs = with_scope(run, run.part(name), step, _cost_fields(plan))
+            write_batches(final, SCORES, (_score(plan, learned, number, *pair) for pair in pairs))
 
 
 def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
     return (budget.by,) if budget.by else ()
 
 
-def _score(plan: StepPlan, learned: Any, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]) -> pa.Table:
+def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]) -> pa.Table:
     """Score rows of one batch; with several targets a row for each of them."""
     scores = learned.scores(batch) if hasattr(learned, "scores") else learned.score(batch)[None, :]
     keys = learned.order_keys(batch, scores) if hasattr(learned, "order_keys") else scores
@@ -149,19 +151,23 @@ def _score(plan: StepPlan, learned: Any, batch: pa.RecordBatch, inside: npt.NDAr
     barred = [reason if ok else "not_in_scope" for reason, ok in zip(barred, inside.tolist(), strict=True)]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
-    marks = pa.nulls(count, pa.string())
-    if isinstance(learned, FittedImportance):
-        marks = pa.array(["in target" if found else None for found in learned.is_in_target(batch).tolist()], pa.string())
-    tables = [
-        pa.table(
-            [
-                batch["sample_id"], pa.array(score, pa.float64()), pa.array(key, pa.float64()), _costs(plan, batch),
-                pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties, marks,
-            ],
-            schema=SCORES,
-        )
-        for target, (score, key) in enumerate(zip(scores, keys, strict=True))
-    ]  # fmt: skip
+    marks = ["in target" if found else None for found in learned.is_in_target(batch)] if hasattr(learned, "is_in_target") else None
+    costs, numbers = _costs(plan, batch), pa.array(np.full(count, part, np.int32))
+    tables = []
+    for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
+        names = [mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "") for mark in marks or [None] * count]
+        # a deduplication ranks nothing: its ledger has no score
+        shown = pa.nulls(count, pa.float64()) if plan.choice == "exact_dedup" else pa.array(score, pa.float64())
+        tables.append(
+            pa.table(
+                [
+                    batch["sample_id"], shown, pa.array(key, pa.float64()), numbers, costs,
+                    pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties,
+                    pa.array(names, pa.string()),
+                ],
+                schema=SCORES,
+            )
+        )  # fmt: skip
     return pa.concat_tables(tables)
 
 
@@ -185,8 +191,8 @@ def choose(folder: Path, step: int) -> None:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
         budget = budget_in_units(plan, eligible)
         reader = _decisions(con, run, plan, scores, budget)
-        for part, table in _by_part(reader, [part.name for part in run.pool.parts]):
-            write_parquet(run.ledger(step) / part, record.entered(table))
+        for part, table in _by_part(reader, len(run.pool.parts)):
+            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
     if isinstance(plan.selector, ImportanceResampling):
         facts = importance_facts(run, step, fitted_of(run, step), record.kept)
@@ -220,25 +226,21 @@ def _decisions(con: Any, run: Run, plan: StepPlan, scores: list[str], budget: in
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)
 
 
-def _by_part(reader: Any, names: list[str]) -> Iterator[tuple[str, pa.Table]]:
+def _by_part(reader: Any, parts: int) -> Iterator[tuple[int, pa.Table]]:
     """Rows of the answer, which is in the order of shards and rows, shard by shard; empty shards too."""
-    waiting = iter(names)
-    held: list[pa.Table] = []
-    current = next(waiting, None)
-    for batch in reader:
-        table = pa.table(batch)
-        while table.num_rows:
-            part = table["part"][0].as_py()
-            while current != part:
-                yield current, pa.concat_tables(held) if held else table.slice(0, 0)
-                held, current = [], next(waiting)
-            same = int(np.searchsorted(table["part"].to_numpy() != part, True)) if table["part"][-1].as_py() != part else table.num_rows
-            held.append(table.slice(0, same))
-            table = table.slice(same)
     empty = pa.table(reader.schema.empty_table())
-    while current is not None:
-        yield current, pa.concat_tables(held) if held else empty
-        held, current = [], next(waiting, None)
+    current, held = 0, [empty]
+    for batch in reader:
+        numbers = batch["part"].to_numpy()
+        for part in range(current, int(numbers[-1]) + 1):
+            if part > current:
+                yield current, pa.concat_tables(held)
+                current, held = part, [empty]
+            first, end = np.searchsorted(numbers, [part, part + 1])
+            held.append(pa.table(batch).slice(first, end - first))
+    for part in range(current, parts):
+        yield part, pa.concat_tables(held)
+        held = [empty]
 
 
 class _Record:
@@ -246,29 +248,39 @@ class _Record:
 
     def __init__(self, plan: StepPlan, candidates: int) -> None:
         self.plan, self.candidates = plan, candidates
-        self.kept = self.dropped = self.cost = 0
+        self.kept = self.dropped = self.spent = 0
+        self.weight = 0.0
         self.reasons: Counter[str] = Counter()
         self.last: dict[str, Any] | None = None  # the lowest ranked that was kept
         self.first: dict[str, Any] | None = None  # the highest ranked that was dropped
 
-    def entered(self, table: pa.Table) -> pa.Table:
+    def entered(self, table: pa.Table, scores: Path) -> pa.Table:
+        """The ledger's rows of one shard: the decisions, with score and detail from the score file."""
         count = table.num_rows
+        told = pq.read_table(scores, columns=["score", "detail", "cost"]).take(table["row"])
+        table = table.append_column("score", told["score"]).append_column("detail", told["detail"])
+        table = table.append_column("cost", told["cost"])
         kept = table["kept"].to_numpy()
         self.kept += int(kept.sum())
         self.dropped += count - int(kept.sum())
-        self.reasons.update(table["reason"].to_pylist())
+        self.weight += float(table["weight"].to_numpy()[kept].sum())
+        reasons = table["reason"].to_pylist()
+        self.reasons.update(reasons)
+        chosen = np.array([reason == "chosen" for reason in reasons], bool)
+        self.spent += int(told["cost"].to_numpy()[chosen].sum())
         ranked = table.filter(table["rank"].is_valid()) if count else table
         for state, best in ((True, max), (False, min)):
             side = ranked.filter(pa.array(ranked["kept"].to_numpy() == state)) if ranked.num_rows else ranked
             if side.num_rows:
                 ranks = side["rank"].to_numpy()
                 row = side.slice(int(ranks.argmax() if state else ranks.argmin()), 1).to_pylist()[0]
-                mine = {"rank": row["rank"], "score": row["score"], "sample_id": f"{row['sample_id']:016x}"}
+                mine = {name: row[name] for name in ("rank", "score", "cost")}
+                mine["sample_id"] = hex_id(row["sample_id"])
                 if state:
                     self.last = best(filter(None, (self.last, mine)), key=lambda r: r["rank"])
                 else:
                     self.first = best(filter(None, (self.first, mine)), key=lambda r: r["rank"])
-        arrays = {name: table[name] for name in table.column_names if name != "part"}
+        arrays = {name: table[name] for name in table.column_names}
         arrays["step"] = pa.array(np.full(count, self.plan.number, np.int32))
         arrays["selector"] = pa.array([self.plan.name] * count, pa.string())
         return pa.table({name: arrays[name] for name in LEDGER.names}).cast(LEDGER)
@@ -285,6 +297,9 @@ class _Record:
             "reasons": dict(sorted(self.reasons.items())),
             "budget": budget,
             "unit": getattr(self.plan.budget, "unit", "rows"),
+            "spent": self.spent,
+            "next_cost": self.first["cost"] if self.first else None,
+            "weight": self.weight,
             "last_kept": self.last,
             "first_dropped": self.first,
         }

@@ -81,7 +81,15 @@ class Run:
         return column_folder(base, maker)
 
     def part(self, name: str) -> Part:
-        return next(part for part in self.pool.parts if part.name == name)
+        return self.pool.parts[self.part_number(name)]
+
+    def part_number(self, name: str) -> int:
+        """A shard's place in the run's list."""
+        return self._part_numbers[name]
+
+    @cached_property
+    def _part_numbers(self) -> dict[str, int]:
+        return {part.name: number for number, part in enumerate(self.pool.parts)}
 
     def ledger(self, step: int) -> Path:
         return self.folder / "ledger" / f"step-{step:02d}"

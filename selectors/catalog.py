@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -56,3 +57,19 @@ def _checked(key: str, value: Any, wanted: Any) -> Any:
     except ValidationError as error:
         messages = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise ValueError(f"{key}: {'; or '.join(messages)}, found {value!r}") from error
+
+
+def describe() -> str:
+    """All selectors with their first line and settings, for `tamis selectors`."""
+    lines = []
+    for name, kind in sorted(SELECTORS.items()):
+        lines.append(f"{name}: {inspect.getdoc(inspect.getmodule(kind)).splitlines()[0]}")
+        for field in dataclasses.fields(kind):
+            if field.name not in ("seed", "step"):
+                wanted = str(field.type).replace("Literal", "one of ")
+                default = "required" if _required(field) else f"default {field.default!r}"
+                lines.append(f"    {field.name:<14} {wanted}, {default}")
+        choice = getattr(kind, "choice", "budget")
+        common = "where" if choice == "exact_dedup" else "budget, where" if choice == "quota" else "budget or fraction, where"
+        lines.append(f"    also           {common}")
+    return "\n".join(lines)

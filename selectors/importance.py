@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Floats, Inputs
@@ -114,6 +113,8 @@ class ImportanceResampling:
 
     def count(self, batches: Batches, with_hashes: bool = False) -> "Seen":
         """What one pass over some batches leaves; two of these merge by adding, in any order."""
+        from tamis.selectors.loops import add_counts
+
         seen = Seen(np.zeros(self.map.buckets, np.int64))
         for batch in batches:
             add_counts(flat(batch, self.map)[0], seen.buckets)
@@ -169,6 +170,8 @@ class FittedImportance:
 
     def scores(self, batch: pa.RecordBatch) -> Floats:
         """[targets, rows]: one log weight for each target."""
+        from tamis.selectors.loops import gather_sums
+
         buckets, places = flat(batch, self.settings.map)
         sums = np.stack([gather_sums(buckets, places, ratio) for ratio in self.log_ratio])
         if self.settings.chosen("weight") == "sum":
@@ -248,21 +251,3 @@ def flat(batch: pa.RecordBatch, ngrams: Ngrams) -> tuple[npt.NDArray[Any], npt.N
     size = np.dtype(ngrams.dtype).itemsize
     data = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     return data.view(ngrams.dtype), (offsets - offsets[0]).astype(np.int64) // size
-
-
-@njit(nogil=True, cache=True)
-def add_counts(buckets: npt.NDArray[Any], counts: Counts) -> None:
-    for bucket in buckets:
-        counts[bucket] += 1
-
-
-@njit(nogil=True, cache=True)
-def gather_sums(buckets: npt.NDArray[Any], places: npt.NDArray[np.int64], table: Floats) -> Floats:
-    """[rows] sum of table entries, in the order of the text, so that the last bit never depends on batches."""
-    sums = np.zeros(len(places) - 1)
-    for row in range(len(places) - 1):
-        total = 0.0
-        for i in range(places[row], places[row + 1]):
-            total += table[buckets[i]]
-        sums[row] = total
-    return sums

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Floats
-from tamis.selectors.importance import Counts, FittedImportance, add_counts, flat
+from tamis.selectors.importance import Counts, FittedImportance, flat
 
 KL_BUCKETS = 10_000
 KL_FLOOR = 1e-10
@@ -39,6 +39,8 @@ class Tally:
         )
 
     def add(self, fitted: FittedImportance, batch: pa.RecordBatch, masks: dict[str, npt.NDArray[np.bool_]]) -> None:
+        from tamis.selectors.loops import add_counts
+
         lengths = np.minimum(batch["n_tokens"].to_numpy(), MOST_TOKENS)
         self.lengths["pool"] += np.bincount(lengths, minlength=MOST_TOKENS + 1)
         for group, mask in masks.items():
@@ -94,7 +96,7 @@ def fold(counts: Counts) -> Counts:
     """[at most KL_BUCKETS] counts, neighbouring buckets merged."""
     if len(counts) <= KL_BUCKETS:
         return counts
-    return np.bincount(np.arange(len(counts)) * KL_BUCKETS // len(counts), weights=counts).astype(np.int64)
+    return np.add.reduceat(counts, np.arange(KL_BUCKETS) * len(counts) // KL_BUCKETS)
 
 
 def coverage(target: Counts, other: Counts) -> float | None:

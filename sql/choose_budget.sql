@@ -1,24 +1,23 @@
 -- What does the budget buy? Candidates by order key until the next one would cost too much.
--- One row per candidate, by shard and row. $scores: score files; $budget: in the unit of `cost`.
+-- One row per candidate, by shard and row within it. $scores: score files; $budget: in the unit of `cost`.
 -- Ties break on sample_id, so the answer does not depend on threads.
 with candidates as (
     select
-        parse_filename(filename) as part, file_row_number as row, sample_id, score, order_key, cost, barred, detail,
+        part, file_row_number as row, sample_id, order_key, cost, barred,
         barred is null and isfinite(coalesce(order_key, 'nan'::double)) as eligible
-    from read_parquet($scores, filename = true, file_row_number = true)
+    from read_parquet($scores, file_row_number = true)
 ),
 ranked as (
     select
-        part, row, sample_id, score, barred, detail, eligible,
+        part, row, sample_id, barred, eligible,
         row_number() over best_first as rank,
         sum(cost) over (best_first rows unbounded preceding) as spent
     from candidates
     window best_first as (partition by eligible order by order_key desc, sample_id)
 )
 select
-    part, sample_id,
+    part, row, sample_id,
     case when eligible then spent <= $budget else coalesce(barred = 'not_in_scope', false) end as kept,
-    score,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case
@@ -27,7 +26,6 @@ select
         when spent <= $budget then 'chosen'
         else 'below_cut'
     end as reason,
-    null::ubigint as related_id,
-    detail
+    null::ubigint as related_id
 from ranked
 order by part, row

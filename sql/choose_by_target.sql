@@ -1,17 +1,18 @@
 -- Who was taken, and for which target? The others stand with the target that likes them best.
--- One row per candidate, by shard and row. $scores: score files, a row for each sample and target; reads `taken`.
+-- One row per candidate, by shard and row within it; `row` is the one that speaks for it.
+-- $scores: score files, a row for each sample and target; reads `taken`.
 with candidates as (
     select
-        parse_filename(filename) as part, file_row_number as row, sample_id, target, score, order_key, barred, detail,
+        part, file_row_number as row, sample_id, target, order_key, barred,
         barred is null and isfinite(coalesce(order_key, 'nan'::double)) as eligible
-    from read_parquet($scores, filename = true, file_row_number = true)
+    from read_parquet($scores, file_row_number = true)
 ),
 joined as (
     select candidates.*, taken.target as taken_for
     from candidates left join taken using (sample_id)
 ),
 one_each as (
-    select *
+    select *, min(row) over (partition by sample_id) as first_row
     from joined
     qualify row_number() over (
         partition by sample_id
@@ -27,9 +28,8 @@ ranked as (
     from one_each
 )
 select
-    part, sample_id,
+    part, row, sample_id,
     taken_for is not null or coalesce(barred = 'not_in_scope', false) as kept,
-    score,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case
@@ -38,7 +38,6 @@ select
         when taken_for is not null then 'chosen'
         else 'below_cut'
     end as reason,
-    null::ubigint as related_id,
-    concat_ws('; ', detail, 'target ' || target) as detail
+    null::ubigint as related_id
 from ranked
-order by part, row
+order by part, first_row

@@ -1,10 +1,10 @@
 -- Which sample stands for each content? The one with the smallest key.
--- One row per candidate, by shard and row. $scores: score files, `group_by` the content hash, `tie` the key.
+-- One row per candidate, by shard and row within it. $scores: score files, `group_by` the content hash, `tie` the key.
 with candidates as (
     select
-        parse_filename(filename) as part, file_row_number as row, sample_id, group_by, tie, barred,
+        part, file_row_number as row, sample_id, group_by, tie, barred,
         barred is null as eligible
-    from read_parquet($scores, filename = true, file_row_number = true)
+    from read_parquet($scores, file_row_number = true)
 ),
 grouped as (
     select
@@ -16,9 +16,8 @@ grouped as (
     window smallest_key as (partition by eligible, group_by order by tie, sample_id)
 )
 select
-    part, sample_id,
+    part, row, sample_id,
     not eligible or place = 1 as kept,
-    null::double as score,
     null::bigint as rank,
     1.0::double as weight,
     case
@@ -27,7 +26,6 @@ select
         when place = 1 then 'first_of_duplicates'
         else 'duplicate'
     end as reason,
-    case when eligible and place > 1 then kept_id end as related_id,
-    case when eligible and copies > 1 then copies || ' copies' end as detail
+    case when eligible and place > 1 then kept_id end as related_id
 from grouped
 order by part, row

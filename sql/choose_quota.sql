@@ -1,14 +1,14 @@
 -- Which samples fill each group's quota, and how often does each count?
--- One row per candidate, by shard and row. $scores: score files; $groups, $quotas: lists of the same length;
+-- One row per candidate, by shard and row within it. $scores: score files; $groups, $quotas: lists of the same length;
 -- $max_epochs: how often a sample may count.
 with wanted as (
     select unnest($groups) as name, unnest($quotas) as quota
 ),
 candidates as (
     select
-        parse_filename(filename) as part, file_row_number as row, sample_id, score, order_key, barred,
+        part, file_row_number as row, sample_id, order_key, barred,
         decode(group_by) as name, barred is null as eligible
-    from read_parquet($scores, filename = true, file_row_number = true)
+    from read_parquet($scores, file_row_number = true)
 ),
 placed as (
     select
@@ -29,9 +29,8 @@ counted as (
     from placed
 )
 select
-    part, sample_id,
+    part, row, sample_id,
     copies > 0 as kept,
-    case when eligible then score end as score,
     case
         when eligible then row_number() over (partition by eligible order by copies > 0 desc, order_key desc, sample_id)
     end as rank,
@@ -42,7 +41,6 @@ select
         when copies > 0 then 'in_quota'
         else 'over_quota'
     end as reason,
-    null::ubigint as related_id,
-    name as detail
+    null::ubigint as related_id
 from counted
 order by part, row

@@ -1,0 +1,262 @@
+"""The command line: each verb a thin face on one library call.
+
+Results go to stdout, progress to stderr. Exit codes: 0 done, 1 a failed run, damage or a bug, 2 bad input,
+130 stopped by Ctrl-C. Heavy imports wait inside the verbs, so that --help answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from tamis.pipeline import memory
+from tamis.pipeline.errors import TamisError
+
+app = App(
+    name="tamis",
+    help="Decide what models are trained on: curated subsets with a reason on record for every sample.",
+    help_format="plaintext",
+    version_flags=["--version"],
+    result_action="return_value",
+)
+EngineName = Literal["auto", "local", "prefect"]
+
+
+@app.command
+def pick(
+    pool: Path,
+    *,
+    like: Path,
+    count: Annotated[int, Parameter(name=["--count", "-n"])],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    keep: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    form: Literal["tamis", "published"] = "tamis",
+    seed: int = 0,
+) -> None:
+    """Write the samples of POOL that are most like a target, without a recipe.
+
+    POOL and --like are JSONL (plain, .gz, .zst), Parquet, CSV, a folder of texts or a saved Hugging Face dataset.
+
+    Parameters
+    ----------
+    pool
+        file or folder to choose from
+    like
+        file or folder that the selection should resemble
+    count
+        how many samples
+    out
+        .jsonl, .parquet, .csv, or .txt for keys alone
+    keep
+        fields of the pool to carry along
+    form
+        our form of importance resampling, or the published one
+    seed
+        of the noise of the published form
+    """
+    from tamis.pipeline.pick import pick as pick_samples
+    from tamis.pipeline.show import shortest, summary
+
+    picked = pick_samples(pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form)
+    print(summary(picked.outcome), file=sys.stderr)
+    print(f"  ask why:  tamis why {shortest(picked.run)} KEY", file=sys.stderr)
+    print(out)
+
+
+@app.command
+def init(path: Path, *, out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("recipe.yaml")) -> None:
+    """Look at the data in PATH and write a commented recipe for it.
+
+    Parameters
+    ----------
+    path
+        file or folder with the pool
+    out
+        where to write the recipe; an existing file is never overwritten
+    """
+    from tamis.pipeline.draft import draft
+    from tamis.pipeline.errors import RecipeError
+
+    text = draft(path, out.absolute().parent)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise RecipeError(f"{out}: exists and is not overwritten; choose another name with -o") from error
+    except OSError as error:
+        raise RecipeError(f"{out}: {error.strerror}") from error
+    print(out)
+
+
+@app.command
+def run(
+    recipe: Path,
+    *,
+    store: Path,
+    name: Annotated[str | None, Parameter(name="--run")] = None,
+    engine: EngineName | None = None,
+    local: Annotated[bool, Parameter(negative=())] = False,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Run a RECIPE on a store. The same again changes nothing; a stopped run goes on where it was.
+
+    Parameters
+    ----------
+    recipe
+        YAML file
+    store
+        folder for the pool, columns and runs; one store, one pool
+    name
+        the run's name (default: the recipe's)
+    engine
+        auto is Prefect where a Prefect API is configured, else the plain loop
+    local
+        the same as --engine local
+    set_
+        KEY=VALUE, overrides the recipe: --set seed=1 --set steps.0.random.budget=10
+    allow_code
+        let the recipe run the Python code that it names
+    """
+    from tamis.pipeline.recipe import load_recipe
+    from tamis.pipeline.run import run_recipe
+    from tamis.pipeline.show import paths, summary
+
+    loaded = load_recipe(recipe, tuple(set_ or ()))
+    chosen = _engine("local" if local else engine or loaded.engine)
+    outcome = run_recipe(loaded, recipe.absolute().parent, store, name, allow_code, chosen)
+    if not outcome.fresh:
+        print(f"run {outcome.folder.name} is complete already; nothing was rewritten", file=sys.stderr)
+    print(summary(outcome), file=sys.stderr)
+    print(paths(outcome.folder), file=sys.stderr)
+    print(outcome.folder)
+
+
+def _engine(name: str):  # noqa: ANN202  a function from run folder to manifest, or None for the plain loop
+    """The Prefect flow where it is wanted, else None. The one place outside flows/ that imports it."""
+    from tamis.flows import settings
+
+    if name == "local" or (name == "auto" and not settings.api_configured()):
+        return None
+    settings.apply()
+    from tamis.flows.curate import curate_flow
+
+    return curate_flow
+
+
+@app.command
+def plan(
+    recipe: Path,
+    *,
+    store: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Say what a run of RECIPE would do: rows, bytes, what is reused, and how long earlier runs took."""
+    from tamis.pipeline.forecast import forecast
+    from tamis.pipeline.recipe import load_recipe
+
+    print(forecast(load_recipe(recipe, tuple(set_ or ())), recipe.absolute().parent, store, allow_code))
+
+
+@app.command
+def why(run: Path, key: str) -> None:
+    """Tell one sample's story in a run: where it came from, each step's decision, and what it would have taken.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    key
+        the sample's key, or its id (16 hex digits)
+    """
+    from tamis.pipeline.store import open_complete
+    from tamis.pipeline.why import why as tell
+
+    print(tell(open_complete(run), key))
+
+
+@app.command
+def sql(run: Path, query: str, *, format: Literal["table", "csv", "json"] = "table") -> None:
+    """Answer one SELECT over a run: views pool, rejects, ledger, selection, and each column.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    query
+        for instance "select reason, count(*) from ledger group by all"
+    format
+        how to print the answer
+    """
+    from tamis.pipeline.query import ask, print_answer
+    from tamis.pipeline.store import open_complete
+
+    print_answer(ask(open_complete(run), query), format)
+
+
+@app.command
+def verify(run: Path) -> None:
+    """Check every digest and every sum of a run; exit 1 on damage."""
+    from tamis.pipeline.errors import DamageFound
+    from tamis.pipeline.manifest import verify as check
+    from tamis.pipeline.store import open_complete
+
+    damage = check(open_complete(run))
+    if damage:
+        raise DamageFound("\n".join(damage))
+    print(f"{run}: every file is as it was written, and every count adds up")
+
+
+@app.command
+def report(run: Path) -> None:
+    """Print where the run's report lies, a single HTML file to open in a browser."""
+    from tamis.pipeline.store import open_complete
+
+    print(open_complete(run).folder / "report.html")
+
+
+@app.command
+def selectors() -> None:
+    """List the steps that a recipe may have, with their settings."""
+    from tamis.selectors.catalog import describe
+
+    print(describe())
+
+
+@app.command
+def demo(
+    *, folder: Path = Path("tamis-demo"), engine: Literal["prefect", "local"] = "prefect"
+) -> None:
+    """Curate the docstrings of everything installed here, through the Prefect flow, in about a minute.
+
+    Parameters
+    ----------
+    folder
+        where the demo's data, recipe and store go
+    engine
+        the Prefect flow with its embedded server, or the plain loop
+    """
+    from tamis.pipeline.demo import demo as show_demo
+
+    show_demo(folder, _engine(engine))
+
+
+def main() -> None:
+    """Entry point: one clear line for bad input, a traceback for bugs alone."""
+    memory.settle()
+    try:
+        app()
+    except TamisError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\ntamis: stopped. Nothing is lost: the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`tamis demo`: a real curation on input that every machine has, in a folder to look at and play with.
+
+Pool: the docstrings of everything installed. Target: some of one package's. Can the selection find the rest of them?"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.atomic import atomic_path
+from tamis.pipeline.database import rows
+from tamis.pipeline.docstrings import write_docstrings
+from tamis.pipeline.errors import RunError
+from tamis.pipeline.identity import sample_id
+from tamis.pipeline.progress import say
+from tamis.pipeline.query import views
+from tamis.pipeline.recipe import load_recipe
+from tamis.pipeline.run import Outcome, run_recipe
+from tamis.pipeline.show import paths, shortest, summary
+from tamis.pipeline.store import open_complete
+
+PACKAGE = "numpy"  # installed wherever tamis is, and with a style of its own
+TARGET_TEXTS = 200
+RECIPE = """\
+# The recipe of `tamis demo`: find docstrings like those of {package} among all that are installed here.
+name: demo
+seed: 0
+pool:
+  - {{format: jsonl, path: pool.jsonl, key: id, text: text, keep: [package, module, license]}}
+target:
+  - {{format: jsonl, path: target.jsonl, key: id, text: text}}
+steps:
+  - exact_dedup: {{}}
+  - importance_resampling: {{features: ngrams, budget: {budget}}}
+emit: [parquet, jsonl]
+"""
+
+
+def demo(folder: Path, engine: Callable[[Path], Path] | None) -> Outcome:
+    """Make the demo's data and recipe in `folder` unless they are there, run it, and print what came of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe_path = folder / "recipe.yaml"
+    if not recipe_path.exists():
+        _make_data(folder)
+    outcome = run_recipe(load_recipe(recipe_path), folder, folder / "store", engine=engine)
+    print(_story(outcome, recipe_path))
+    return outcome
+
+
+def _make_data(folder: Path) -> None:
+    say("pool: docstrings of the standard library and of all installed packages, read with ast, nothing imported")
+    everything = folder / ".docstrings.jsonl"
+    write_docstrings(everything)
+    with everything.open(encoding="utf-8") as file:
+        lines = list(file)
+    records = [(line, json.loads(line)) for line in lines]
+    mine = sorted((sample_id("demo", r["id"]), line) for line, r in records if r["package"] == PACKAGE)
+    if len(mine) < 2 * TARGET_TEXTS:
+        raise RunError(f"demo: {PACKAGE} has only {len(mine)} docstrings here; is it installed as source files?")
+    target = {line for _, line in mine[:TARGET_TEXTS]}  # a hash decides, so that the demo is the same every time
+    with atomic_path(folder / "target.jsonl") as path:
+        path.write_text("".join(line for line in lines if line in target), encoding="utf-8")
+    with atomic_path(folder / "pool.jsonl") as path:
+        path.write_text("".join(line for line in lines if line not in target), encoding="utf-8")
+    everything.unlink()
+    with atomic_path(folder / "recipe.yaml") as path:
+        path.write_text(RECIPE.format(package=PACKAGE, budget=len(mine) - TARGET_TEXTS), encoding="utf-8")
+
+
+def _story(outcome: Outcome, recipe: Path) -> str:
+    run = open_complete(outcome.folder)
+    with views(run) as con:
+        share = rows(con, SHARES, {"package": PACKAGE})[0]
+        examples = rows(con, EXAMPLES)
+    name = PACKAGE
+    lines = ["", f"Which docstrings of this machine read like {name}'s? {TARGET_TEXTS} of {name}'s were the target, the others are hidden in the pool.", ""]
+    lines += [summary(outcome), ""]
+    lines.append(f"  share of {name}:  pool {share['pool']:.1%}  →  selection {share['selection']:.1%}")
+    for title, kept in (("Kept, best first", True), ("Dropped, nearest to the line", False)):
+        lines += ["", f"{title}:"]
+        lines += [_example(row) for row in examples if row["kept"] is kept]
+    lines += ["", "Written:", f"  {'recipe':<10} {shortest(recipe)}", paths(outcome.folder)]
+    some = next((row["key"] for row in examples if not row["kept"]), None)
+    if some:
+        lines += ["", f"Ask for any decision:  tamis why {shortest(outcome.folder)} '{some}'"]
+    return "\n".join(lines)
+
+
+def _example(row: dict[str, Any]) -> str:
+    text = " ".join(row["text"].split())
+    head = f"  {row['rank']:>6,}  {row['score']:+.3f}  {row['reason']:<10} {row['key']}"
+    return f"{head}\n          {text[:100]}{'…' if len(text) > 100 else ''}"
+
+
+SHARES = """
+select
+    (select avg((package = $package)::int) from pool) as pool,
+    (select avg((package = $package)::int) from selection) as selection
+"""
+EXAMPLES = """
+(select l.rank, l.score, l.reason, l.kept, p.key, p.text from ledger l join pool p using (sample_id)
+ where l.step = 1 and l.kept order by l.rank limit 5)
+union all
+(select l.rank, l.score, l.reason, l.kept, p.key, p.text from ledger l join pool p using (sample_id)
+ where l.step = 1 and not l.kept order by l.rank limit 5)
+order by rank
+"""

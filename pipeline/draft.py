@@ -1,0 +1,141 @@
+"""`tamis init`: look at data and write a commented recipe for it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline import read_jsonl, read_others
+from tamis.pipeline.bytes_in import Truncated, line_blocks
+from tamis.pipeline.errors import SourceError
+from tamis.pipeline.sources import SUFFIXES, has_suffix
+
+TEXT_NAMES = ("text", "content", "body", "document", "caption", "raw_content", "prompt", "instruction")
+KEY_NAMES = ("id", "key", "uid", "uuid", "doc_id", "_id", "url")
+
+
+def source_for(path: Path, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+    """How to read a file or folder, judged by its name and first rows. Raises SourceError."""
+    kind = format_of(path)
+    source: dict[str, Any] = {"format": kind, "path": str(path)}
+    if kind == "texts":
+        return source
+    fields = fields_of(path, kind)
+    text = next((name for name in TEXT_NAMES if name in fields), None) or _longest_text(fields)
+    if text is None:
+        raise SourceError(f"{path}: found no field with texts (fields: {', '.join(fields) or 'none'}). Write a recipe.")
+    source["text"] = text
+    key = next((name for name in KEY_NAMES if name in fields and _unique(fields[name])), None)
+    if key:
+        source["key"] = key
+    if keep:
+        source["keep"] = list(keep)
+    return source
+
+
+def format_of(path: Path) -> str:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    if path.is_dir() and list(path.rglob("dataset_info.json")):
+        return "hf"
+    names = [path.name] if path.is_file() else sorted(file.name for file in path.rglob("*") if file.is_file())
+    for kind, endings in {**SUFFIXES, "parquet": (".parquet",)}.items():
+        if any(has_suffix(name, endings) for name in names):
+            return kind
+    raise SourceError(f"{path}: no format that tamis reads (JSONL, Parquet, CSV, text files, a saved HF dataset)")
+
+
+def first_file(path: Path, kind: str) -> Path:
+    if path.is_file():
+        return path
+    endings = (".arrow",) if kind == "hf" else SUFFIXES.get(kind, (f".{kind}",))
+    return min(file for file in path.rglob("*") if file.is_file() and has_suffix(file.name, endings))
+
+
+def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
+    """Values of the first rows by field."""
+    file = first_file(path, kind)
+    if kind in ("parquet", "hf"):
+        names = read_others.schema_of(file).names
+        batches = (read_others.arrow_batches if kind == "hf" else read_others.parquet_batches)(file, names)
+        first = next(iter(batches), None)
+        return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
+    if kind == "csv":
+        header = next(read_others.csv_reader(file), [])
+        return read_others.sniff_csv(file, header)
+    try:
+        lines, _ = next(iter(line_blocks(file)), (b"", 1))
+    except Truncated:
+        lines = b""
+    names: dict[str, None] = {}
+    for line in lines.split(b"\n")[:50]:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            names |= dict.fromkeys(record)
+    return read_jsonl.sniff(file, list(names))
+
+
+def _longest_text(fields: dict[str, list[Any]]) -> str | None:
+    sizes = {
+        name: sum(len(value) for value in values if isinstance(value, str)) for name, values in fields.items()
+    }
+    best = max(sizes, key=lambda name: sizes[name], default=None)
+    return best if best and sizes[best] else None
+
+
+def _unique(values: list[Any]) -> bool:
+    filled = [value for value in values if isinstance(value, (str, int)) and not isinstance(value, bool)]
+    return len(filled) == len(values) > 0 and len(set(map(str, filled))) == len(filled)
+
+
+def _few_values(values: list[Any]) -> bool:
+    """Fields worth keeping to compare by: short text with repeats, or all the same."""
+    filled = [value for value in values if isinstance(value, str) and len(value) <= 60]
+    return len(filled) == len(values) > 0 and (len(set(filled)) <= max(1, len(filled) // 3))
+
+
+def draft(path: Path, folder: Path) -> str:
+    """The text of a recipe for the data at `path`, which lies beside or below `folder`; a target is left to fill in."""
+    source = source_for(path)
+    fields = {} if source["format"] == "texts" else fields_of(path, source["format"])
+    pool_names = ("source", "text", "key", "uri", "position")
+    keep = [name for name, values in fields.items() if _few_values(values) and name not in (*pool_names, source.get("text"))]
+    try:
+        shown = str(path.absolute().relative_to(folder.absolute()))
+    except ValueError:
+        shown = str(path.absolute())
+    if path.is_dir() and source["format"] not in ("hf", "texts"):
+        shown += f"/**/*.{source['format']}*"
+    others = [name for name in fields if name not in keep and name not in (source.get("key"), source.get("text"))]
+    reading = [f"format: {source['format']}", f"path: {json.dumps(shown, ensure_ascii=False)}"]
+    reading += [f"{name}: {json.dumps(source[name], ensure_ascii=False)}" for name in ("key", "text") if name in source]
+    if keep:
+        reading.append(f"keep: {json.dumps(keep, ensure_ascii=False)}")
+    return _TEMPLATE.format(
+        name=json.dumps(path.name.split(".")[0] or "curated", ensure_ascii=False),
+        reading=", ".join(reading),
+        others=f"  # other fields: {', '.join(others)}\n" if others else "",
+    )
+
+
+_TEMPLATE = """\
+# Made by `tamis init`. Check it:  tamis plan THIS_FILE     Run it:  tamis run THIS_FILE --store my-store
+name: {name}
+seed: 0                     # the same seed chooses the same samples, whatever the number of threads
+
+pool:                       # what to choose from; several sources may be listed
+  - {{{reading}}}
+{others}
+# target:                   # samples that the selection should resemble; needed by importance_resampling
+#   - {{format: jsonl, path: target.jsonl, text: text}}
+
+steps:                      # applied in order; each sees what the ones before kept
+  - exact_dedup: {{}}         # one of each content: the smallest key stays
+  - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
+  # - importance_resampling: {{features: ngrams, budget: 5000}}      # needs the target above
+  # - quota: {{by: FIELD, shares: {{a: 0.7, b: 0.3}}, budget: 5000}}   # a wanted mixture; keep the field above
+
+emit: [parquet, jsonl]      # also: csv, keys
+"""

@@ -1,0 +1,74 @@
+"""What a run would do: rows and bytes to read, what is reused, and how long earlier runs of this store took."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tamis.pipeline.atomic import read_json
+from tamis.pipeline.columns import declared_makers, ngrams_maker
+from tamis.pipeline.plans import resolve_steps
+from tamis.pipeline.recipe import Recipe, Source
+from tamis.pipeline.sources import SourceFile, find_files
+from tamis.selectors.contract import inputs_of
+
+
+def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code: bool) -> str:
+    """Lines for `tamis plan`. Reads no data: sizes, records and manifests alone."""
+    steps = resolve_steps(recipe, recipe_folder, allow_code)
+    declared = declared_makers(recipe.columns, recipe_folder, allow_code)
+    lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
+    pool_bytes = 0
+    for what, sources, folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
+        for number, source in enumerate(sources):
+            files = find_files(source)
+            size = sum(file.size for file in files)
+            line = f"{what:<8} {source.format}: {len(files):,} files, {size / 1e6:,.1f} MB"
+            if what == "pool":
+                pool_bytes += size
+                known = _read_already(store, number, files) if store else 0
+                line += f"; {known:,} already in the store" if known else ""
+            lines.append(line + _fields(source))
+    for step in steps:
+        if (ngrams := inputs_of(step.selector).ngrams) is not None:
+            declared.append(ngrams_maker(ngrams))
+    for maker in {maker.fingerprint: maker for maker in declared}.values():
+        lines.append(f"column   {maker.name}: {_column_state(store, maker.name, maker.fingerprint)}")
+    for step in steps:
+        scope = f" where {step.where}" if step.where else ""
+        lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
+    lines.append(f"emit     {', '.join(recipe.emit) or 'selection.parquet alone'}")
+    lines.append(f"time     {_time(store, recipe, pool_bytes)}")
+    return "\n".join(lines)
+
+
+def _fields(source: Source) -> str:
+    kept = f", keeps {', '.join(source.keep)}" if source.keep else ""
+    return f" (key: {source.key or 'content hash' if source.format != 'texts' else 'path'}{kept})"
+
+
+def _read_already(store: Path, number: int, files: list[SourceFile]) -> int:
+    records = [read_json(path) for path in (store / "pool" / ".groups").glob("*.json")]
+    known = [file for record in records if record["origin"] == number for file in record["files"]]
+    return sum(file.record() in known for file in files)
+
+
+def _column_state(store: Path | None, name: str, fingerprint: str) -> str:
+    for folder in sorted((store / "columns").glob(f"{name}*")) if store else []:
+        record = folder / "column.json"
+        if record.exists() and read_json(record)["fingerprint"] == fingerprint:
+            parts = list(folder.glob("part-*.parquet"))
+            return f"{len(parts):,} shards made ({sum(pq.read_metadata(p).num_rows for p in parts):,} rows), reused"
+    return "to be made"
+
+
+def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:
+    """Seconds by the nearest earlier run of this store: same number of steps, scaled by rows."""
+    manifests: list[dict[str, Any]] = []
+    for path in sorted((store / "runs").glob("*/manifest.json")) if store else []:
+        manifests.append(read_json(path))
+    same = [m for m in manifests if len(m["steps"]) == len(recipe.steps)]
+    if not same:
+        return f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"
+    last = same[-1]
+    return f"run {last['run']!r} took {sum(last['seconds'].values()):.1f} s for {last['pool']['samples']:,} samples"

@@ -1,0 +1,60 @@
+"""The common case without a recipe: the n samples of a pool that are most like a target, in one file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.atomic import fingerprint
+from tamis.pipeline.draft import source_for
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.recipe import parse_recipe
+from tamis.pipeline.run import Outcome, run_recipe
+from tamis.pipeline.selection import export
+
+OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
+
+
+@dataclass(frozen=True)
+class Picked:
+    out: Path
+    outcome: Outcome
+
+    @property
+    def run(self) -> Path:
+        return self.outcome.folder
+
+
+def pick(
+    pool: str | Path,
+    like: str | Path,
+    n: int,
+    out: str | Path,
+    *,
+    keep: tuple[str, ...] = (),
+    seed: int = 0,
+    form: str = "tamis",
+) -> Picked:
+    """Write the n samples of `pool` most like `like` to `out` (.jsonl, .parquet, .csv, or .txt for keys), best first.
+
+    Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
+    sample's story afterwards, and the same pool is not read twice. Raises TamisError."""
+    out = Path(out)
+    if out.suffix not in OUT_FORMATS:
+        raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
+    if not out.absolute().parent.is_dir():
+        raise RecipeError(f"-o {out}: no folder {out.absolute().parent}")
+    sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
+    step = {"importance_resampling": {"form": form, "budget": n}}
+    asked = {**sources, "seed": seed, "steps": [step]}
+    recipe = parse_recipe({"name": f"pick-{fingerprint(asked)[:10]}", **asked, "emit": []}, Path.cwd())
+    outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
+    export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
+    return Picked(out, outcome)
+
+
+def cache_store(sources: list[dict[str, Any]]) -> Path:
+    """One store for each pool and way of reading it."""
+    base = Path(os.environ.get("TAMIS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tamis").expanduser()
+    paths = [str(Path(source["path"]).absolute()) for source in sources]
+    return base / fingerprint([sources, paths])
