@@ -11,6 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from tamis.pipeline import curate
 from tamis.pipeline.parallel import cores
+from tamis.pipeline.progress import Counter
 
 MOST_SHARDS = 64  # a task; about half a minute where a shard takes half a second
 
@@ -24,9 +25,12 @@ class Tasks:
     def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None:
         size = min(MOST_SHARDS, -(-len(names) // cores()))
         some = _as_task(label, function)
-        futures = [some.submit(*arguments, list(names[first : first + size])) for first in range(0, len(names), size)]
-        for future in futures:
+        groups = [list(names[first : first + size]) for first in range(0, len(names), size)]
+        counter = Counter(label, len(names), "shards")
+        for future, group in [(some.submit(*arguments, group), group) for group in groups]:
             future.result()
+            counter.add(len(group))
+        counter.end()
 
 
 def _as_task(label: str, function: Callable[..., Any]) -> Any:

@@ -66,9 +66,9 @@ def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBat
 
 
 def write_json(final: Path, value: Any) -> None:
-    """Write sorted, indented JSON and force it to disk: these small files say that larger ones are complete."""
+    """Write indented JSON and force it to disk: these small files say that larger ones are complete."""
     with atomic_path(final) as path, path.open("w", encoding="utf-8") as out:
-        json.dump(value, out, indent=1, sort_keys=True, ensure_ascii=False)
+        json.dump(value, out, indent=1, ensure_ascii=False)
         out.write("\n")
         out.flush()
         os.fsync(out.fileno())
