@@ -59,7 +59,7 @@ def pick(
     from tamis.pipeline.show import shortest, summary
 
     picked = pick_samples(pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form)
-    print(summary(picked.outcome), file=sys.stderr)
+    print(summary(picked.outcome.manifest), file=sys.stderr)
     print(f"  ask why:  tamis why {shortest(picked.run)} KEY", file=sys.stderr)
     print(out)
 
@@ -128,7 +128,7 @@ def run(
     outcome = run_recipe(loaded, recipe.absolute().parent, store, name, allow_code, chosen)
     if not outcome.fresh:
         print(f"run {outcome.folder.name} is complete already; nothing was rewritten", file=sys.stderr)
-    print(summary(outcome), file=sys.stderr)
+    print(summary(outcome.manifest), file=sys.stderr)
     print(paths(outcome.folder), file=sys.stderr)
     print(outcome.folder)
 

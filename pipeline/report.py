@@ -1,6 +1,66 @@
+"""The report: one HTML file that opens anywhere. No network, no script; texts are untrusted and escaped."""
+
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from tamis.pipeline import report_data
 from tamis.pipeline.atomic import atomic_path
+from tamis.pipeline.charts import funnel_svg, histogram_svg, rate_svg
+from tamis.pipeline.query import views
+from tamis.pipeline.show import funnel, notes
+from tamis.pipeline.steps import step_summary
+from tamis.pipeline.store import Run, open_run
+
 
 def write_report(folder: Path) -> None:
-    with atomic_path(folder / "report.html") as p:
-        p.write_text("todo")
+    """Write report.html of a run whose ledger and selection stand."""
+    from jinja2 import Environment
+
+    run = open_run(folder)
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files("tamis.pipeline") / "report.html").read_text(encoding="utf-8")
+    )
+    with atomic_path(folder / "report.html") as path:
+        path.write_text(page.render(contents(run)), encoding="utf-8")
+
+
+def contents(run: Run) -> dict[str, Any]:
+    """Everything that the page shows."""
+    summaries = [step_summary(run, step.number) for step in run.steps]
+    counts = {
+        "pool": {"rows": run.pool.source_rows, "samples": run.pool.rows, "rejects": run.pool.rejects},
+        "steps": summaries,
+    }
+    with views(run) as con:
+        steps = [_step(con, run, summary) for summary in summaries]
+        compositions = [report_data.composition(con, field) for field in report_data.kept_fields(run)]
+        chosen = report_data.examples(con)
+    for found in filter(None, compositions):
+        most = max(group["high"] for group in found["groups"])
+        for group in found["groups"]:
+            group["drawn"] = rate_svg(group, most)
+    return {
+        "run": run,
+        "version": version("tamis"),
+        "funnel": funnel_svg(funnel(counts)),
+        "selected": summaries[-1]["kept"] if summaries else run.pool.rows,
+        "rejects": sorted(run.pool.rejects.items()),
+        "steps": steps,
+        "compositions": [found for found in compositions if found],
+        "examples": chosen,
+    }
+
+
+def _step(con: Any, run: Run, summary: dict[str, Any]) -> dict[str, Any]:
+    spread = report_data.histogram(con, summary["step"])
+    ranked = summary["last_kept"] is not None or summary["first_dropped"] is not None
+    return {
+        "summary": summary,
+        "settings": run.recipe.steps[summary["step"]][summary["selector"]] or {},
+        "notes": notes(summary),
+        "histogram": histogram_svg(spread) if spread else None,
+        "boundary": report_data.boundary(con, summary["step"]) if ranked else None,
+        "facts": summary.get("facts") or {},
+    }

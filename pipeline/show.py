@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.run import Outcome
 from tamis.pipeline.store import open_run
 
 BAR = 24
@@ -26,9 +25,8 @@ def _reasons(counts: dict[str, int]) -> str:
     return ", ".join(f"-{count:,} {reason}" for reason, count in sorted(counts.items()))
 
 
-def summary(outcome: Outcome) -> str:
-    """The funnel with bars, notes on budgets and facts, and the paths."""
-    manifest = outcome.manifest
+def summary(manifest: dict[str, Any]) -> str:
+    """The funnel with bars, and notes on budgets and facts."""
     stages = funnel(manifest)
     most = max(rows for _, rows, _ in stages) or 1
     width = max(len(name) for name, _, _ in stages)

@@ -1,0 +1,64 @@
+"""The report's drawings, as inline SVG: no script, no network, every text escaped by markupsafe."""
+
+from typing import Any
+
+from markupsafe import Markup, escape
+
+WIDTH = 720
+
+
+def histogram_svg(data: dict[str, Any]) -> Markup:
+    """Dropped scores above the axis line in grey, kept ones in green, on a square-root scale: both stay visible."""
+    height, base = 170, 140
+    bins = len(data["kept"])
+    wide = WIDTH / bins
+    top = max(max(data["kept"]), max(data["dropped"]), 1) ** 0.5
+    bars = []
+    for name, counts, shift in (("dropped", data["dropped"], 0.0), ("kept", data["kept"], wide / 2)):
+        for number, count in enumerate(counts):
+            if count:
+                tall = max(1.0, (count**0.5) / top * (base - 10))
+                low = data["low"] + (data["high"] - data["low"]) * number / bins
+                bars.append(
+                    f'<rect class="{name}" x="{number * wide + shift:.1f}" y="{base - tall:.1f}" width="{wide / 2 - 0.6:.1f}" '
+                    f'height="{tall:.1f}"><title>{count:,} {name}, score from {low:.4g}</title></rect>'
+                )
+    ticks = []
+    for part in range(5):
+        value = data["low"] + (data["high"] - data["low"]) * part / 4
+        anchor = ("start", "middle", "middle", "middle", "end")[part]
+        ticks.append(f'<text x="{WIDTH * part / 4:.0f}" y="{base + 18}" text-anchor="{anchor}">{value:.3g}</text>')
+    axis = f'<line x1="0" x2="{WIDTH}" y1="{base}" y2="{base}"/>'
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{axis}{"".join(bars)}{"".join(ticks)}</svg>')
+
+
+def funnel_svg(stages: list[tuple[str, int, str]]) -> Markup:
+    """One bar a stage, its width the rows left; what was lost stands beside it."""
+    row, left, most = 44, 190, max((rows for _, rows, _ in stages), default=1) or 1
+    parts = []
+    for number, (name, count, lost) in enumerate(stages):
+        y = number * row
+        wide = max(2.0, (WIDTH - left - 10) * count / most) if count else 0
+        parts.append(f'<text class="name" x="{left - 12}" y="{y + 20}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect class="stage" x="{left}" y="{y + 4}" width="{wide:.1f}" height="22" rx="3"/>')
+        inside = wide > 90
+        place = left + wide - 8 if inside else left + wide + 8
+        kind, anchor = ("inside", "end") if inside else ("count", "start")
+        parts.append(f'<text class="{kind}" x="{place:.1f}" y="{y + 20}" text-anchor="{anchor}">{count:,}</text>')
+        parts.append(f'<text class="lost" x="{left}" y="{y + 38}">{escape(lost)}</text>')
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {len(stages) * row}" role="img">{"".join(parts)}</svg>')
+
+
+def rate_svg(group: dict[str, Any], most: float) -> Markup:
+    """A keep rate with its 95% interval, on a scale from 0 to `most`."""
+    wide, middle = 220, 9
+
+    def x(rate: float) -> float:
+        return min(1.0, rate / most) * wide if most else 0.0
+
+    low, high, rate = x(group["low"]), x(group["high"]), x(group["rate"])
+    return Markup(
+        f'<svg class="rate" viewBox="0 0 {wide} 18"><rect class="track" width="{wide}" height="6" y="6" rx="3"/>'
+        f'<rect class="bar" width="{rate:.1f}" height="6" y="6" rx="3"/>'
+        f'<line x1="{low:.1f}" x2="{max(high, low + 1):.1f}" y1="{middle}" y2="{middle}"/></svg>'
+    )
