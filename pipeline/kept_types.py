@@ -46,7 +46,7 @@ def _seen(source: Source, path: Path) -> dict[str, pa.DataType]:
 
 def _infer(values: list[Any]) -> pa.DataType:
     try:
-        kind = pa.infer_type(values)
+        kind = pa.array(values).type
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
         return pa.string()  # mixed: kept as JSON text
     return _plain(kind)

@@ -151,9 +151,10 @@ def _repeat(row: dict[str, Any], other: dict[str, Any]) -> Reject:
 
 
 def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    """A block may be larger than a shard; slices of 4096 rows keep shards near their size."""
-    for first in range(0, table.num_rows, 4096):
-        yield table.slice(first, 4096)
+    """A block may be larger than a shard; slices keep shards near their size."""
+    rows = min(SHARD_ROWS, 4096)
+    for first in range(0, table.num_rows, rows):
+        yield table.slice(first, rows)
 
 
 def as_samples(block: Block, namespace: str, schema: pa.Schema) -> pa.Table:

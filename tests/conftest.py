@@ -1,0 +1,77 @@
+"""Fixtures of all tests: small real pools on disk, and a way to run recipes on them."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tamis.pipeline.docstrings import docstrings
+from tamis.pipeline.progress import hushed
+from tamis.pipeline.recipe import load_recipe
+from tamis.pipeline.run import Outcome, run_recipe
+from tests_support import BASIC, ROOT, Runner, write_jsonl
+
+DATA = Path(os.environ.get("TAMIS_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regen", action="store_true", help="rewrite golden files; review the diff")
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def real_texts() -> Path:
+    """The folder of the real text pool; skips where a machine does not have it."""
+    folder = DATA / "text_pool"
+    if not folder.is_dir():
+        pytest.skip(f"no real text pool at {folder}; set TAMIS_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def doc_records() -> list[dict[str, str]]:
+    """Docstrings of nltk 3.9.1, pinned by the test extra: real text that every machine has, the same on all."""
+    spec = find_spec("nltk")
+    assert spec and spec.origin
+    root = Path(spec.origin).parent
+    records = []
+    for path in sorted(root.rglob("*.py")):
+        if "test" in path.parts:
+            continue
+        part = path.relative_to(root).parts[0].removesuffix(".py")
+        for name, text in docstrings(path):
+            records.append({"id": f"{path.relative_to(root)}:{name}", "part": part, "text": text})
+    assert len(records) > 1500
+    return records
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, doc_records: list[dict[str, str]]) -> Path:
+    """A folder with pool.jsonl (about 1,500 docstrings) and target.jsonl (60 of nltk's tokenizers)."""
+    mine = [record for record in doc_records if record["part"] == "tokenize"]
+    write_jsonl(tmp_path / "target.jsonl", mine[::2])
+    target = {record["id"] for record in mine[::2]}
+    write_jsonl(tmp_path / "pool.jsonl", [record for record in doc_records if record["id"] not in target])
+    return tmp_path
+
+
+@pytest.fixture
+def run_in() -> Runner:
+    """run_in(folder, name=..., store=..., **changes to BASIC): write the recipe and run it with the plain loop."""
+
+    def run(
+        folder: Path, name: str = "run", store: str = "store", engine: Any = None, allow_code: bool = False, **changes: Any
+    ) -> Outcome:
+        recipe = folder / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump({**BASIC, **changes}), encoding="utf-8")
+        with hushed():
+            return run_recipe(load_recipe(recipe), folder, folder / store, allow_code=allow_code, engine=engine)
+
+    return run

@@ -1,0 +1,145 @@
+"""What every selector of the catalog must hold, run through a real store; a user's own selector meets the same suite.
+
+Decisions are compared by key, so that a failure says which sample was decided otherwise."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests_support import BASIC, Runner, write_jsonl
+from tamis.pipeline import columns, shards
+from tamis.selectors.catalog import SELECTORS
+
+OWN = textwrap.dedent(
+    '''
+    """A user's own selector: the longest texts first."""
+    from dataclasses import dataclass
+
+    import numpy as np
+    import pyarrow.compute as pc
+
+
+    @dataclass(frozen=True, kw_only=True)
+    class Longest:
+        """Prefer long texts, up to a length that is enough."""
+
+        enough: int = 1000
+
+        def fit(self, pool, targets):
+            return self
+
+        def score(self, batch):
+            return np.minimum(pc.utf8_length(batch["text"]).to_numpy(), self.enough).astype(float)
+    '''
+)
+CASES: dict[str, dict[str, Any]] = {
+    "exact_dedup": {},
+    "importance_resampling": {"budget": 20},
+    "importance_resampling published": {"form": "published", "min_length": 5, "budget": 20},
+    "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
+    "random": {"budget": 20},
+    "own.py:Longest": {"budget": 20},
+}
+RECORDS = [
+    {"id": f"s{i:03d}", "part": "abc"[i % 3], "text": f"word{i % 7} alice went {'to the store ' * (i % 5)}number {i % 23}"}
+    for i in range(90)
+]
+TARGET = [{"text": "alice went to the store"}, {"text": "word3 to the store"}]
+
+
+def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
+    return [{case.split()[0]: {**CASES[case], **changes}}]
+
+
+def place(folder: Path, records: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_jsonl(folder / "pool.jsonl", records)
+    write_jsonl(folder / "target.jsonl", TARGET)
+    (folder / "own.py").write_text(OWN)
+    return folder
+
+
+def decisions(run_in: Runner, folder: Path, case: str, **changes: Any) -> dict[str, tuple[Any, ...]]:
+    outcome = run_in(folder, steps=step_of(case, **changes), allow_code=True)
+    query = """select p.key, l.kept, round(l.score, 9), l.rank, l.weight, l.reason
+               from read_parquet($ledger) l join read_parquet($pool) p using (sample_id)"""
+    found = duckdb.execute(
+        query,
+        {"ledger": f"{outcome.folder}/ledger/step-00/part-*.parquet", "pool": f"{folder}/store/pool/part-*.parquet"},
+    ).fetchall()
+    assert len(found) == outcome.manifest["pool"]["samples"]
+    return {row[0]: row[1:] for row in found}
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_selector_is_in_the_suite() -> None:
+    assert set(SELECTORS) <= {name.split()[0] for name in CASES}
+
+
+def test_each_candidate_has_one_row_and_the_budget_is_kept(run_in: Runner, tmp_path: Path, case: str) -> None:
+    found = decisions(run_in, place(tmp_path, RECORDS), case)
+    assert len(found) == len(RECORDS)
+    kept = [row for row in found.values() if row[0]]
+    if "budget" in CASES[case]:
+        assert sum(row[3] for row in kept) == CASES[case]["budget"]
+
+
+def test_order_of_rows_shards_and_batches_do_not_matter(
+    run_in: Runner, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decisions(run_in, place(tmp_path / "whole", RECORDS), case)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 16)
+    monkeypatch.setattr(columns, "BATCH_ROWS", 5)
+    pieces = decisions(run_in, place(tmp_path / "pieces", RECORDS[::-1]), case)
+    assert len(list((tmp_path / "pieces" / "store" / "pool").glob("part-*"))) >= 5
+    assert pieces == whole
+
+
+def test_same_seed_same_result_other_seed_may_differ(run_in: Runner, tmp_path: Path, case: str) -> None:
+    first = decisions(run_in, place(tmp_path / "a", RECORDS), case)
+    assert decisions(run_in, place(tmp_path / "b", RECORDS), case) == first
+
+
+@pytest.mark.parametrize("budget", [0, 10_000])
+def test_budget_zero_keeps_none_and_a_large_one_all_that_may_be_kept(
+    run_in: Runner, tmp_path: Path, case: str, budget: int
+) -> None:
+    if "budget" not in CASES[case]:
+        pytest.skip("takes no budget")
+    found = decisions(run_in, place(tmp_path, RECORDS), case, budget=budget)
+    kept = sum(row[0] for row in found.values())
+    assert kept == 0 if budget == 0 else kept == sum(row[4] not in ("no_quota", "too_short") for row in found.values())
+
+
+def test_samples_of_equal_content_have_equal_scores(run_in: Runner, tmp_path: Path, case: str) -> None:
+    if case.split()[0] in ("random", "quota"):
+        pytest.skip("chance belongs to the sample, not to its content")
+    twins = [{**RECORDS[5], "id": "twin"}]
+    found = decisions(run_in, place(tmp_path, RECORDS + twins), case)
+    assert found["twin"][1] == found["s005"][1]
+    if case == "exact_dedup":
+        assert (found["s005"][0], found["twin"][0]) == (True, False)
+
+
+def test_outside_of_where_samples_pass_through(run_in: Runner, tmp_path: Path, case: str) -> None:
+    changes = {} if case == "exact_dedup" else {"budget": 5}
+    found = decisions(run_in, place(tmp_path, RECORDS), case, where="part <> 'c'", **changes)
+    outside = [row for key, row in found.items() if RECORDS[int(key[1:])]["part"] == "c"]
+    assert all(row[0] and row[4] == "not_in_scope" for row in outside)
+    assert {row[4] for row in found.values()} != {"not_in_scope"}
+
+
+def test_steps_after_a_step_that_kept_none_see_no_candidates(run_in: Runner, tmp_path: Path, case: str) -> None:
+    steps = [{"random": {"budget": 0}}, *step_of(case)]
+    outcome = run_in(place(tmp_path, RECORDS), steps=steps, allow_code=True)
+    assert (outcome.manifest["steps"][1]["candidates"], outcome.selected) == (0, 0)
+    assert pq.read_table(outcome.folder / "selection.parquet").num_rows == 0
+    assert BASIC["emit"]
