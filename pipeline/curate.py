@@ -58,7 +58,7 @@ def curate(folder: Path, engine: Engine) -> Path:
         clock.lap("columns")
     for step in run.steps:
         label = f"step {step.number} {step.name}"
-        if not (run.ledger(step.number) / "step.json").exists():
+        if not run.step_record(step.number).exists():
             engine.one(f"{label}: fit", fit_step, folder, step.number)
             engine.many(f"{label}: score", score_parts, names, folder, step.number)
             engine.one(f"{label}: choose", choose, folder, step.number)
@@ -84,8 +84,8 @@ def read_inputs(folder: Path) -> None:
         groups["target"] = target.groups
     path = folder / "inputs.json"
     if not path.exists() or read_json(path) != groups:
-        shutil.rmtree(folder / "ledger", ignore_errors=True)  # decisions over other shards are no decisions
-        shutil.rmtree(folder / ".work", ignore_errors=True)
+        for stale in ("ledger", "steps", ".work"):  # decisions over other shards are no decisions
+            shutil.rmtree(folder / stale, ignore_errors=True)
         write_json(path, groups)
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side

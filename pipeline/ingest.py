@@ -86,7 +86,7 @@ def _names(group: list[SourceFile]) -> str:
 
 def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[SourceFile]]]) -> dict[str, pa.DataType]:
     """Types of the kept fields: the pool's recorded ones, or those that the sources' first rows show."""
-    path = folder / "pool.json"
+    path = folder / ".pool.json"
     asked = [source.model_dump(exclude_defaults=True) for source in sources]
     if path.exists():
         record = read_json(path)

@@ -1,5 +1,6 @@
 """Starting a run: check everything that can be checked, claim its folder, and carry it through."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,9 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
 
 
 def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
-    """Write the run's request, or find that this run is already this recipe's. Raises RunError."""
+    """Write the run's request, or find that this run is already this recipe's.
+
+    A complete run's name is taken for good (RunError); an incomplete one of another recipe has no result to lose."""
     request = {
         "recipe": recipe.model_dump(mode="json"),
         "recipe_folder": str(recipe_folder.absolute()),
@@ -88,7 +91,11 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         write_json(path, request)
         return
     known = read_json(path)
-    if known != request:
+    if known != request and not (folder / "manifest.json").exists():
+        say(f"run {folder.name!r} was begun with another recipe and never completed; starting over")
+        shutil.rmtree(folder)
+        write_json(path, request)
+    elif known != request:
         changed = [key for key in request["recipe"] if known["recipe"].get(key) != request["recipe"][key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else "another version of the user's code"
         raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")

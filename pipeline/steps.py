@@ -5,7 +5,7 @@ Each move leaves whole files, so a killed step goes on at the shard where it sto
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -182,21 +182,22 @@ def _costs(plan: StepPlan, batch: pa.RecordBatch) -> pa.Array:
 
 
 def choose(folder: Path, step: int) -> None:
-    """Decide over all score files at once, write the ledger's parts, then `step.json`, which says the step is done."""
+    """Decide over all score files at once, write the ledger's parts, then the step's record, which says that it is done."""
     run = open_run(folder)
     plan = run.steps[step]
     scores = [str(run.work(step) / part.name) for part in run.pool.parts]
-    record = _Record(plan, sum(pq.read_metadata(path).num_rows for path in scores))
+    proportions = getattr(fitted_of(run, step), "proportions", (1.0,))
+    record = _Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(proportions))
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
         budget = budget_in_units(plan, eligible)
-        reader = _decisions(con, run, plan, scores, budget)
+        reader = _decisions(con, plan, scores, budget, proportions)
         for part, table in _by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
     if isinstance(plan.selector, ImportanceResampling):
         facts = importance_facts(run, step, fitted_of(run, step), record.kept)
-    write_json(run.ledger(step) / "step.json", {**record.summary(budget, eligible), "facts": facts})
+    write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 
 def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
@@ -205,7 +206,8 @@ def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
     return plan.budget.amount if plan.budget else None
 
 
-def _decisions(con: Any, run: Run, plan: StepPlan, scores: list[str], budget: int | None) -> Any:
+def _decisions(con: Any, plan: StepPlan, scores: list[str], budget: int | None, proportions: Sequence[float]) -> Any:
+    """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
     if plan.choice == "quota":
         quotas = plan.selector.quotas(budget)
@@ -213,7 +215,7 @@ def _decisions(con: Any, run: Run, plan: StepPlan, scores: list[str], budget: in
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"
-    elif len(proportions := getattr(fitted_of(run, plan.number), "proportions", [1.0])) > 1:
+    elif len(proportions) > 1:
         query = "choose_by_target"
         rows(con, "create temp table taken (sample_id ubigint, target integer)")
         parts = [int(budget * share) for share in proportions]
@@ -306,4 +308,4 @@ class _Record:
 
 
 def step_summary(run: Run, step: int) -> dict[str, Any]:
-    return read_json(run.ledger(step) / "step.json")
+    return read_json(run.step_record(step))

@@ -94,6 +94,10 @@ class Run:
     def ledger(self, step: int) -> Path:
         return self.folder / "ledger" / f"step-{step:02d}"
 
+    def step_record(self, step: int) -> Path:
+        """Counts, line and facts of a step; written after its ledger. Apart from it, so that a folder is one table."""
+        return self.folder / "steps" / f"step-{step:02d}.json"
+
     def work(self, step: int) -> Path:
         """Scores on their way to the ledger; gone when the run is complete."""
         return self.folder / ".work" / f"step-{step:02d}"

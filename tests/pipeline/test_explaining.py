@@ -1,0 +1,141 @@
+"""why, sql, verify, report: the account of every decision, read-only and safe."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tamis.pipeline.errors import QueryError, RunError
+from tamis.pipeline.manifest import verify
+from tamis.pipeline.query import ask, print_answer
+from tamis.pipeline.store import Run, open_complete, open_run
+from tamis.pipeline.why import why
+from tests_support import Runner, write_jsonl
+
+
+@pytest.fixture
+def done(run_in: Runner, workplace: Path) -> Run:
+    with (workplace / "pool.jsonl").open("a") as out:
+        out.write('{"id": "twin", "part": "x", "text": "the same words"}\n{"id": "atwin", "part": "x", "text": "the same words"}\n')
+        out.write('{"id": "twin", "part": "x", "text": "other words"}\n{"id": "bad", "text": 7}\n')
+    return open_complete(run_in(workplace).folder)
+
+
+def selected(run: Run) -> list[dict[str, Any]]:
+    return pq.read_table(run.folder / "selection.parquet").to_pylist()
+
+
+def test_why_tells_the_story_of_a_kept_sample(done: Run) -> None:
+    best = selected(done)[0]
+    story = why(done, best["key"])
+    assert "SELECTED" in story and "rank 1 of" in story and "pool.jsonl:" in story
+    assert f"{best['sample_id']:016x}" in story
+    assert why(done, f"{best['sample_id']:016x}") == story
+
+
+def test_why_says_what_it_would_have_taken(done: Run) -> None:
+    ledger = pq.read_table(done.folder / "ledger" / "step-01").to_pylist()
+    first_out = next(row for row in ledger if row["rank"] == 101)
+    last_in = next(row for row in ledger if row["rank"] == 100)
+    story = why(done, f"{first_out['sample_id']:016x}")
+    assert "NOT SELECTED" in story and f"it took a score of {last_in['score']:.6g}, rank 100" in story
+    assert "against" in story and "n-grams" in story
+
+
+def test_why_names_the_duplicate_that_was_kept(done: Run) -> None:
+    story = why(done, "twin")
+    assert "dropped, duplicate" in story and "decided by atwin" in story
+    assert "key_conflict" in story, "the rejected row of the same key is told, too"
+
+
+def test_why_knows_rejects_and_says_when_it_knows_nothing(done: Run) -> None:
+    assert "wrong_type" in why(done, "bad")
+    with pytest.raises(QueryError, match="no key, id or reject"):
+        why(done, "nothing like it")
+
+
+def answer(run: Run, query: str) -> list[dict[str, Any]]:
+    return pa.Table.from_batches(list(ask(run, query))).to_pylist()
+
+
+def test_sql_sees_pool_rejects_columns_ledger_and_selection(done: Run) -> None:
+    counts = answer(done, "select (select count(*) from pool) p, (select count(*) from rejects) r, (select count(*) from ledger) l, (select count(*) from selection) s, (select count(*) from ngrams) n")[0]
+    assert (counts["s"], counts["r"], counts["n"]) == (100, 2, counts["p"])
+    dropped = answer(done, "select count(*) n from ledger where reason = 'duplicate'")[0]["n"]
+    assert dropped > 0
+    assert counts["l"] == counts["p"] + (counts["p"] - dropped)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from read_text('/etc/passwd')", "select * from '/etc/passwd'", "copy pool to '/tmp/tamis-evil.csv'",
+        "select 1; select 2", "drop view pool", "attach '/tmp/x.db'", "set enable_external_access = true", "install httpfs",
+        "insert into pool select * from pool", "", "selec 1", "select nothing from pool", "pragma version",
+        "create table t as select 1", "select * from glob('/*')",
+    ],
+)  # fmt: skip
+def test_sql_is_locked_to_one_select_on_the_store(done: Run, query: str) -> None:
+    with pytest.raises(QueryError, match="sql: "):
+        answer(done, query)
+
+
+def test_a_where_that_leaves_its_place_is_refused(run_in: Runner, workplace: Path) -> None:
+    for where in ("1=1); drop view pool; --", "part in (select content from read_text('/etc/passwd'))", "nofield = 1"):
+        with pytest.raises(QueryError):
+            run_in(workplace, steps=[{"random": {"budget": 1, "where": where}}])
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_answers_print_in_three_styles_with_hex_ids(done: Run, style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_answer(ask(done, "select sample_id, key, score from selection order by rank limit 2"), style)
+    out = capsys.readouterr().out
+    assert f"{selected(done)[0]['sample_id']:016x}" in out
+    if style == "json":
+        assert json.loads(out.splitlines()[0])["key"] == selected(done)[0]["key"]
+
+
+def test_verify_finds_every_kind_of_damage(done: Run) -> None:
+    assert verify(done) == []
+    for path in (
+        done.folder / "selection.parquet", next((done.folder / "ledger").rglob("*.parquet")),
+        done.folder / "report.html", done.folder / "exports" / "selection.jsonl", done.pool.parts[0].path,
+    ):  # fmt: skip
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        assert [line for line in verify(done) if str(path) in line]
+        path.unlink()
+        assert [line for line in verify(done) if "missing" in line]
+        path.write_bytes(kept)
+    write = pq.read_table(done.store / "pool" / "rejects.parquet")
+    pq.write_table(write.slice(1), done.store / "pool" / "rejects.parquet")
+    assert any("rejects" in line for line in verify(done))
+
+
+def test_readers_say_when_a_run_is_missing_or_unfinished(done: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such run"):
+        open_run(tmp_path / "nowhere")
+    (done.folder / "manifest.json").unlink()
+    with pytest.raises(RunError, match="not complete"):
+        open_complete(done.folder)
+
+
+def test_the_report_escapes_what_it_shows_and_loads_nothing(run_in: Runner, workplace: Path) -> None:
+    evil = '<script>alert("x")</script><img src=http://evil/> 9\u2028'
+    write_jsonl(workplace / "pool.jsonl", [{"id": f"<b>{i}</b>", "part": f"<i>{i % 3}", "text": f"{evil} {i}"} for i in range(60)])
+    outcome = run_in(workplace, name="run", steps=[{"importance_resampling": {"budget": 20}}])
+    page = (outcome.folder / "report.html").read_text()
+    assert "<script" not in page and "<img" not in page and "<b>1<" not in page and "<i>0" not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert "src=http" not in page.replace("src=http://evil/&gt;", "") and 'href="http' not in page
+
+
+def test_the_report_shows_funnel_rates_and_the_line(done: Run) -> None:
+    page = (done.folder / "report.html").read_text()
+    for words in ("Funnel", "Composition by part", "Just kept", "Just dropped", "KL reduction", "N-grams gained"):
+        assert words in page
+    assert page.count("<svg") >= 3
