@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from real_text import documents
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import parse_recipe
@@ -53,7 +52,7 @@ def one_domain(domain: str, docs: list[dict[str, str]], base: Path, seed: int) -
     before = divergence(target, counts([doc["text"] for doc in docs if doc["id"] not in held]))
     result = {}
     for form, step in FORMS.items():
-        (name, settings), = step.items()
+        ((name, settings),) = step.items()
         recipe = parse_recipe(
             {
                 "name": form, "seed": seed, "emit": [],

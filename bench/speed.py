@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer-up-to", type=int, default=1000, help="MB")
-    parser.add_argument("--folder", type=Path, default=None, help="where pools and stores go (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where pools and stores go (default: a temporary one)"
+    )
     chosen = parser.parse_args()
     base = chosen.folder or Path(tempfile.mkdtemp(prefix="tamis-speed-"))
     base.mkdir(parents=True, exist_ok=True)

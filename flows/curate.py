@@ -8,7 +8,6 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
-
 from tamis.pipeline import curate
 from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tamis.pipeline.columns import BATCH_ROWS, ngrams_maker
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.ingest import Part
@@ -27,9 +26,9 @@ def candidates(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> I
     for batch in side_by_side(run, part, wanted, of_target=False):
         mask = keep[first : first + batch.num_rows] if keep is not None else None
         first += batch.num_rows
-        batch = batch if mask is None or mask.all() else batch.filter(pa.array(mask))
-        if batch.num_rows:
-            yield batch
+        chosen = batch if mask is None or mask.all() else batch.filter(pa.array(mask))
+        if chosen.num_rows:
+            yield chosen
 
 
 def kept_mask(run: Run, part: Part, step: int) -> npt.NDArray[np.bool_] | None:
@@ -62,11 +61,12 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
     declared = {maker.name: maker for maker in run.declared}
     own = [name for name in inputs.fields if name not in declared and name != "sample_id"]
     files = [(part.path, ["sample_id", *own])]
-    for name in inputs.fields:
-        if name in declared:
-            files.append((run.column(declared[name], of_target) / part.name, ["sample_id", name]))
+    own_columns = [declared[name] for name in inputs.fields if name in declared]
+    files += [(run.column(maker, of_target) / part.name, ["sample_id", maker.name]) for maker in own_columns]
     if inputs.ngrams is not None:
-        files.append((run.column(ngrams_maker(inputs.ngrams), of_target) / part.name, ["sample_id", "n_tokens", "ngrams"]))
+        files.append(
+            (run.column(ngrams_maker(inputs.ngrams), of_target) / part.name, ["sample_id", "n_tokens", "ngrams"])
+        )
     readers = [_reader(path, names) for path, names in files]
     for batches in zip(*readers, strict=True):
         arrays = {name: batches[0][name] for name in batches[0].schema.names}

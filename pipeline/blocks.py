@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from tamis.pipeline.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
@@ -82,10 +81,10 @@ def from_columns(source: str, fields: Fields, columns: dict[str, pa.ChunkedArray
     table = pa.table(arrays)
     rejects: list[Reject] = []
     table = _drop_invalid_utf8(source, table, rejects)
-    for name, origin in (("key", fields.key), ("text", fields.text)):
-        if origin and table[name].null_count:
+    for name, asked in (("key", fields.key), ("text", fields.text)):
+        if asked and table[name].null_count:
             missing = pc.is_null(table[name])
-            table = _reject(source, table, missing, "missing_field", f"field {origin!r} is absent or null", rejects)
+            table = _reject(source, table, missing, "missing_field", f"field {asked!r} is absent or null", rejects)
     table = _reject(source, table, _blank(table["text"]), "empty_text", f"field {fields.text!r}", rejects)
     return Block(source, table, rejects)
 

@@ -14,7 +14,7 @@ BLOCK_BYTES = 2 << 20  # handed on at a time: small enough for memory, large eno
 
 
 class Truncated(Exception):
-    """The compressed stream ends early (every byte before was handed on) or is damaged (all but a few KB before were)."""
+    """A compressed stream ends early (all bytes before were handed on) or is damaged (all but a few KB were)."""
 
 
 UNPACKERS: dict[str, Callable[[], Any]] = {

@@ -12,7 +12,7 @@ def histogram_svg(data: dict[str, Any]) -> Markup:
     height, base = 170, 140
     bins = len(data["kept"])
     wide = WIDTH / bins
-    top = max(max(data["kept"]), max(data["dropped"]), 1) ** 0.5
+    top = max(*data["kept"], *data["dropped"], 1) ** 0.5
     bars = []
     for name, counts, shift in (("dropped", data["dropped"], 0.0), ("kept", data["kept"], wide / 2)):
         for number, count in enumerate(counts):
@@ -20,8 +20,9 @@ def histogram_svg(data: dict[str, Any]) -> Markup:
                 tall = max(1.0, (count**0.5) / top * (base - 10))
                 low = data["low"] + (data["high"] - data["low"]) * number / bins
                 bars.append(
-                    f'<rect class="{name}" x="{number * wide + shift:.1f}" y="{base - tall:.1f}" width="{wide / 2 - 0.6:.1f}" '
-                    f'height="{tall:.1f}"><title>{count:,} {name}, score from {low:.4g}</title></rect>'
+                    f'<rect class="{name}" x="{number * wide + shift:.1f}" y="{base - tall:.1f}" '
+                    f'width="{wide / 2 - 0.6:.1f}" height="{tall:.1f}">'
+                    f"<title>{count:,} {name}, score from {low:.4g}</title></rect>"
                 )
     ticks = []
     for part in range(5):

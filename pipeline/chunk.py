@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
-
 from tamis.pipeline.blocks import Block
 from tamis.pipeline.identity import content_hashes
 
@@ -28,7 +27,11 @@ def chunked(call: Callable[[], Block], words: int) -> Block:
     if not table.num_rows:
         return block
     texts = table["text"].combine_chunks()
-    parents = table["key"].to_pylist() if "key" in table.column_names else [h.hex() for h in content_hashes(texts).to_pylist()]
+    parents = (
+        table["key"].to_pylist()
+        if "key" in table.column_names
+        else [h.hex() for h in content_hashes(texts).to_pylist()]
+    )
     rows, keys, pieces = [], [], []
     for row, (parent, text) in enumerate(zip(parents, texts.to_pylist(), strict=True)):
         for number, piece in enumerate(slices(text, words)):

@@ -5,11 +5,11 @@ Results go to stdout, progress to stderr. Exit codes: 0 done, 1 a failed run, da
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-
 from tamis.pipeline import memory
 from tamis.pipeline.errors import TamisError
 
@@ -133,7 +133,7 @@ def run(
     print(outcome.folder)
 
 
-def _engine(name: str):  # noqa: ANN202  a function from run folder to manifest, or None for the plain loop
+def _engine(name: str) -> Callable[[Path], Path] | None:
     """The Prefect flow where it is wanted, else None. The one place outside flows/ that imports it."""
     from tamis.flows import settings
 
@@ -142,7 +142,7 @@ def _engine(name: str):  # noqa: ANN202  a function from run folder to manifest,
     settings.apply()
     from tamis.flows.curate import curate_flow
 
-    return curate_flow
+    return curate_flow  # type: ignore[no-any-return, unused-ignore]  # Prefect is not followed
 
 
 @app.command
@@ -226,9 +226,7 @@ def selectors() -> None:
 
 
 @app.command
-def demo(
-    *, folder: Path = Path("tamis-demo"), engine: Literal["prefect", "local"] = "prefect"
-) -> None:
+def demo(*, folder: Path = Path("tamis-demo"), engine: Literal["prefect", "local"] = "prefect") -> None:
     """Curate the docstrings of everything installed here, through the Prefect flow, in about a minute.
 
     Parameters

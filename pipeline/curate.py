@@ -1,11 +1,12 @@
 """A whole run, as a table of contents: read, make columns, take each step, write. Engines only order the work.
 
 The plain loop (`Loop`) and the Prefect flow (flows/curate.py) both walk this one list, so neither can do what the
-other can't. Every stage writes whole files and skips those that exist: started again, a run goes on where it stopped."""
+other can't. Every stage writes whole files and skips those that exist: started again, a run goes on where it was."""
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -64,8 +65,7 @@ def curate(folder: Path, engine: Engine) -> Path:
             engine.one(f"{label}: choose", choose, folder, step.number)
         clock.lap(label)
     engine.one("selection", write_selection, folder)
-    engine.one("exports", write_exports, folder)
-    engine.one("report", write_report, folder)
+    engine.one("exports and report", write_outputs, folder)
     clock.lap("write")
     return engine.one("manifest", finish, folder, clock.laps)
 
@@ -94,7 +94,10 @@ def read_inputs(folder: Path) -> None:
             run.column(maker, of_target=True)
     lost = sum(pool.rejects.values())
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pool.rejects.items()))
-    say(f"pool: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects" + (f" ({reasons})" if lost else ""))
+    say(
+        f"pool: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects"
+        + (f" ({reasons})" if lost else "")
+    )
 
 
 def _load_loops(run: Run) -> None:
@@ -121,6 +124,14 @@ def make_columns(folder: Path, names: list[str]) -> None:
         if first and run.target:
             for part in run.target.parts:
                 make_part(maker, run.column(maker, of_target=True), part)
+
+
+def write_outputs(folder: Path) -> None:
+    """Exports and report, side by side: neither needs the other."""
+    with ThreadPoolExecutor(1) as beside:
+        report = beside.submit(write_report, folder)
+        write_exports(folder)
+        report.result()
 
 
 def finish(folder: Path, seconds: dict[str, float]) -> Path:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import cores
@@ -26,7 +25,12 @@ def connect(store: Path) -> Iterator[Any]:
     import duckdb
 
     con = duckdb.connect(
-        config={"threads": cores(), "memory_limit": MEMORY, "temp_directory": str(store / ".tmp"), "max_temp_directory_size": "1TB"}
+        config={
+            "threads": cores(),
+            "memory_limit": MEMORY,
+            "temp_directory": str(store / ".tmp"),
+            "max_temp_directory_size": "1TB",
+        }
     )
     try:
         yield con
@@ -45,7 +49,11 @@ def locked(store: Path) -> Iterator[Any]:
 def lock(con: Any, store: Path) -> None:
     """From here on the connection reads the store's files and nothing else, and can't be told otherwise."""
     folder = str(store.absolute()).replace("'", "''") + "/"
-    for setting in (f"allowed_directories = ['{folder}']", "enable_external_access = false", "lock_configuration = true"):
+    for setting in (
+        f"allowed_directories = ['{folder}']",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
         rows(con, f"set {setting}")
 
 

@@ -73,7 +73,12 @@ def _story(outcome: Outcome, recipe: Path) -> str:
         share = rows(con, SHARES, {"package": PACKAGE})[0]
         examples = rows(con, EXAMPLES)
     name = PACKAGE
-    lines = ["", f"Which docstrings of this machine read like {name}'s? {TARGET_TEXTS} of {name}'s were the target, the others are hidden in the pool.", ""]
+    lines = [
+        "",
+        f"Which docstrings of this machine read like {name}'s?",
+        f"{TARGET_TEXTS} of {name}'s are the target; the others are hidden in the pool.",
+        "",
+    ]
     lines += [summary(outcome.manifest), ""]
     lines.append(f"  share of {name}:  pool {share['pool']:.1%}  →  selection {share['selection']:.1%}")
     for title, kept in (("Kept, best first", True), ("Dropped, nearest to the line", False)):

@@ -26,8 +26,8 @@ def write_docstrings(out: Path) -> int:
     """Write one JSON line a docstring: id, package, module, license, text. Returns their number."""
     packages = list(_packages())
     tasks = [
-        (name, license, root, [str(file) for file in files[first : first + FILES_A_TASK]])
-        for name, license, root, files in packages
+        (name, licence, root, [str(file) for file in files[first : first + FILES_A_TASK]])
+        for name, licence, root, files in packages
         for first in range(0, len(files), FILES_A_TASK)
     ]
     count = 0
@@ -58,21 +58,22 @@ def _packages() -> Iterator[tuple[str, str, str, list[Path]]]:
 
 
 def _license(found: Distribution) -> str:
-    stated = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
+    metadata: Any = found.metadata  # an email.message.Message; its type hides `get`
+    stated = metadata.get("License-Expression") or metadata.get("License") or ""
     if 0 < len(stated) <= 60 and "\n" not in stated:
         return stated
-    classifiers = found.metadata.get_all("Classifier") or []
+    classifiers = metadata.get_all("Classifier") or []
     return next((c.rsplit(" :: ", 1)[1] for c in classifiers if c.startswith("License ::")), "unknown")
 
 
 def _of_files(task: tuple[str, str, str, list[str]]) -> list[str]:
-    package, license, root, files = task
+    package, licence, root, files = task
     lines = []
     for file in files:
         path = Path(file)
         module = ".".join(path.relative_to(root).with_suffix("").parts) if path.is_relative_to(root) else path.stem
         for name, text in docstrings(path):
-            record = {"id": f"{package}/{module}:{name}", "package": package, "module": module, "license": license}
+            record = {"id": f"{package}/{module}:{name}", "package": package, "module": module, "license": licence}
             lines.append(json.dumps({**record, "text": text}, ensure_ascii=False) + "\n")
     return lines
 

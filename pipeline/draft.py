@@ -60,27 +60,25 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
         first = next(iter(batches), None)
         return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
     if kind == "csv":
-        header = next(read_others.csv_reader(file), [])
+        header: list[str] = next(read_others.csv_reader(file), [])
         return read_others.sniff_csv(file, header)
     try:
         lines, _ = next(iter(line_blocks(file)), (b"", 1))
     except Truncated:
         lines = b""
-    names: dict[str, None] = {}
+    met: dict[str, None] = {}
     for line in lines.split(b"\n")[:50]:
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict):
-            names |= dict.fromkeys(record)
-    return read_jsonl.sniff(file, list(names))
+            met |= dict.fromkeys(record)
+    return read_jsonl.sniff(file, list(met))
 
 
 def _longest_text(fields: dict[str, list[Any]]) -> str | None:
-    sizes = {
-        name: sum(len(value) for value in values if isinstance(value, str)) for name, values in fields.items()
-    }
+    sizes = {name: sum(len(value) for value in values if isinstance(value, str)) for name, values in fields.items()}
     best = max(sizes, key=lambda name: sizes[name], default=None)
     return best if best and sizes[best] else None
 
@@ -101,7 +99,9 @@ def draft(path: Path, folder: Path) -> str:
     source = source_for(path)
     fields = {} if source["format"] == "texts" else fields_of(path, source["format"])
     pool_names = ("source", "text", "key", "uri", "position")
-    keep = [name for name, values in fields.items() if _few_values(values) and name not in (*pool_names, source.get("text"))]
+    keep = [
+        name for name, values in fields.items() if _few_values(values) and name not in (*pool_names, source.get("text"))
+    ]
     try:
         shown = str(path.absolute().relative_to(folder.absolute()))
     except ValueError:

@@ -1,10 +1,8 @@
 """What a run would do: rows and bytes to read, what is reused, and how long earlier runs of this store took."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
-
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import declared_makers, ngrams_maker
 from tamis.pipeline.plans import resolve_steps
@@ -19,7 +17,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     declared = declared_makers(recipe.columns, recipe_folder, allow_code)
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = 0
-    for what, sources, folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
+    for what, sources, _folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
         for number, source in enumerate(sources):
             files = find_files(source)
             size = sum(file.size for file in files)
@@ -32,8 +30,8 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         if (ngrams := inputs_of(step.selector).ngrams) is not None:
             declared.append(ngrams_maker(ngrams))
-    for maker in {maker.fingerprint: maker for maker in declared}.values():
-        lines.append(f"column   {maker.name}: {_column_state(store, maker.name, maker.fingerprint)}")
+    once = {maker.fingerprint: maker for maker in declared}
+    lines += [f"column   {maker.name}: {_column_state(store, maker.name, key)}" for key, maker in once.items()]
     for step in steps:
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
@@ -64,11 +62,11 @@ def _column_state(store: Path | None, name: str, fingerprint: str) -> str:
 
 def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:
     """Seconds by the nearest earlier run of this store: same number of steps, scaled by rows."""
-    manifests: list[dict[str, Any]] = []
-    for path in sorted((store / "runs").glob("*/manifest.json")) if store else []:
-        manifests.append(read_json(path))
-    same = [m for m in manifests if len(m["steps"]) == len(recipe.steps)]
+    paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
+    same = [m for m in map(read_json, paths) if len(m["steps"]) == len(recipe.steps)]
     if not same:
-        return f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"
+        return (
+            f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"
+        )
     last = same[-1]
     return f"run {last['run']!r} took {sum(last['seconds'].values()):.1f} s for {last['pool']['samples']:,} samples"

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-
 from tamis.pipeline.batches import candidates
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map
@@ -64,7 +63,9 @@ def _naming_texts(run: Run, part: Part, ids: npt.NDArray[np.uint64], kept: npt.N
     share = max(1, NAMING_TEXTS // len(run.pool.parts))
     wanted = np.concatenate([ids[kept][:share], ids[~kept][:share]])
     texts = []
-    for batch in pq.ParquetFile(part.path).iter_batches(batch_size=1024, columns=["sample_id", "text"], use_threads=False):
+    for batch in pq.ParquetFile(part.path).iter_batches(
+        batch_size=1024, columns=["sample_id", "text"], use_threads=False
+    ):
         found = np.isin(batch["sample_id"].to_numpy(), wanted)
         texts += [batch["text"][int(i)].as_py()[:NAMING_CHARS] for i in np.flatnonzero(found)]
         if len(texts) >= len(wanted):

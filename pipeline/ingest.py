@@ -13,9 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tamis.pipeline import read_jsonl, read_others
-from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_json, write_parquet
+from tamis.pipeline.atomic import fingerprint, read_json, write_json, write_parquet
 from tamis.pipeline.blocks import Block, Fields
 from tamis.pipeline.chunk import chunked
 from tamis.pipeline.errors import SourceError, StoreError
@@ -169,7 +168,7 @@ class GroupWriter:
             "origin": origin,
             "files": [file.record() for file in files],
             "parts": [
-                {"name": path.name, "rows": rows, "digest": digest_file(path)} for path, rows in shards.written
+                {"name": path.name, "rows": rows, "digest": shards.digests[path.name]} for path, rows in shards.written
             ],
             "rejects": dict(Counter(reject.reason for reject in shards.rejects)),
             "leans_on": sorted(shards.leans_on),
@@ -196,9 +195,7 @@ def _calls(source: Source, files: list[SourceFile], types: dict[str, pa.DataType
             yield partial(chunked, call, source.chunk.words) if source.chunk else call
 
 
-def _calls_of(
-    source: Source, path: Path, root: Path, types: dict[str, pa.DataType]
-) -> Iterator[Callable[[], Block]]:
+def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
     natural = {origin: types[name] for name, origin in source.keep.items()}
     natural[source.text] = pa.string()
     if source.format == "jsonl":
@@ -218,7 +215,11 @@ def _calls_of(
         else:
             blocks = read_others.table_blocks(path, fields, read_others.parquet_batches)
         for block in blocks:
-            yield lambda block=block: block
+            yield partial(_same, block)
+
+
+def _same(block: Block) -> Block:
+    return block
 
 
 def key_type(path: Path, name: str) -> pa.DataType:
@@ -253,8 +254,9 @@ def current_pool(folder: Path, groups: list[int]) -> Pool:
 
 def _write_rejects(folder: Path) -> None:
     """All groups' rejects in one file, also those of voided groups, which older runs still speak of."""
-    tables = [pq.read_table(path) for path in sorted((folder / ".groups").glob("*.parquet"))]
-    table = pa.concat_tables(tables) if tables else REJECTS.empty_table()
+    filled = [f"{record['group']:05d}.parquet" for record in _records(folder) if record["rejects"]]
+    tables = [pq.ParquetFile(folder / ".groups" / name).read() for name in filled]
+    table = pa.concat_tables([REJECTS.empty_table(), *tables])
     final = folder / "rejects.parquet"
     if not final.exists() or not pq.read_table(final).equals(table):
         write_parquet(final, table)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
 from tamis.pipeline import read_jsonl, read_others
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.sources import SourceFile
@@ -17,10 +16,7 @@ def settle_types(
     sources: list[Source], files: list[tuple[int, list[SourceFile]]], recorded: list[list[str]] | None
 ) -> tuple[dict[str, pa.DataType], list[list[str]]]:
     """Type of each kept field in the pool, and the same as [name, type] pairs for the pool's record."""
-    if recorded is not None:
-        types = {name: _decode(kind) for name, kind in recorded}
-    else:
-        types = {}
+    types = {name: _decode(kind) for name, kind in recorded} if recorded is not None else {}
     for number, found in files:
         new = [name for name in sources[number].keep if recorded is None or name not in types]
         for name, kind in _seen(sources[number], Path(found[0].path)).items():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-
 from tamis.pipeline.atomic import digest_file, read_json, write_json
 from tamis.pipeline.ingest import Pool
 from tamis.pipeline.steps import step_summary
@@ -117,7 +116,9 @@ def _sums_differ(run: Run, manifest: dict[str, Any]) -> list[str]:
         if rows != expected or step["candidates"] != expected:
             damage.append(f"{place}: {rows} ledger rows for {expected} candidates")
         if kept != step["kept"] or rows - kept != step["dropped"]:
-            damage.append(f"{place}: {kept} kept + {rows - kept} dropped are not the {step['kept']} + {step['dropped']} recorded")
+            damage.append(
+                f"{place}: {kept} kept + {rows - kept} dropped are not the {step['kept']} + {step['dropped']} recorded"
+            )
         expected = kept
     if expected != manifest["selected"]:
         damage.append(f"selection: {manifest['selected']} rows, the last step kept {expected}")

@@ -55,6 +55,8 @@ def pick(
 
 def cache_store(sources: list[dict[str, Any]]) -> Path:
     """One store for each pool and way of reading it."""
-    base = Path(os.environ.get("TAMIS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tamis").expanduser()
+    base = Path(
+        os.environ.get("TAMIS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tamis"
+    ).expanduser()
     paths = [str(Path(source["path"]).absolute()) for source in sources]
     return base / fingerprint([sources, paths])

@@ -1,4 +1,4 @@
-"""A recipe's steps as what will run: selector, budget, scope. Everything wrong is found here, before anything starts."""
+"""A recipe's steps as what will run: selector, budget, scope. What is wrong is found here, before anything starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,9 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
     fields = {name for source in recipe.pool for name in source.keep} | set(recipe.columns)
     for name in inputs_of(selector).fields:
         if name not in fields and name not in POOL_FIELDS:
-            raise ValueError(f"the pool has no field {name!r}; add it to `keep` (kept: {', '.join(sorted(fields)) or 'none'})")
+            raise ValueError(
+                f"the pool has no field {name!r}; add it to `keep` (kept: {', '.join(sorted(fields)) or 'none'})"
+            )
     return plan
 
 
@@ -66,9 +68,21 @@ def _check_budget(plan: StepPlan) -> None:
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N} or {bytes: N}) or `fraction`")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
         raise ValueError("a quota's budget is a number of rows")
-    if isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None:
-        if inputs_of(plan.selector).ngrams is None:
-            raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")
+    in_tokens = isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None
+    if in_tokens and inputs_of(plan.selector).ngrams is None:
+        raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")
 
 
-POOL_FIELDS = ("sample_id", "key", "content_hash", "source", "position", "uri", "text", "n_bytes", "width", "height", "parent")
+POOL_FIELDS = (
+    "sample_id",
+    "key",
+    "content_hash",
+    "source",
+    "position",
+    "uri",
+    "text",
+    "n_bytes",
+    "width",
+    "height",
+    "parent",
+)

@@ -45,7 +45,9 @@ class Counter:
         seconds = time.monotonic() - self._began
         left = f"{seconds / share - seconds:4.0f} s left" if share > 0 else ""
         bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        print(f"\r{self.label:<28} {bar} {self.done:,}/{self.total:,} {self.unit} {left}\033[K", end="", file=sys.stderr)
+        print(
+            f"\r{self.label:<28} {bar} {self.done:,}/{self.total:,} {self.unit} {left}\033[K", end="", file=sys.stderr
+        )
 
     def end(self) -> None:
         seconds = time.monotonic() - self._began

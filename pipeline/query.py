@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import pyarrow as pa
-
 from tamis.pipeline.database import connect, lock, one_select, problem_of, rows, view
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.store import Run
@@ -64,8 +63,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _json(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
-    for record in _records(batches):
-        out.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+    out.writelines(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in _records(batches))
 
 
 def _csv(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
@@ -100,7 +98,9 @@ def _table(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
         return
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for number, line in enumerate(lines):
-        cells = (cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, numeric, strict=True))
+        cells = (
+            cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, numeric, strict=True)
+        )
         out.write("  ".join(cells).rstrip() + "\n")
         if number == 0:
             out.write("  ".join("─" * width for width in widths) + "\n")

@@ -5,6 +5,7 @@ Tables are read batch by batch; CSV record by record, since only so each bad rec
 import csv
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
 from tamis.pipeline.blocks import Block, Fields, Reject, from_columns, from_records, rejected, shorten, whole_file
 from tamis.pipeline.bytes_in import UNPACKERS, Truncated, pieces
 
@@ -44,7 +44,11 @@ def table_blocks(path: Path, fields: Fields, batches: Callable[[Path, list[str]]
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType, name: str) -> pa.ChunkedArray:
     """To the settled type; invalid UTF-8 passes here and is found row by row later. Nested values have no text."""
     found = column.type
-    if wanted == pa.string() and (pa.types.is_nested(found) or pa.types.is_null(found)) and column.null_count < len(column):
+    if (
+        wanted == pa.string()
+        and (pa.types.is_nested(found) or pa.types.is_null(found))
+        and column.null_count < len(column)
+    ):
         raise pa.ArrowTypeError(f"field {name!r} is {found}, wanted text")
     return column.cast(options=pc.CastOptions(target_type=wanted, allow_invalid_utf8=True))
 
@@ -89,7 +93,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
     rejects: list[Reject] = []
     try:
         reader = csv_reader(path)
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
         missing = [name for name in fields.names if name not in header]
         if missing:
             yield whole_file(source, "missing_field", f"no field {missing[0]!r}; the header has {', '.join(header)}")
@@ -160,10 +164,8 @@ def _typed(record: dict[str, str], fields: Fields) -> dict[str, Any]:
         wanted, value = fields.types[name], record[name]
         if wanted == pa.string() or name in (fields.text, fields.key):
             continue
-        try:
+        with suppress(ValueError):  # what is no number stays text, and is rejected as wrong_type
             typed[name] = None if value == "" else int(value) if wanted == pa.int64() else float(value)
-        except ValueError:
-            pass  # stays text, and is rejected as wrong_type
     return typed
 
 
@@ -172,7 +174,7 @@ def sniff_csv(path: Path, names: list[str]) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = {name: [] for name in names}
     try:
         reader = csv_reader(path)
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
         for _, row in zip(range(SNIFF_ROWS), reader, strict=False):
             if not _csv_problem(row, header):
                 record = dict(zip(header, row, strict=False))

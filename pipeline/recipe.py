@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.schemas import POOL
 

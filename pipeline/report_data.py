@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tamis.pipeline.database import quoted, rows
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.schemas import POOL
@@ -43,7 +42,11 @@ def composition(con: Any, field: str) -> dict[str, Any] | None:
     shown, rest = found[:MOST_GROUPS], found[MOST_GROUPS:]
     if rest:
         shown.append(
-            {"name": f"{len(rest)} others", "pool": sum(r["pool"] for r in rest), "selection": sum(r["selection"] for r in rest)}
+            {
+                "name": f"{len(rest)} others",
+                "pool": sum(r["pool"] for r in rest),
+                "selection": sum(r["selection"] for r in rest),
+            }
         )
     groups = []
     for row in shown:
@@ -99,5 +102,3 @@ def examples(con: Any) -> list[dict[str, Any]]:
 def shortened(text: str | None) -> str:
     text = " ".join((text or "").split())
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
-
-

@@ -79,8 +79,9 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     """Write the run's request, or find that this run is already this recipe's.
 
     A complete run's name is taken for good (RunError); an incomplete one of another recipe has no result to lose."""
+    asked = recipe.model_dump(mode="json", exclude={"engine"})  # the engine changes no decision
     request = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": asked,
         "recipe_folder": str(recipe_folder.absolute()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
@@ -91,12 +92,13 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         write_json(path, request)
         return
     known = read_json(path)
-    if known != request and not (folder / "manifest.json").exists():
+    same = {**known, "allow_code": allow_code} == request
+    if not same and not (folder / "manifest.json").exists():
         say(f"run {folder.name!r} was begun with another recipe and never completed; starting over")
         shutil.rmtree(folder)
         write_json(path, request)
-    elif known != request:
-        changed = [key for key in request["recipe"] if known["recipe"].get(key) != request["recipe"][key]]
+    elif not same:
+        changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else "another version of the user's code"
         raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
 

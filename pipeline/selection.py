@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tamis.pipeline.atomic import atomic_path, write_batches
 from tamis.pipeline.database import connect, quoted, rows
 from tamis.pipeline.identity import hex_id
@@ -37,12 +36,15 @@ def write_selection(folder: Path) -> None:
     with connect(run.store) as con:
         if run.steps:
             ledger = [str(run.ledger(step.number) / part.name) for step in run.steps for part in run.pool.parts]
-            rows(con, f"create temp table chosen as {sql_text('chosen')}", {"ledger": ledger, "last": len(run.steps) - 1})
+            rows(
+                con, f"create temp table chosen as {sql_text('chosen')}", {"ledger": ledger, "last": len(run.steps) - 1}
+            )
         else:
             rows(con, f"create temp table chosen as {sql_text('everything')}", {"pool": pool})
-        wanted = ", ".join(["c.rank", "c.sample_id", "p.key", "c.weight", "c.score", "p.uri", "p.text"])
+        wanted = "c.rank, c.sample_id, p.key, c.weight, c.score, p.uri, p.text"
         more = "".join(f", p.{quoted(field.name)}" for field in kept_fields)
-        query = f"select {wanted}{more} from chosen c join read_parquet($pool, union_by_name = true) p using (sample_id) order by c.rank"
+        source = "chosen c join read_parquet($pool, union_by_name = true) p using (sample_id)"
+        query = f"select {wanted}{more} from {source} order by c.rank"
         reader = con.sql(query, params={"pool": pool}).to_arrow_reader(8192)
         write_batches(folder / "selection.parquet", schema, reader)
 
@@ -102,5 +104,3 @@ def _keys(selection: Path, path: Path) -> None:
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}
-
-

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from tamis.pipeline.atomic import write_parquet
+from tamis.pipeline.atomic import digest_file, write_parquet
 from tamis.pipeline.blocks import Block, Reject
 from tamis.pipeline.identity import content_hashes, hex_id, sample_ids, string_offsets
 
@@ -65,7 +64,8 @@ class ShardWriter:
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="shard")  # writes one shard while the next is read
-        self._writing: Future[None] | None = None
+        self._writing: Future[tuple[str, str]] | None = None
+        self.digests: dict[str, str] = {}
 
     def add(self, samples: pa.Table) -> None:
         """Take samples in the pool's schema, in the order of the sources."""
@@ -84,7 +84,8 @@ class ShardWriter:
 
     def _wait(self) -> None:
         if self._writing is not None:
-            self._writing.result()
+            name, digest = self._writing.result()
+            self.digests[name] = digest
 
     def _flush(self) -> None:
         table = self._without_repeats(pa.concat_tables(self._held))
@@ -93,7 +94,7 @@ class ShardWriter:
             return
         path = self.folder / f"part-{self.first_part + len(self.written):05d}.parquet"
         self._wait()
-        self._writing = self._writer.submit(write_parquet, path, table, "zstd")
+        self._writing = self._writer.submit(_write, path, table)
         self.written.append((path, table.num_rows))
         self.seen.add(self.group, path, table["sample_id"].to_numpy())
 
@@ -128,6 +129,11 @@ class ShardWriter:
             for row in table.filter(pc.is_in(table["sample_id"], wanted)).to_pylist():
                 found[row["sample_id"]] = row
         return found
+
+
+def _write(path: Path, table: pa.Table) -> tuple[str, str]:
+    write_parquet(path, table, "zstd")
+    return path.name, digest_file(path)
 
 
 def first_of_equals(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

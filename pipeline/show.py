@@ -44,7 +44,9 @@ def notes(step: dict[str, Any]) -> list[str]:
     said = []
     budget, kept = step["budget"], step["kept"] - step["reasons"].get("not_in_scope", 0)
     if step["unit"] == "rows" and budget is not None and kept < budget:
-        said.append(f"{step['selector']}: asked for {budget:,}, there were {step['eligible']:,} to choose from: {kept:,} kept")
+        said.append(
+            f"{step['selector']}: asked for {budget:,}, there were {step['eligible']:,} to choose from: {kept:,} kept"
+        )
     elif step["unit"] != "rows" and budget is not None:
         spent, following = step["spent"], step["next_cost"]
         rest = f"; the next would cost {following:,}" if following is not None else "; nothing more to buy"
@@ -54,8 +56,9 @@ def notes(step: dict[str, Any]) -> list[str]:
     facts = step.get("facts") or {}
     if facts.get("kl_reduction") is not None:
         said.append(
-            f"{step['selector']}: KL to the target {facts['kl_target_pool']:.3f} → {facts['kl_target_selection']:.3f} nats "
-            f"(reduction {facts['kl_reduction']:.3f}; a random subset of the same size {facts['kl_reduction_random']:.3f})"
+            f"{step['selector']}: KL to the target {facts['kl_target_pool']:.3f} → "
+            f"{facts['kl_target_selection']:.3f} nats (reduction {facts['kl_reduction']:.3f}; "
+            f"a random subset of the same size {facts['kl_reduction_random']:.3f})"
         )
     return said
 

@@ -14,21 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tamis.pipeline.atomic import atomic_path, fingerprint, read_json, write_batches, write_json, write_parquet
 from tamis.pipeline.batches import candidates, targets
 from tamis.pipeline.database import connect, rows, scope_mask
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.importance_facts import importance_facts
 from tamis.pipeline.identity import hex_id
+from tamis.pipeline.importance_facts import importance_facts
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import LEDGER, SCORES
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import inputs_of
-from tamis.selectors.importance import FittedImportance, ImportanceResampling, Seen
+from tamis.selectors.importance import ImportanceResampling, Seen
 from tamis.sql import text as sql_text
 
 
@@ -39,7 +37,9 @@ def fit_step(folder: Path, step: int) -> Path:
     if not path.exists():
         selector = run.steps[step].selector
         if isinstance(selector, ImportanceResampling):  # counts of shards are made in parallel and added
-            learned = selector.fit_counts(_count(run, step), [selector.count(t, with_hashes=True) for t in targets(run, step)])
+            learned = selector.fit_counts(
+                _count(run, step), [selector.count(t, with_hashes=True) for t in targets(run, step)]
+            )
         else:
             pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
             learned = selector.fit(pool, targets(run, step))
@@ -96,7 +96,7 @@ def save_fitted(path: Path, learned: Any) -> None:
         elif not dataclasses.is_dataclass(value):
             plain[field.name] = value
     with atomic_path(path) as beside, beside.open("wb") as out:
-        np.savez(out, **arrays, _plain=np.array(json.dumps(plain)))
+        np.savez(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
 
 
 @lru_cache(maxsize=4)
@@ -151,11 +151,18 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
     barred = [reason if ok else "not_in_scope" for reason, ok in zip(barred, inside.tolist(), strict=True)]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
-    marks = ["in target" if found else None for found in learned.is_in_target(batch)] if hasattr(learned, "is_in_target") else None
+    marks = (
+        ["in target" if found else None for found in learned.is_in_target(batch)]
+        if hasattr(learned, "is_in_target")
+        else None
+    )
     costs, numbers = _costs(plan, batch), pa.array(np.full(count, part, np.int32))
     tables = []
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
-        names = [mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "") for mark in marks or [None] * count]
+        names = [
+            mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "")
+            for mark in marks or [None] * count
+        ]
         # a deduplication ranks nothing: its ledger has no score
         shown = pa.nulls(count, pa.float64()) if plan.choice == "exact_dedup" else pa.array(score, pa.float64())
         tables.append(
@@ -182,7 +189,7 @@ def _costs(plan: StepPlan, batch: pa.RecordBatch) -> pa.Array:
 
 
 def choose(folder: Path, step: int) -> None:
-    """Decide over all score files at once, write the ledger's parts, then the step's record, which says that it is done."""
+    """Decide over all score files at once; write the ledger's parts, then the step's record, which says it is done."""
     run = open_run(folder)
     plan = run.steps[step]
     scores = [str(run.work(step) / part.name) for part in run.pool.parts]
@@ -218,8 +225,9 @@ def _decisions(con: Any, plan: StepPlan, scores: list[str], budget: int | None, 
     elif len(proportions) > 1:
         query = "choose_by_target"
         rows(con, "create temp table taken (sample_id ubigint, target integer)")
-        parts = [int(budget * share) for share in proportions]
-        parts[-1] += budget - sum(parts)  # as published: what rounding leaves goes to the last target
+        whole = budget or 0
+        parts = [int(whole * share) for share in proportions]
+        parts[-1] += whole - sum(parts)  # as published: what rounding leaves goes to the last target
         for target, part in enumerate(parts):
             rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
     else:

@@ -108,7 +108,7 @@ class Run:
 
 
 @lru_cache(maxsize=8)
-def _open(folder: Path, request_time_ns: int) -> Run:
+def _open(folder: Path, _changed_ns: int) -> Run:
     request = read_json(folder / "request.json")
     return Run(
         folder=folder,

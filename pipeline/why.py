@@ -60,7 +60,9 @@ def _shortened(text: str | None) -> str:
 def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> list[str]:
     summary = step_summary(run, decision["step"])
     verdict = "kept" if decision["kept"] else "dropped"
-    lines = [f"  step {decision['step']}    {decision['selector']}: {verdict}, {decision['reason']} ({LEDGER_REASONS.get(decision['reason'], '')})"]
+    meaning = LEDGER_REASONS.get(decision["reason"], "")
+    head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
+    lines = [f"{head}, {decision['reason']} ({meaning})"]
     if decision["rank"] is not None:
         lines.append(f"            score {decision['score']:.6g}, rank {decision['rank']:,} of {summary['eligible']:,}")
     if decision["weight"] != 1:
@@ -72,8 +74,10 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     lines += _what_it_takes(run, decision, summary)
     learned = fitted_of(run, decision["step"])
     if hasattr(learned, "explain"):
-        target = int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
-        lines += _parts(learned.explain(sample["text"], target), decision["score"])
+        target = (
+            int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
+        )
+        lines += _parts(learned.explain(sample["text"], target))
     return lines
 
 
@@ -98,10 +102,12 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
     return []
 
 
-def _parts(parts: list[tuple[str, int, float]], score: float) -> list[str]:
+def _parts(parts: list[tuple[str, int, float]]) -> list[str]:
     lines = []
     for title, rows in (("for", [p for p in parts if p[2] > 0]), ("against", [p for p in parts if p[2] < 0])):
-        shown = ", ".join(f"{name!r}{f' x{count}' if count > 1 else ''} {value:+.4g}" for name, count, value in rows[:SHOWN_PARTS])
+        shown = ", ".join(
+            f"{name!r}{f' x{count}' if count > 1 else ''} {value:+.4g}" for name, count, value in rows[:SHOWN_PARTS]
+        )
         total = sum(value for _, _, value in rows)
         lines.append(f"            {title:<8}{total:+.4g} from {len(rows):,} n-grams: {shown or 'none'}")
     return lines

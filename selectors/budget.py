@@ -44,13 +44,15 @@ def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
     by = budget.get("by")
     units = [unit for unit in budget if unit != "by"]
     if len(units) != 1 or units[0] not in UNITS or not (by is None or isinstance(by, str)):
-        raise ValueError(f"budget must be a number of rows or {{tokens: N, by: FIELD}} or {{bytes: N}}, found {budget!r}")
+        raise ValueError(
+            f"budget must be a number of rows or {{tokens: N, by: FIELD}} or {{bytes: N}}, found {budget!r}"
+        )
     return Budget(_amount(budget[units[0]]), units[0], by)
 
 
 def _amount(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"budget must be a whole number, found {value!r}")
+        raise ValueError(f"budget must be a whole number, found {value!r}")  # noqa: TRY004  one kind for bad settings
     if value < 0:
         raise ValueError(f"budget must be 0 or more, found {value}")
     return value

@@ -6,7 +6,6 @@ import inspect
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.quota import Quota
@@ -63,13 +62,19 @@ def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
     for name, kind in sorted(SELECTORS.items()):
-        lines.append(f"{name}: {inspect.getdoc(inspect.getmodule(kind)).splitlines()[0]}")
+        lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):
                 wanted = str(field.type).replace("Literal", "one of ")
                 default = "required" if _required(field) else f"default {field.default!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
         choice = getattr(kind, "choice", "budget")
-        common = "where" if choice == "exact_dedup" else "budget, where" if choice == "quota" else "budget or fraction, where"
+        common = (
+            "where"
+            if choice == "exact_dedup"
+            else "budget, where"
+            if choice == "quota"
+            else "budget or fraction, where"
+        )
         lines.append(f"    also           {common}")
     return "\n".join(lines)

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
 from tamis.selectors.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-
 from tamis.selectors.contract import Batches, Floats, Inputs
 
 

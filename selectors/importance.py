@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
 from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.ngrams import Ngrams
@@ -134,7 +133,9 @@ class ImportanceResampling:
             pool_counts=pool.buckets,
             target_counts=np.stack([target.buckets for target in targets]),
             proportions=np.array(proportions) / sum(proportions),
-            target_hashes=np.unique(np.concatenate([h for target in targets for h in target.hashes] or [np.empty(0, "S16")])),
+            target_hashes=np.unique(
+                np.concatenate([h for target in targets for h in target.hashes] or [np.empty(0, "S16")])
+            ),
         )
 
 

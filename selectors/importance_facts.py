@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
 from tamis.selectors.contract import Floats
 from tamis.selectors.importance import Counts, FittedImportance, flat
 
@@ -67,7 +66,9 @@ def facts(fitted: FittedImportance, tally: Tally, texts: Sequence[str]) -> dict[
     """Figures for the manifest and report; `texts` are some pool and chosen texts to name n-grams from."""
     target = fitted.target_counts.sum(axis=0)
     pool, chosen, random = fitted.pool_counts, tally.buckets["selection"], tally.buckets["random"]
-    kl = {name: divergence(target, counts) for name, counts in (("pool", pool), ("selection", chosen), ("random", random))}
+    kl = {
+        name: divergence(target, counts) for name, counts in (("pool", pool), ("selection", chosen), ("random", random))
+    }
     gained, lost = _most_moved(fitted, pool, chosen, texts)
     return {
         "kl_target_pool": kl["pool"],

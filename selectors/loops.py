@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-
 from tamis.selectors.sha256 import sha256_mod
 
 Array = npt.NDArray[Any]
@@ -64,7 +63,7 @@ def tokenize(data: Array, lo: int, hi: int, kind: Array, lower: Array, low: Arra
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _code_point(data: Array, i: int) -> tuple[int, int]:
+def _code_point(data: Array, i: int) -> Any:
     """The code point that begins at byte i of valid UTF-8, and its width in bytes."""
     byte = np.int64(data[i])
     if byte < 0x80:
@@ -100,7 +99,7 @@ def _put(low: Array, at: int, point: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _mixed(h: int) -> int:
+def _mixed(h: Any) -> Any:
     """MurmurHash3's 64-bit finalizer: the top bits, which choose the bucket, depend on all bits."""
     h ^= h >> np.uint64(33)
     h *= np.uint64(0xFF51AFD7ED558CCD)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
 from tamis.selectors.tokens import ready, tables, tokens
 
 Array = npt.NDArray[Any]
@@ -59,7 +58,17 @@ class Ngrams:
         low = _held.array("low", 2 * longest + 80, np.uint8)  # lowering lengthens a letter by half at most
         ends = _held.array("ends", longest + 1, np.int64)
         hashes = _held.array("hashes", longest + 1, np.uint64)
-        work = (self.order, self.buckets, out, places, counts, low, ends, hashes, *_held.met(longest * self.order, rows))
+        work = (
+            self.order,
+            self.buckets,
+            out,
+            places,
+            counts,
+            low,
+            ends,
+            hashes,
+            *_held.met(longest * self.order, rows),
+        )
         if self.hash == "fnv1a":
             hash_fast(data, offsets, *tables(), self.distinct, *work)
         else:

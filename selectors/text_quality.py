@@ -8,7 +8,6 @@ Pure Python, about 4 MB/s: only where asked for. Not for languages other than En
 from collections import Counter
 
 import pyarrow as pa
-
 from tamis.selectors.tokens import tokens
 
 FUNCTION_WORDS = frozenset(
@@ -20,7 +19,7 @@ FUNCTION_WORDS = frozenset(
     from up down out off over under upon within without toward towards and or but nor so yet if then else because as
     until while although though unless since whether than too very just only not no own same such each few more most
     other some any both all again further once here there when where why how now also s t d ll m o re ve don didn doesn
-    isn aren wasn weren hasn haven hadn won wouldn shouldn couldn mustn needn""".split()
+    isn aren wasn weren hasn haven hadn won wouldn shouldn couldn mustn needn""".split()  # noqa: SIM905  a list of words
 )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from tamis.pipeline.docstrings import docstrings
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import load_recipe
@@ -67,7 +66,12 @@ def run_in() -> Runner:
     """run_in(folder, name=..., store=..., **changes to BASIC): write the recipe and run it with the plain loop."""
 
     def run(
-        folder: Path, name: str = "run", store: str = "store", engine: Any = None, allow_code: bool = False, **changes: Any
+        folder: Path,
+        name: str = "run",
+        store: str = "store",
+        engine: Any = None,
+        allow_code: bool = False,
+        **changes: Any,
     ) -> Outcome:
         recipe = folder / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump({**BASIC, **changes}), encoding="utf-8")

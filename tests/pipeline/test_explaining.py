@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from tamis.pipeline.errors import QueryError, RunError
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.query import ask, print_answer
@@ -19,7 +18,9 @@ from tests_support import Runner, write_jsonl
 @pytest.fixture
 def done(run_in: Runner, workplace: Path) -> Run:
     with (workplace / "pool.jsonl").open("a") as out:
-        out.write('{"id": "twin", "part": "x", "text": "the same words"}\n{"id": "atwin", "part": "x", "text": "the same words"}\n')
+        out.write(
+            '{"id": "twin", "part": "x", "text": "the same words"}\n{"id": "atwin", "part": "x", "text": "the same words"}\n'
+        )
         out.write('{"id": "twin", "part": "x", "text": "other words"}\n{"id": "bad", "text": 7}\n')
     return open_complete(run_in(workplace).folder)
 
@@ -62,7 +63,10 @@ def answer(run: Run, query: str) -> list[dict[str, Any]]:
 
 
 def test_sql_sees_pool_rejects_columns_ledger_and_selection(done: Run) -> None:
-    counts = answer(done, "select (select count(*) from pool) p, (select count(*) from rejects) r, (select count(*) from ledger) l, (select count(*) from selection) s, (select count(*) from ngrams) n")[0]
+    counts = answer(
+        done,
+        "select (select count(*) from pool) p, (select count(*) from rejects) r, (select count(*) from ledger) l, (select count(*) from selection) s, (select count(*) from ngrams) n",
+    )[0]
     assert (counts["s"], counts["r"], counts["n"]) == (100, 2, counts["p"])
     dropped = answer(done, "select count(*) n from ledger where reason = 'duplicate'")[0]["n"]
     assert dropped > 0
@@ -125,7 +129,10 @@ def test_readers_say_when_a_run_is_missing_or_unfinished(done: Run, tmp_path: Pa
 
 def test_the_report_escapes_what_it_shows_and_loads_nothing(run_in: Runner, workplace: Path) -> None:
     evil = '<script>alert("x")</script><img src=http://evil/> 9\u2028'
-    write_jsonl(workplace / "pool.jsonl", [{"id": f"<b>{i}</b>", "part": f"<i>{i % 3}", "text": f"{evil} {i}"} for i in range(60)])
+    write_jsonl(
+        workplace / "pool.jsonl",
+        [{"id": f"<b>{i}</b>", "part": f"<i>{i % 3}", "text": f"{evil} {i}"} for i in range(60)],
+    )
     outcome = run_in(workplace, name="run", steps=[{"importance_resampling": {"budget": 20}}])
     page = (outcome.folder / "report.html").read_text()
     assert "<script" not in page and "<img" not in page and "<b>1<" not in page and "<i>0" not in page

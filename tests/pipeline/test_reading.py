@@ -13,7 +13,6 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tamis.pipeline import bytes_in, read_jsonl
 from tamis.pipeline.blocks import Fields
 from tamis.pipeline.errors import SourceError, StoreError
@@ -24,7 +23,7 @@ from tests_support import write_jsonl
 RECORDS = [
     {"id": "a", "text": "the first text", "year": 1999, "tags": ["x", "y"], "extra": 1},
     {"id": "b", "text": "ein zweiter Text, naïve", "year": 2001, "tags": [], "extra": None},
-    {"id": "c", "text": "line\nbreak\u2028inside \"quotes\", commas", "year": 2020, "tags": ["z"], "extra": "s"},
+    {"id": "c", "text": 'line\nbreak\u2028inside "quotes", commas', "year": 2020, "tags": ["z"], "extra": "s"},
 ]
 
 
@@ -66,10 +65,15 @@ def test_jsonl_plain_and_packed(tmp_path: Path, suffix: str) -> None:
 
 
 def test_parquet_csv_and_saved_datasets(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist(RECORDS[:2], pa.schema([("id", pa.string()), ("text", pa.large_string()), ("year", pa.int32())]))
+    table = pa.Table.from_pylist(
+        RECORDS[:2], pa.schema([("id", pa.string()), ("text", pa.large_string()), ("year", pa.int32())])
+    )
     pq.write_table(table, tmp_path / "p.parquet")
     pool = read(tmp_path / "a", format="parquet", path="../p.parquet", key="id", keep=["year"])
-    assert {row["key"]: (row["text"], row["year"]) for row in samples(pool)} == {"a": (WANTED["a"], 1999), "b": (WANTED["b"], 2001)}
+    assert {row["key"]: (row["text"], row["year"]) for row in samples(pool)} == {
+        "a": (WANTED["a"], 1999),
+        "b": (WANTED["b"], 2001),
+    }
 
     import csv
 
@@ -83,7 +87,10 @@ def test_parquet_csv_and_saved_datasets(tmp_path: Path) -> None:
 
     saved = tmp_path / "saved"  # the layout of datasets' save_to_disk
     saved.mkdir()
-    with pa.OSFile(str(saved / "data-00000-of-00001.arrow"), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
+    with (
+        pa.OSFile(str(saved / "data-00000-of-00001.arrow"), "wb") as out,
+        pa.ipc.new_stream(out, table.schema) as stream,
+    ):
         stream.write_table(table)
     (saved / "dataset_info.json").write_text("{}")
     (saved / "state.json").write_text("{}")
@@ -92,7 +99,12 @@ def test_parquet_csv_and_saved_datasets(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_texts_has_paths_as_keys(tmp_path: Path) -> None:
-    for name, text in (("one.txt", "first"), ("sub/two.md", "second"), ("sub/three.txt.gz", "third"), ("four.pdf", "no")):
+    for name, text in (
+        ("one.txt", "first"),
+        ("sub/two.md", "second"),
+        ("sub/three.txt.gz", "third"),
+        ("four.pdf", "no"),
+    ):
         path = tmp_path / "texts" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
@@ -124,7 +136,9 @@ BAD_LINES = [
 
 
 def test_bad_lines_are_rejected_with_line_and_reason_and_cost_no_others(tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_bytes(b'{"id": "0", "text": "x", "year": 1}\n' + b"\n".join(line for line, _ in BAD_LINES))
+    (tmp_path / "p.jsonl").write_bytes(
+        b'{"id": "0", "text": "x", "year": 1}\n' + b"\n".join(line for line, _ in BAD_LINES)
+    )
     pool = read(tmp_path, format="jsonl", path="p.jsonl", key="id", keep=["year"])
     wanted = [("p.jsonl", number, reason) for number, (_, reason) in enumerate(BAD_LINES, 2) if reason]
     assert sorted(rejects(pool)) == sorted(wanted)
@@ -147,7 +161,9 @@ def test_damaged_archives_give_what_comes_before_the_damage(tmp_path: Path, suff
     import random
 
     chance = random.Random(1)
-    body = "".join(json.dumps({"id": str(i), "text": f"{chance.random()} {chance.random()}"}) + "\n" for i in range(20_000))
+    body = "".join(
+        json.dumps({"id": str(i), "text": f"{chance.random()} {chance.random()}"}) + "\n" for i in range(20_000)
+    )
     packed = bytearray(PACKERS[suffix](body.encode()))
     middle = len(packed) // 2
     if damage == "cut":
@@ -197,7 +213,6 @@ def test_same_key_again_is_a_duplicate_or_a_conflict_and_names_the_first(tmp_pat
 
 def test_two_keys_with_one_id_are_a_collision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
-
     from tamis.pipeline import shards
 
     monkeypatch.setattr(shards, "sample_ids", lambda namespace, keys: np.full(len(keys), 7, np.uint64))
@@ -222,7 +237,9 @@ def test_chunks_are_slices_of_their_parent(tmp_path: Path) -> None:
 
 
 def test_kept_fields_that_differ_meet_as_text(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "p.jsonl", [{"text": "x", "v": 1}, {"text": "y", "v": "one"}, {"text": "z", "v": {"a": [1]}}])
+    write_jsonl(
+        tmp_path / "p.jsonl", [{"text": "x", "v": 1}, {"text": "y", "v": "one"}, {"text": "z", "v": {"a": [1]}}]
+    )
     pool = read(tmp_path, format="jsonl", path="p.jsonl", keep={"value": "v"})
     assert [row["value"] for row in samples(pool)] == ["1", "one", '{"a": [1]}']
 
@@ -285,7 +302,13 @@ def test_another_pool_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from([line for line, _ in BAD_LINES] + [b'{"id": "x", "text": "y"}', b"\r", b"\xef\xbb\xbf{}"]), max_size=12), st.integers(1, 200))
+@given(
+    st.lists(
+        st.sampled_from([line for line, _ in BAD_LINES] + [b'{"id": "x", "text": "y"}', b"\r", b"\xef\xbb\xbf{}"]),
+        max_size=12,
+    ),
+    st.integers(1, 200),
+)
 def test_rows_are_lines_whatever_the_block_size(lines: list[bytes], slow_bytes: int) -> None:
     raw = b"\n".join(lines)
     fields = Fields("id", "text", {}, {"id": pa.string(), "text": pa.string()})
@@ -295,7 +318,9 @@ def test_rows_are_lines_whatever_the_block_size(lines: list[bytes], slow_bytes: 
         block = read_jsonl.parse_lines(raw, 1, "s", fields)
     finally:
         read_jsonl.SLOW_BYTES = kept
-    found = (block.table["position"].to_pylist() if block.table.num_rows else []) + [reject.position for reject in block.rejects]
+    found = (block.table["position"].to_pylist() if block.table.num_rows else []) + [
+        reject.position for reject in block.rejects
+    ]
     assert sorted(found) == [number for number, line in enumerate(raw.split(b"\n"), 1) if line.strip(b" \t\r")]
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-
 from tamis.pipeline import atomic
 from tamis.pipeline.errors import CodeNotAllowed, QueryError, RecipeError, RunError, RunFailed, SourceError, StoreError
 from tamis.pipeline.manifest import verify
@@ -31,7 +30,10 @@ def test_the_first_recipe_of_the_docs_runs_as_written(run_in: Runner, workplace:
         steps=[{"importance_resampling": {"features": "ngrams", "form": "published", "min_length": 0, "budget": 500}}],
     )
     assert outcome.selected == 500
-    assert sorted(path.name for path in (outcome.folder / "exports").iterdir()) == ["selection.jsonl", "selection.parquet"]
+    assert sorted(path.name for path in (outcome.folder / "exports").iterdir()) == [
+        "selection.jsonl",
+        "selection.parquet",
+    ]
     lines = (outcome.folder / "exports" / "selection.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     assert (len(lines), first["rank"], len(first["sample_id"])) == (500, 1, 16)
@@ -119,7 +121,9 @@ def test_without_steps_everything_is_kept_in_the_pools_order(run_in: Runner, wor
 def test_separate_targets_share_the_budget(run_in: Runner, workplace: Path) -> None:
     write_jsonl(workplace / "other.jsonl", [{"text": "parse a chart grammar with productions and nonterminals"}])
     targets = [*BASIC["target"], {"format": "jsonl", "path": "other.jsonl"}]
-    outcome = run_in(workplace, target=targets, steps=[{"importance_resampling": {"targets": [0.75, 0.25], "budget": 41}}])
+    outcome = run_in(
+        workplace, target=targets, steps=[{"importance_resampling": {"targets": [0.75, 0.25], "budget": 41}}]
+    )
     ledger = pq.read_table(outcome.folder / "ledger" / "step-00").to_pylist()
     taken = [row["detail"] for row in ledger if row["kept"]]
     assert (taken.count("target 0"), taken.count("target 1")) == (30, 11)
@@ -212,7 +216,7 @@ def test_no_space_left_is_a_failed_run_that_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic.pq.ParquetWriter, "write_table", full)
-        with pytest.raises(RunFailed, match="no space left.*goes on from here"):
+        with pytest.raises(RunFailed, match=r"no space left.*goes on from here"):
             run_in(workplace)
     assert run_in(workplace).selected == 100
 
@@ -260,7 +264,9 @@ def test_two_runs_at_once_in_one_store_wait_for_each_other(workplace: Path) -> N
     assert verify(open_complete(workplace / "shared" / "runs" / "run")) == []
 
 
-def test_thread_counts_do_not_change_the_bytes(run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_counts_do_not_change_the_bytes(
+    run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = result_bytes(run_in(workplace, store="many").folder)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     assert result_bytes(run_in(workplace, store="one").folder) == wanted

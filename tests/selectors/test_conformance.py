@@ -9,10 +9,9 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-
-from tests_support import BASIC, Runner, write_jsonl
 from tamis.pipeline import columns, shards
 from tamis.selectors.catalog import SELECTORS
+from tests_support import BASIC, Runner, write_jsonl
 
 OWN = textwrap.dedent(
     '''
@@ -45,14 +44,18 @@ CASES: dict[str, dict[str, Any]] = {
     "own.py:Longest": {"budget": 20},
 }
 RECORDS = [
-    {"id": f"s{i:03d}", "part": "abc"[i % 3], "text": f"word{i % 7} alice went {'to the store ' * (i % 5)}number {i % 23}"}
+    {
+        "id": f"s{i:03d}",
+        "part": "abc"[i % 3],
+        "text": f"word{i % 7} alice went {'to the store ' * (i % 5)}number {i % 23}",
+    }
     for i in range(90)
 ]
 TARGET = [{"text": "alice went to the store"}, {"text": "word3 to the store"}]
 
 
 def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
-    return [{case.split()[0]: {**CASES[case], **changes}}]
+    return [{case.split(maxsplit=1)[0]: {**CASES[case], **changes}}]
 
 
 def place(folder: Path, records: list[dict[str, Any]]) -> Path:
@@ -120,7 +123,7 @@ def test_budget_zero_keeps_none_and_a_large_one_all_that_may_be_kept(
 
 
 def test_samples_of_equal_content_have_equal_scores(run_in: Runner, tmp_path: Path, case: str) -> None:
-    if case.split()[0] in ("random", "quota"):
+    if case.split(maxsplit=1)[0] in ("random", "quota"):
         pytest.skip("chance belongs to the sample, not to its content")
     twins = [{**RECORDS[5], "id": "twin"}]
     found = decisions(run_in, place(tmp_path, RECORDS + twins), case)

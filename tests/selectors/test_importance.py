@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from tamis.pipeline.columns import ngrams_maker
 from tamis.pipeline.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel
@@ -73,7 +72,9 @@ def test_published_weights_equal_the_packages(real_texts: Path, tmp_path: Path) 
     script.write_text(PEER)
     paths = [str(tmp_path / name) for name in ("pool.jsonl", "target.jsonl", "cache")]
     subprocess.run([sys.executable, str(script), *paths], check=True, capture_output=True)
-    theirs = np.concatenate([np.load(path) for path in sorted((tmp_path / "cache" / "log_importance_weights").glob("*.npy"))])
+    theirs = np.concatenate(
+        [np.load(path) for path in sorted((tmp_path / "cache" / "log_importance_weights").glob("*.npy"))]
+    )
     learned, batch = fitted(pool, target, form="published", min_length=0)
     np.testing.assert_allclose(learned.score(batch), theirs, rtol=1e-9)
 
@@ -176,7 +177,9 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
 
 def test_divergence_is_the_formula_of_the_authors() -> None:
     p, q = np.array([8, 2]), np.array([5, 5])
-    wanted = 0.8 * (math.log(0.8 + 1e-10) - math.log(0.5 + 1e-10)) + 0.2 * (math.log(0.2 + 1e-10) - math.log(0.5 + 1e-10))
+    wanted = 0.8 * (math.log(0.8 + 1e-10) - math.log(0.5 + 1e-10)) + 0.2 * (
+        math.log(0.2 + 1e-10) - math.log(0.5 + 1e-10)
+    )
     assert divergence(p, q) == pytest.approx(wanted, rel=1e-12)
     assert divergence(p, np.array([0, 0])) is None
 

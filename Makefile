@@ -1,0 +1,34 @@
+# Two commands: `make run` installs tamis and shows a real curation; `make test` does all set-up that the tests need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint types clean
+run: $(VENV)/.installed
+	$(BIN)/tamis demo
+
+test: $(VENV)/.installed-for-tests lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# On the installed wheel: type checkers don't follow an editable install.
+types: $(VENV)/.installed-for-tests
+	rm -rf build
+	$(BIN)/pip install --quiet --no-deps --target build/types .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tamis.pipeline -p tamis.selectors -p tamis.flows -p tamis.sql
+	rm -rf build
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-for-tests: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build tamis-demo *.egg-info
