@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from real_text import documents
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import parse_recipe

@@ -8,10 +8,12 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
+
 from tamis.pipeline import curate
 from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter
 
+RETRY_DELAYS_S: list[float] = [1, 10]
 MOST_SHARDS = 64  # a task; about half a minute where a shard takes half a second
 
 
@@ -33,7 +35,7 @@ class Tasks:
 
 
 def _as_task(label: str, function: Callable[..., Any]) -> Any:
-    return task(function, name=label, retries=2, retry_delay_seconds=[1, 10], persist_result=False)
+    return task(function, name=label, retries=2, retry_delay_seconds=RETRY_DELAYS_S, persist_result=False)
 
 
 @flow(name="curate", task_runner=ThreadPoolTaskRunner(max_workers=cores()), persist_result=False)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from tamis.pipeline.columns import BATCH_ROWS, ngrams_maker
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.ingest import Part

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from tamis.pipeline.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects

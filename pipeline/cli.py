@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+
 from tamis.pipeline import memory
 from tamis.pipeline.errors import TamisError
 
@@ -19,6 +20,7 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 EngineName = Literal["auto", "local", "prefect"]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.ingest import Part

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import cores

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import declared_makers, ngrams_maker
 from tamis.pipeline.plans import resolve_steps

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+
 from tamis.pipeline.batches import candidates
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map

@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from tamis.pipeline import read_jsonl, read_others
 from tamis.pipeline.atomic import fingerprint, read_json, write_json, write_parquet
 from tamis.pipeline.blocks import Block, Fields
-from tamis.pipeline.chunk import chunked
+from tamis.pipeline.chunking import chunked
 from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.kept_types import settle_types
 from tamis.pipeline.parallel import ordered_map

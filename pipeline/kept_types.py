@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from tamis.pipeline import read_jsonl, read_others
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.sources import SourceFile

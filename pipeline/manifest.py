@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import digest_file, read_json, write_json
 from tamis.pipeline.ingest import Pool
-from tamis.pipeline.steps import step_summary
+from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.store import Run, open_run
 
 PACKAGES = ("tamis", "numpy", "numba", "pyarrow", "duckdb", "pydantic", "prefect")

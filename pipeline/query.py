@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import pyarrow as pa
+
 from tamis.pipeline.database import connect, lock, one_select, problem_of, rows, view
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.store import Run

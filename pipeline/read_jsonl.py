@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.json as pj
+
 from tamis.pipeline.blocks import Block, Fields, Reject, from_columns, from_records, rejected, shorten
 from tamis.pipeline.bytes_in import Truncated, line_blocks
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from tamis.pipeline.blocks import Block, Fields, Reject, from_columns, from_records, rejected, shorten, whole_file
 from tamis.pipeline.bytes_in import UNPACKERS, Truncated, pieces
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.schemas import POOL
 

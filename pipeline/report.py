@@ -8,9 +8,9 @@ from typing import Any
 from tamis.pipeline import report_data
 from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.charts import funnel_svg, histogram_svg, rate_svg
+from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.query import views
 from tamis.pipeline.show import funnel, notes
-from tamis.pipeline.steps import step_summary
 from tamis.pipeline.store import Run, open_run
 
 

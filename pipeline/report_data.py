@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from tamis.pipeline.database import quoted, rows
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.schemas import POOL

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import atomic_path, write_batches
 from tamis.pipeline.database import connect, quoted, rows
 from tamis.pipeline.identity import hex_id

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import digest_file, write_parquet
 from tamis.pipeline.blocks import Block, Reject
 from tamis.pipeline.identity import content_hashes, hex_id, sample_ids, string_offsets

@@ -4,9 +4,10 @@ from typing import Any
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.identity import hex_id
+from tamis.pipeline.ledger import step_summary
+from tamis.pipeline.models import fitted_of
 from tamis.pipeline.query import key_of, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
-from tamis.pipeline.steps import fitted_of, step_summary
 from tamis.pipeline.store import Run
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.quota import Quota

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.selectors.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+
 from tamis.selectors.contract import Batches, Floats, Inputs
 
 

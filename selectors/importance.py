@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.ngrams import Ngrams
@@ -25,7 +26,7 @@ FLOOR = 1e-8  # added to both probabilities by the published method, so that an 
 
 FORMS: dict[str, dict[str, Any]] = {
     "tamis": {
-        "buckets": 1 << 20, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.5, "weight": "mean",
+        "buckets": 1 << 18, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.5, "weight": "mean",
         "choose": "top", "min_length": 0,
     },
     "published": {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.selectors.contract import Floats
 from tamis.selectors.importance import Counts, FittedImportance, flat
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
 from tamis.selectors.sha256 import sha256_mod
 
 Array = npt.NDArray[Any]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.selectors.tokens import ready, tables, tokens
 
 Array = npt.NDArray[Any]

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Floats, Inputs
 

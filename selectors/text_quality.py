@@ -8,6 +8,7 @@ Pure Python, about 4 MB/s: only where asked for. Not for languages other than En
 from collections import Counter
 
 import pyarrow as pa
+
 from tamis.selectors.tokens import tokens
 
 FUNCTION_WORDS = frozenset(

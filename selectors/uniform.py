@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Floats, Inputs
 

@@ -1,4 +1,4 @@
--- Without steps everything is chosen, in the order of the pool.
+-- What is chosen where there are no steps? Everything, in the order of the pool.
 -- One row per sample. $pool: the pool's files.
 select
     row_number() over (order by filename, file_row_number) as rank, sample_id, 1.0::double as weight,

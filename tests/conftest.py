@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tamis.pipeline.docstrings import docstrings
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import load_recipe

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from tamis.pipeline.errors import QueryError, RunError
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.query import ask, print_answer

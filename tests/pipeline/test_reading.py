@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tamis.pipeline import bytes_in, read_jsonl
 from tamis.pipeline.blocks import Fields
 from tamis.pipeline.errors import SourceError, StoreError
@@ -213,6 +214,7 @@ def test_same_key_again_is_a_duplicate_or_a_conflict_and_names_the_first(tmp_pat
 
 def test_two_keys_with_one_id_are_a_collision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
+
     from tamis.pipeline import shards
 
     monkeypatch.setattr(shards, "sample_ids", lambda namespace, keys: np.full(len(keys), 7, np.uint64))

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
 from tamis.pipeline import atomic
 from tamis.pipeline.errors import CodeNotAllowed, QueryError, RecipeError, RunError, RunFailed, SourceError, StoreError
 from tamis.pipeline.manifest import verify

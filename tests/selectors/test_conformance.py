@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+
 from tamis.pipeline import columns, shards
 from tamis.selectors.catalog import SELECTORS
 from tests_support import BASIC, Runner, write_jsonl

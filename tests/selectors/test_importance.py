@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from tamis.pipeline.columns import ngrams_maker
 from tamis.pipeline.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel

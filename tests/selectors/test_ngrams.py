@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tamis.selectors.ngrams import Ngrams
 from tamis.selectors.tokens import CODE_POINTS, tables, tokens
 

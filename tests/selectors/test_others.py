@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import build
 from tamis.selectors.chance import uniform

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
+
 from tamis.pipeline.blocks import Block
 from tamis.pipeline.identity import content_hashes
 

@@ -1,0 +1,62 @@
+"""What a step learned, stored under a name that stands for all that it depends on: arrays and JSON, no pickle."""
+
+import dataclasses
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis.pipeline.atomic import atomic_path, fingerprint
+from tamis.pipeline.store import Run
+
+MODEL_VERSION = 1  # raise when the same inputs would be fitted otherwise
+
+
+def model_path(run: Run, step: int) -> Path:
+    """Models are named by all that they depend on, so runs that differ only in a budget share one."""
+    plan = run.steps[step]
+    learned_from = {
+        "earlier": run.recipe.steps[:step],
+        "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
+        "seed": run.recipe.seed,
+        "columns": [maker.fingerprint for maker in run.makers],
+        "pool": run.pool.fingerprint,
+        "target": run.target.fingerprint if run.target else None,
+        "version": MODEL_VERSION,
+    }
+    return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
+
+
+def save_fitted(path: Path, learned: Any) -> None:
+    """Arrays as they are, everything else as JSON, the settings not at all: no pickle is written or read."""
+    arrays, plain = {}, {}
+    for field in dataclasses.fields(learned):
+        value = getattr(learned, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif not dataclasses.is_dataclass(value):
+            plain[field.name] = value
+    with atomic_path(path) as beside, beside.open("wb") as out:
+        np.savez(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
+
+
+@lru_cache(maxsize=4)
+def load_fitted(path: Path, selector: Any) -> Any:
+    kind = getattr(selector, "fitted", type(selector))
+    with np.load(path, allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files if name != "_plain"}
+        values |= json.loads(str(stored["_plain"]))
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            values[field.name] = selector
+    return kind(**values)
+
+
+def fitted_of(run: Run, step: int) -> Any:
+    selector = run.steps[step].selector
+    try:
+        return load_fitted(model_path(run, step), selector)
+    except TypeError:  # a selector with a list or map among its settings has no hash
+        return load_fitted.__wrapped__(model_path(run, step), selector)
