@@ -12,7 +12,10 @@ DATA = Path(os.environ.get("TAMIS_TEST_DATA", Path(__file__).resolve().parent.pa
 
 def documents() -> Iterator[dict[str, str]]:
     """All documents, domain after domain."""
-    for path in sorted((DATA / "text_pool").glob("*.jsonl.gz")):
+    paths = sorted((DATA / "text_pool").glob("*.jsonl.gz"))
+    if not paths:
+        raise SystemExit(f"no real text pool at {DATA / 'text_pool'}; set TAMIS_TEST_DATA")
+    for path in paths:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)

@@ -98,6 +98,17 @@ def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     return query
 
 
+def check_where(where: str) -> None:
+    """Refuse what is not one expression, before anything starts; unknown names show when the pool is there."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        try:
+            one_select(con, f"select ({where}\n)")
+        except QueryError as error:
+            raise QueryError(f"where {where!r}: not an SQL expression ({error})") from error
+
+
 def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
     """Ids of the part's samples for which a step's `where` holds. Raises QueryError."""
     import duckdb

@@ -21,6 +21,7 @@ def model_path(run: Run, step: int) -> Path:
         "earlier": run.recipe.steps[:step],
         "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
         "seed": run.recipe.seed,
+        "code": run.code,
         "columns": [maker.fingerprint for maker in run.makers],
         "pool": run.pool.fingerprint,
         "target": run.target.fingerprint if run.target else None,

@@ -9,6 +9,7 @@ from typing import Any
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
 from tamis.pipeline.columns import declared_makers
 from tamis.pipeline.curate import Engine, Loop, curate
+from tamis.pipeline.database import check_where
 from tamis.pipeline.errors import RunError, RunFailed, StoreError
 from tamis.pipeline.ingest import READER_VERSION
 from tamis.pipeline.plans import resolve_steps
@@ -70,7 +71,9 @@ def run_recipe(
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
     declared_makers(recipe.columns, recipe_folder, allow_code)
-    resolve_steps(recipe, recipe_folder, allow_code)
+    for step in resolve_steps(recipe, recipe_folder, allow_code):
+        if step.where is not None:
+            check_where(step.where)
     for source in [*recipe.pool, *recipe.target]:
         find_files(source)
 

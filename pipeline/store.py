@@ -25,6 +25,7 @@ class Run:
     recipe: Recipe
     recipe_folder: Path
     allow_code: bool
+    code: dict[str, str]  # digests of the user's Python files that the recipe names
 
     @property
     def name(self) -> str:
@@ -115,6 +116,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
         recipe=Recipe.model_validate(request["recipe"]),
         recipe_folder=Path(request["recipe_folder"]),
         allow_code=request["allow_code"],
+        code=request["code"],
     )
 
 

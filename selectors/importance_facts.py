@@ -160,6 +160,6 @@ def _names(fitted: FittedImportance, texts: Sequence[str]) -> dict[int, str]:
     names: dict[int, str] = {}
     for text in texts:
         for name, bucket in zip(*fitted.settings.map.named(text), strict=True):
-            if name[0].isalnum():
+            if name[0].isalpha():
                 names.setdefault(int(bucket), name)
     return names

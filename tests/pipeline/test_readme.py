@@ -1,0 +1,68 @@
+"""The commands and code of README and docs, run as they stand on a small pool."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests_support import ROOT, write_jsonl
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def prepare(folder: Path, doc_records: list[dict[str, str]]) -> None:
+    write_jsonl(folder / "pool.jsonl", doc_records[:400])
+    write_jsonl(folder / "target.jsonl", doc_records[400:430])
+
+
+def test_every_readme_command_but_make_runs(tmp_path: Path, doc_records: list[dict[str, str]]) -> None:
+    prepare(tmp_path, doc_records)
+    bin_folder = Path(sys.executable).parent
+    ran = 0
+    for block in blocks(README):
+        for line in block.splitlines():
+            if line.startswith("tamis "):
+                command = shlex.split(line.replace("KEY", shlex.quote(doc_records[0]["id"])))
+                result = subprocess.run(
+                    [bin_folder / command[0], *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+                )
+                assert result.returncode == 0, f"{line}: {result.stderr}"
+                ran += 1
+    assert ran >= 7
+
+
+def test_the_readmes_python_runs(tmp_path: Path, doc_records: list[dict[str, str]]) -> None:
+    prepare(tmp_path, doc_records)
+    code = blocks(README, "python")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 5
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 400
+
+
+def test_the_docs_own_selector_and_recipe_run(tmp_path: Path, doc_records: list[dict[str, str]]) -> None:
+    prepare(tmp_path, doc_records)
+    page = (ROOT / "docs" / "selectors.md").read_text()
+    (tmp_path / "own.py").write_text(blocks(page, "python")[0])
+    steps = yaml.safe_load(blocks(page, "yaml")[0])["steps"]
+    recipe = {"pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}], "steps": steps}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    command = [Path(sys.executable).with_name("tamis"), "run", "r.yaml", "--store", "s", "--local"]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "--allow-code" in refused.stderr
+    result = subprocess.run([*command, "--allow-code"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_recipe_of_the_docs_is_valid(tmp_path: Path) -> None:
+    from tamis.pipeline.recipe import Recipe
+
+    recipe = yaml.safe_load(blocks((ROOT / "docs" / "recipe.md").read_text(), "yaml")[0])
+    assert Recipe.model_validate(recipe).name == "medical"
