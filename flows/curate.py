@@ -10,6 +10,7 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tamis.pipeline import curate
+from tamis.pipeline.errors import TamisError
 from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter
 
@@ -35,7 +36,19 @@ class Tasks:
 
 
 def _as_task(label: str, function: Callable[..., Any]) -> Any:
-    return task(function, name=label, retries=2, retry_delay_seconds=RETRY_DELAYS_S, persist_result=False)
+    return task(
+        function,
+        name=label,
+        retries=2,
+        retry_delay_seconds=RETRY_DELAYS_S,
+        persist_result=False,
+        retry_condition_fn=_may_pass,
+    )
+
+
+def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    """Bad input stays bad; a disk or a network may come back."""
+    return not isinstance(state.result(raise_on_failure=False), TamisError)
 
 
 @flow(name="curate", task_runner=ThreadPoolTaskRunner(max_workers=cores()), persist_result=False)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from tamis.pipeline.errors import StoreError
+from tamis.pipeline.errors import DamageFound, StoreError
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
@@ -75,7 +75,13 @@ def write_json(final: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises DamageFound where the file is not what was written."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamageFound(
+            f"{path}: damaged ({error}). Restore it, or delete the run's folder and run again."
+        ) from error
 
 
 def digest_file(path: Path) -> str:

@@ -83,6 +83,10 @@ def _reader(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
         file = pq.ParquetFile(path)
         yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
-        raise DamageFound(f"{path}: damaged ({error}). Delete it and run again: it is made anew.") from error
+        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        mend = (
+            "Delete it and run again: it is made anew."
+            if "columns" in path.parts
+            else "Restore it, or begin a new --store."
+        )
+        raise DamageFound(f"{path}: {what}. {mend}") from error

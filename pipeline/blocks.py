@@ -138,12 +138,22 @@ def _unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> t
     if wanted == pa.string() and not isinstance(value, str):
         row[name] = value = json.dumps(value, ensure_ascii=False)
     try:
-        pa.array([value], wanted)
+        fits = _same_kind(value, wanted) and pa.array([value], wanted) is not None
     except UnicodeEncodeError as error:
         return "invalid_utf8", shorten(f"field {name!r}: {error}")
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
-        return "wrong_type", shorten(f"field {name!r}: wanted {wanted} as in the source's first rows, found {value!r}")
-    return None
+        fits = False
+    if fits:
+        return None
+    return "wrong_type", shorten(f"field {name!r}: wanted {wanted} as in the source's first rows, found {value!r}")
+
+
+def _same_kind(value: Any, wanted: pa.DataType) -> bool:
+    """Arrow would cut 2.5 to a whole 2 and take True for 1."""
+    if pa.types.is_integer(wanted) or pa.types.is_floating(wanted):
+        kinds = (int,) if pa.types.is_integer(wanted) else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return True
 
 
 def _drop_invalid_utf8(source: str, table: pa.Table, rejects: list[Reject]) -> pa.Table:

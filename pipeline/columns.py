@@ -60,20 +60,19 @@ def ngrams_maker(settings: Ngrams) -> Maker:
 
 
 def python_maker(name: str, reference: str, folder: Path) -> Maker:
-    """A user's function: record batch of the pool's fields -> array of numbers or text, one a row."""
+    """A user's function: record batch of the pool's fields -> array of numbers, one a row."""
     function = load_object(reference, folder)
-    file = sys.modules[function.__module__].__file__
 
     def make(batch: pa.RecordBatch) -> list[pa.Array]:
         values = function(batch)
         array = values if isinstance(values, pa.Array) else pa.array(values)
         if len(array) != batch.num_rows:
             raise RecipeError(f"column {name}: {reference} gave {len(array)} values for {batch.num_rows} rows")
-        return [array.cast(pa.float64()) if pa.types.is_integer(array.type) else array]
+        return [array.cast(pa.float64())]
 
     return Maker(
         name=name,
-        settings={"maker": "python", "function": reference, "digest": digest_file(Path(str(file)))},
+        settings={"maker": "python", "function": reference, "digest": digest_file(code_file(reference, folder))},
         reads=(),  # all of them
         schema=pa.schema([(name, pa.float64())]),
         make=make,
@@ -86,10 +85,12 @@ def load_object(reference: str, folder: Path) -> Any:
     try:
         if place.endswith(".py"):
             path = (folder / place).resolve()
-            module_name = f"tamis_user_{path.stem}_{fingerprint(str(path))}"
+            if not path.is_file():
+                raise RecipeError(f"{reference}: no file {path}")
+            module_name = f"tamis_user_{path.stem}_{digest_file(path)}"  # edited code is another module
             if module_name not in sys.modules:
                 spec = importlib.util.spec_from_file_location(module_name, path)
-                if spec is None or spec.loader is None or not path.exists():
+                if spec is None or spec.loader is None:
                     raise RecipeError(f"{reference}: no file {path}")
                 module = importlib.util.module_from_spec(spec)
                 sys.modules[module_name] = module
@@ -104,11 +105,16 @@ def load_object(reference: str, folder: Path) -> Any:
         raise RecipeError(f"{reference}: can't be loaded: {error}. Wanted FILE.py:NAME or MODULE:NAME.") from error
 
 
+def code_file(reference: str, folder: Path) -> Path:
+    """The Python file that holds what is referred to; helpers that it imports are not followed."""
+    return Path(str(sys.modules[load_object(reference, folder).__module__].__file__))
+
+
 def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code: bool) -> list[Maker]:
     """Makers of the recipe's `columns:`. Raises RecipeError, CodeNotAllowed."""
     makers = []
     for name, settings in columns.items():
-        if set(settings) != {"python"}:
+        if set(settings) != {"python"} or not isinstance(settings["python"], str):
             raise RecipeError(f"columns.{name}: wanted {{python: FILE.py:NAME}}, found {settings!r}")
         need_permission(settings["python"], allow_code)
         makers.append(python_maker(name, settings["python"], folder))
@@ -133,12 +139,13 @@ def column_folder(base: Path, maker: Maker) -> Path:
 
 
 def make_part(maker: Maker, folder: Path, part: Part) -> None:
-    """Write one part of a column, unless it is there."""
+    """Write one part of a column, unless it is there and of this very shard."""
     final = folder / part.name
-    if final.exists():
+    made_of = {b"pool_part": part.digest.encode()}
+    if final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode():
         return
     reads = ["sample_id", *maker.reads] if maker.reads else None
-    schema = pa.schema([pa.field("sample_id", pa.uint64()), *maker.schema])
+    schema = pa.schema([pa.field("sample_id", pa.uint64()), *maker.schema], metadata=made_of)
     batches = pq.ParquetFile(part.path).iter_batches(batch_size=BATCH_ROWS, columns=reads, use_threads=False)
     made = (pa.record_batch([batch["sample_id"], *maker.make(batch)], schema.names) for batch in batches)
     # no compression or statistics: hashed buckets have nothing to gain by them, and time to lose

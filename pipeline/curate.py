@@ -79,8 +79,9 @@ def read_inputs(folder: Path) -> None:
     _need_rows("pool", pool)
     groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
     if run.recipe.target:
-        target = ingest(run.target_folder, run.recipe.target, run.recipe.strict, say)
+        target = ingest(run.target_folder, run.recipe.target, run.recipe.strict, say, is_target=True)
         _need_rows("target", target)
+        _say_counts("target", target)
         groups["target"] = target.groups
     path = folder / "inputs.json"
     if not path.exists() or read_json(path) != groups:
@@ -92,12 +93,14 @@ def read_inputs(folder: Path) -> None:
         run.column(maker)
         if run.target:
             run.column(maker, of_target=True)
+    _say_counts("pool", pool)
+
+
+def _say_counts(what: str, pool: Pool) -> None:
     lost = sum(pool.rejects.values())
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pool.rejects.items()))
-    say(
-        f"pool: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects"
-        + (f" ({reasons})" if lost else "")
-    )
+    counts = f"{what}: {pool.source_rows:,} rows = {pool.rows:,} samples + {lost:,} rejects"
+    say(counts + (f" ({reasons})" if lost else ""))
 
 
 def _load_loops(run: Run) -> None:

@@ -105,8 +105,17 @@ def check_where(where: str) -> None:
     with duckdb.connect() as con:
         try:
             one_select(con, f"select ({where}\n)")
-        except QueryError as error:
-            raise QueryError(f"where {where!r}: not an SQL expression ({error})") from error
+            tree = str(rows(con, "select json_serialize_sql($query) as tree", {"query": f"select ({where}\n)"}))
+        except (QueryError, duckdb.Error) as error:
+            raise QueryError(f"where {where!r}: not an SQL expression ({problem_of(error)})") from error
+        volatile = rows(
+            con, "select distinct function_name as name from duckdb_functions() where stability = 'VOLATILE'"
+        )
+    if '"SUBQUERY"' in tree:
+        raise QueryError(f"where {where!r}: no subqueries; it is asked of one shard at a time")
+    for row in volatile:
+        if f'"function_name":"{row["name"]}"' in tree:
+            raise QueryError(f"where {where!r}: {row['name']}() answers otherwise each time; use a step `random`")
 
 
 def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:

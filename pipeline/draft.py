@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pyarrow import ArrowException
+
 from tamis.pipeline import read_jsonl, read_others
 from tamis.pipeline.bytes_in import Truncated, line_blocks
 from tamis.pipeline.errors import SourceError
@@ -19,7 +21,10 @@ def source_for(path: Path, keep: tuple[str, ...] = ()) -> dict[str, Any]:
     source: dict[str, Any] = {"format": kind, "path": str(path)}
     if kind == "texts":
         return source
-    fields = fields_of(path, kind)
+    try:
+        fields = fields_of(path, kind)
+    except (ArrowException, OSError) as error:
+        raise SourceError(f"{path}: can't be read ({error})") from error
     text = next((name for name in TEXT_NAMES if name in fields), None) or _longest_text(fields)
     if text is None:
         raise SourceError(f"{path}: found no field with texts (fields: {', '.join(fields) or 'none'}). Write a recipe.")
@@ -106,8 +111,6 @@ def draft(path: Path, folder: Path) -> str:
         shown = str(path.absolute().relative_to(folder.absolute()))
     except ValueError:
         shown = str(path.absolute())
-    if path.is_dir() and source["format"] not in ("hf", "texts"):
-        shown += f"/**/*.{source['format']}*"
     others = [name for name in fields if name not in keep and name not in (source.get("key"), source.get("text"))]
     reading = [f"format: {source['format']}", f"path: {json.dumps(shown, ensure_ascii=False)}"]
     reading += [f"{name}: {json.dumps(source[name], ensure_ascii=False)}" for name in ("key", "text") if name in source]

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import declared_makers, ngrams_maker
+from tamis.pipeline.database import check_where
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.recipe import Recipe, Source
 from tamis.pipeline.sources import SourceFile, find_files
@@ -15,6 +16,9 @@ from tamis.selectors.contract import inputs_of
 def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code: bool) -> str:
     """Lines for `tamis plan`. Reads no data: sizes, records and manifests alone."""
     steps = resolve_steps(recipe, recipe_folder, allow_code)
+    for step in steps:
+        if step.where is not None:
+            check_where(step.where)
     declared = declared_makers(recipe.columns, recipe_folder, allow_code)
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = 0
@@ -62,7 +66,7 @@ def _column_state(store: Path | None, name: str, fingerprint: str) -> str:
 
 
 def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:
-    """Seconds by the nearest earlier run of this store: same number of steps, scaled by rows."""
+    """Seconds of an earlier run of this store with as many steps."""
     paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
     same = [m for m in map(read_json, paths) if len(m["steps"]) == len(recipe.steps)]
     if not same:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.batches import candidates
@@ -35,10 +37,11 @@ def importance_facts(run: Run, step: int, learned: FittedImportance, kept: int) 
 def _random_limit(run: Run, step: int, kept: int, seed: int) -> float:
     """The k-th smallest chance number of the candidates: those up to it are a random subset of the selection's size."""
     smallest = np.empty(0)
-    for part in run.pool.parts:
-        ids = pq.read_table(run.ledger(step) / part.name, columns=["sample_id"])["sample_id"].to_numpy()
+    for part in run.pool.parts if kept else []:
+        ledger = pq.read_table(run.ledger(step) / part.name, columns=["sample_id", "reason"])
+        ids = ledger["sample_id"].to_numpy()[_in_scope(ledger)]
         smallest = np.concatenate([smallest, uniform(ids, seed, step, "facts")])
-        if len(smallest) > kept > 0:
+        if len(smallest) > kept:
             smallest = np.partition(smallest, kept - 1)[:kept]
     return float(smallest.max()) if kept and len(smallest) else -1.0
 
@@ -47,16 +50,21 @@ def _tally(
     run: Run, part: Part, step: int, learned: FittedImportance, limit: float, seed: int
 ) -> tuple[Tally, list[str]]:
     tally = Tally.empty(learned.settings.map.buckets)
-    ledger = pq.read_table(run.ledger(step) / part.name, columns=["kept", "score", "sample_id"])
-    kept = ledger["kept"].to_numpy()
-    tally.add_scores(ledger["score"].to_numpy())
+    ledger = pq.read_table(run.ledger(step) / part.name, columns=["score", "sample_id", "reason"])
+    kept, inside = pc.equal(ledger["reason"], "chosen").to_numpy(), _in_scope(ledger)
+    tally.add_scores(ledger["score"].to_numpy()[inside])
     first = 0
     for batch in candidates(run, part, step):
         chance = uniform(batch["sample_id"].to_numpy(), seed, step, "facts")
-        masks = {"selection": kept[first : first + batch.num_rows], "random": chance <= limit}
+        rows = slice(first, first + batch.num_rows)
+        masks = {"pool": inside[rows], "selection": kept[rows], "random": inside[rows] & (chance <= limit)}
         tally.add(learned, batch, masks)
         first += batch.num_rows
     return tally, _naming_texts(run, part, ledger["sample_id"].to_numpy(), kept)
+
+
+def _in_scope(ledger: pa.Table) -> npt.NDArray[np.bool_]:
+    return pc.not_equal(ledger["reason"], "not_in_scope").to_numpy()
 
 
 def _naming_texts(run: Run, part: Part, ids: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_]) -> list[str]:

@@ -4,6 +4,7 @@ Files are read group by group. A group is whole or absent: its shards are writte
 run goes on at the group where it stopped and writes the same bytes. A changed file voids its group, and any group
 whose rows were rejected because of it; their files are read again into new shards, and old shards stay for old runs."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,13 +63,17 @@ class Pool:
         return fingerprint([part.digest for part in self.parts])
 
 
-def ingest(folder: Path, sources: list[Source], strict: bool, say: Callable[[str], None]) -> Pool:
-    """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError."""
+def ingest(
+    folder: Path, sources: list[Source], strict: bool, say: Callable[[str], None], is_target: bool = False
+) -> Pool:
+    """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError.
+
+    A target's sources are each a namespace of their own, and rows without keys are all kept: repeats count there."""
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
     records = _records(folder)
     current, covered = _still_true(records, files)
-    writer = GroupWriter(folder, sources, types, records, current, strict)
+    writer = GroupWriter(folder, sources, types, records, current, strict, is_target)
     for number, found in files:
         new = [file for file in found if (number, file.path) not in covered]
         for group in grouped(new):
@@ -76,6 +81,8 @@ def ingest(folder: Path, sources: list[Source], strict: bool, say: Callable[[str
             writer.write(number, group)
     pool = _view(folder, writer.current)
     _write_rejects(folder)
+    if strict and pool.rejects:
+        raise SourceError(f"strict: {sum(pool.rejects.values())} rows were rejected; see {folder / 'rejects.parquet'}.")
     return pool
 
 
@@ -88,16 +95,20 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
     """Types of the kept fields: the pool's recorded ones, or those that the sources' first rows show."""
     path = folder / ".pool.json"
     asked = [source.model_dump(exclude_defaults=True) for source in sources]
-    if path.exists():
-        record = read_json(path)
-        if record["reader"] != READER_VERSION or record["sources"] != asked[: len(record["sources"])]:
-            known = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in record["sources"])
-            raise StoreError(
-                f"store {folder.parent}: holds another pool ({known}, or the same read in another way). "
-                "One store, one pool: choose another --store."
-            )
-    types, encoded = settle_types(sources, files, read_json(path)["kept"] if path.exists() else None)
-    if not path.exists() or len(asked) > len(read_json(path)["sources"]):
+    if path.exists() and not any(record["parts"] for record in _records(folder)):
+        shutil.rmtree(folder)  # nothing was ever read so: a mended recipe starts over
+    known = read_json(path) if path.exists() else None
+    if known and (known["reader"] != READER_VERSION or known["sources"] != asked[: len(known["sources"])]):
+        names = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in known["sources"])
+        raise StoreError(
+            f"store {folder.parent}: holds another pool ({names}, or the same read in another way). "
+            "One store, one pool: choose another --store."
+        )
+    types, encoded = settle_types(sources, files, known["kept"] if known else None)
+    if known and len(encoded) > len(known["kept"]):
+        new = ", ".join(name for name, _ in encoded[len(known["kept"]) :])
+        raise StoreError(f"store {folder.parent}: its pool has no field {new}. Choose another --store.")
+    if not known or len(asked) > len(known["sources"]):
         write_json(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded})
     return types
 
@@ -131,7 +142,9 @@ class GroupWriter:
         records: list[dict[str, Any]],
         current: list[dict[str, Any]],
         strict: bool,
+        is_target: bool,
     ) -> None:
+        self.is_target = is_target
         self.folder, self.sources, self.types, self.strict = folder, sources, types, strict
         self.current = list(current)
         self._next_group = len(records)
@@ -145,9 +158,11 @@ class GroupWriter:
         shards = ShardWriter(self.folder, self._next_group, self._next_part, self._seen, schema)
         source = self.sources[origin]
 
+        namespace = source.namespace or (f"target {origin}" if self.is_target else "")
+
         def read(call: Callable[[], Block]) -> tuple[Block, pa.Table]:
             block = call()
-            return block, as_samples(block, source.namespace, schema)
+            return block, as_samples(block, namespace, schema, self.is_target)
 
         for block, samples in ordered_map(read, _calls(source, files, self.types)):
             if self.strict and block.rejects:
@@ -201,7 +216,7 @@ def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataTy
     natural[source.text] = pa.string()
     if source.format == "jsonl":
         key = {source.key: key_type(path, source.key)} if source.key else {}
-        yield from read_jsonl.blocks(path, Fields.of(source, {**natural, **key, source.text: pa.string()}))
+        yield from read_jsonl.blocks(path, Fields.of(source, {**key, **natural}))
     elif source.format == "texts":
         fields = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
         yield partial(read_others.text_file_block, path, root, fields)

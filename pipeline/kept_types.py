@@ -44,7 +44,7 @@ def _seen(source: Source, path: Path) -> dict[str, pa.DataType]:
 def _infer(values: list[Any]) -> pa.DataType:
     try:
         kind = pa.array(values).type
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
         return pa.string()  # mixed: kept as JSON text
     return _plain(kind)
 
@@ -52,6 +52,12 @@ def _infer(values: list[Any]) -> pa.DataType:
 def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    if (
+        pa.types.is_struct(kind)
+        or pa.types.is_map(kind)
+        or (pa.types.is_list(kind) and pa.types.is_nested(kind.value_type))
+    ):
+        return pa.string()  # kept as JSON text: later rows may have other keys
     if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     return kind

@@ -6,7 +6,7 @@ import platform
 import socket
 from collections import Counter
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,18 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
         "pool": _pool(run.pool),
         "target": _pool(run.target) if run.target else None,
         "columns": [
-            {"name": maker.name, "folder": str(run.column(maker).relative_to(run.store)), **maker.settings}
+            {
+                "name": maker.name,
+                "folder": str(run.column(maker).relative_to(run.store)),
+                **maker.settings,
+                "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
+            }
             for maker in run.makers
         ],
         "steps": [step_summary(run, step.number) for step in run.steps],
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,6 +48,13 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
     }
     write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _pool(pool: Pool) -> dict[str, Any]:
@@ -81,6 +93,9 @@ def verify(run: Run) -> list[str]:
         if record["rows"] != record["samples"] + sum(record["rejects"].values()):
             damage.append(f"{folder}: {record['rows']} rows are not samples + rejects")
         damage += _rejects_differ(folder, record)
+    for column in manifest["columns"]:
+        for name, digest in column["parts"].items():
+            damage += _changed(run.store / column["folder"] / name, digest)
     if not damage:  # counting in damaged files would only fail less clearly
         damage += _sums_differ(run, manifest)
     return damage

@@ -16,13 +16,13 @@ MODEL_VERSION = 1  # raise when the same inputs would be fitted otherwise
 
 def model_path(run: Run, step: int) -> Path:
     """Models are named by all that they depend on, so runs that differ only in a budget share one."""
-    plan = run.steps[step]
+    plan = run.step(step)
     learned_from = {
         "earlier": run.recipe.steps[:step],
         "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
         "seed": run.recipe.seed,
         "code": run.code,
-        "columns": [maker.fingerprint for maker in run.makers],
+        "columns": run.recipe.columns,
         "pool": run.pool.fingerprint,
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
@@ -56,7 +56,7 @@ def load_fitted(path: Path, selector: Any) -> Any:
 
 
 def fitted_of(run: Run, step: int) -> Any:
-    selector = run.steps[step].selector
+    selector = run.step(step).selector
     try:
         return load_fitted(model_path(run, step), selector)
     except TypeError:  # a selector with a list or map among its settings has no hash

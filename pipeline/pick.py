@@ -11,6 +11,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import Outcome, run_recipe
 from tamis.pipeline.selection import export
+from tamis.pipeline.sources import find_files
 
 OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
 
@@ -42,12 +43,14 @@ def pick(
     out = Path(out)
     if out.suffix not in OUT_FORMATS:
         raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
-    if not out.absolute().parent.is_dir():
-        raise RecipeError(f"-o {out}: no folder {out.absolute().parent}")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
     sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
     step = {"importance_resampling": {"form": form, "budget": n}}
     asked = {**sources, "seed": seed, "steps": [step]}
-    recipe = parse_recipe({"name": f"pick-{fingerprint(asked)[:10]}", **asked, "emit": []}, Path.cwd())
+    recipe = parse_recipe({"name": "pick", **asked, "emit": []}, Path.cwd())
+    files = [file.record() for source in [*recipe.pool, *recipe.target] for file in find_files(source)]
+    recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
     outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
     export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
     return Picked(out, outcome)

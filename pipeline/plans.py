@@ -28,13 +28,16 @@ class StepPlan:
 
 def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool) -> list[StepPlan]:
     """Raises RecipeError, CodeNotAllowed."""
-    plans = []
-    for number, step in enumerate(recipe.steps_given):
-        try:
-            plans.append(_plan(number, step, recipe, folder, allow_code))
-        except ValueError as error:
-            raise RecipeError(f"steps.{number} ({step.name}): {error}") from error
-    return plans
+    return [resolve_step(recipe, number, folder, allow_code) for number in range(len(recipe.steps))]
+
+
+def resolve_step(recipe: Recipe, number: int, folder: Path, allow_code: bool) -> StepPlan:
+    """Raises RecipeError, CodeNotAllowed."""
+    step = recipe.steps_given[number]
+    try:
+        return _plan(number, step, recipe, folder, allow_code)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"steps.{number} ({step.name}): {error}") from error
 
 
 def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: bool) -> StepPlan:
@@ -52,7 +55,10 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
     if getattr(selector, "needs_target", False) and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
     fields = {name for source in recipe.pool for name in source.keep} | set(recipe.columns)
-    for name in inputs_of(selector).fields:
+    if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
+        raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
+    by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
+    for name in (*inputs_of(selector).fields, *by):
         if name not in fields and name not in POOL_FIELDS:
             raise ValueError(
                 f"the pool has no field {name!r}; add it to `keep` (kept: {', '.join(sorted(fields)) or 'none'})"

@@ -5,31 +5,51 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 
+from tamis.pipeline.atomic import read_json
 from tamis.pipeline.database import connect, lock, one_select, problem_of, rows, view
-from tamis.pipeline.errors import QueryError
+from tamis.pipeline.errors import DamageFound, QueryError
+from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
+
+
+def column_folders(run: Run) -> list[Path]:
+    """Where the run's columns lie: as the manifest says, so that looking at a run loads none of its user's code."""
+    manifest = run.folder / "manifest.json"
+    if manifest.exists():
+        return [run.store / column["folder"] for column in read_json(manifest)["columns"]]
+    return [run.column(maker) for maker in run.makers]
 
 
 @contextmanager
 def views(run: Run) -> Iterator[Any]:
     """A locked connection that sees the run: its pool and rejects as of then, columns, ledger, selection."""
+    import duckdb
+
+    steps = range(len(run.recipe.steps))
     with connect(run.store) as con:
-        view(con, "pool", [part.path for part in run.pool.parts])
-        view(con, "all_rejects", [run.store / "pool" / "rejects.parquet"])
-        groups = ", ".join(str(group) for group in run.pool.groups)
-        rows(con, f"create view rejects as select * exclude part_group from all_rejects where part_group in ({groups})")
-        for maker in run.makers:
-            folder = run.column(maker)
-            view(con, folder.name, [folder / part.name for part in run.pool.parts])
-        if run.steps:
-            view(con, "ledger", [run.ledger(step.number) / part.name for step in run.steps for part in run.pool.parts])
-        view(con, "selection", [run.folder / "selection.parquet"])
-        lock(con, run.store)
+        try:
+            _create_views(con, run, steps)
+        except duckdb.Error as error:
+            raise DamageFound(f"run {run.folder}: {problem_of(error)}. `tamis verify` lists what is wrong.") from error
         yield con
+
+
+def _create_views(con: Any, run: Run, steps: range) -> None:
+    view(con, "pool", [part.path for part in run.pool.parts])
+    view(con, "all_rejects", [run.store / "pool" / "rejects.parquet"])
+    groups = ", ".join(str(group) for group in run.pool.groups)
+    rows(con, f"create view rejects as select * exclude part_group from all_rejects where part_group in ({groups})")
+    for folder in column_folders(run):
+        view(con, folder.name, [folder / part.name for part in run.pool.parts])
+    if steps:
+        view(con, "ledger", [run.ledger(step) / part.name for step in steps for part in run.pool.parts])
+    view(con, "selection", [run.folder / "selection.parquet"])
+    lock(con, run.store)
 
 
 def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
@@ -40,8 +60,8 @@ def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
         query = one_select(con, query)
         try:
             yield from con.sql(query).to_arrow_reader(8192)
-        except (duckdb.Error, AttributeError) as error:
-            known = "pool, rejects, ledger, selection" + "".join(f", {run.column(maker).name}" for maker in run.makers)
+        except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
+            known = "pool, rejects, ledger, selection" + "".join(f", {folder.name}" for folder in column_folders(run))
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
 
 
@@ -53,8 +73,16 @@ def print_answer(batches: Iterator[pa.RecordBatch], style: str, out: TextIO | No
 
 def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
     for batch in batches:
-        for record in batch.to_pylist():
+        for record in _named_apart(batch).to_pylist():
             yield {name: _plain(name, value) for name, value in record.items()}
+
+
+def _named_apart(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """`select 1 as a, 2 as a` has two columns of one name; a record has not."""
+    names: list[str] = []
+    for name in batch.schema.names:
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return batch.rename_columns(names)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -112,8 +140,7 @@ def _table(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "∅"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    text = " ".join(text.split())
+    text = visible(f"{value:.6g}" if isinstance(value, float) else str(value))
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
@@ -133,7 +160,7 @@ def reject_rows(run: Run, key: str) -> list[dict[str, Any]]:
 
 
 def ledger_rows(run: Run, sample_id: int) -> list[dict[str, Any]]:
-    if not run.steps:
+    if not run.recipe.steps:
         return []
     with views(run) as con:
         return rows(con, "select * from ledger where sample_id = $id::ubigint order by step", {"id": sample_id})

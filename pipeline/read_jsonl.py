@@ -28,6 +28,8 @@ def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
             yield partial(parse_lines, lines, first, source, fields)
     except Truncated as error:
         yield partial(rejected, source, error.args[1], None, "truncated", error.args[0])
+    except OSError as error:
+        yield partial(rejected, source, None, None, "unreadable_file", error)
 
 
 def sniff(path: Path, names: list[str]) -> dict[str, list[Any]]:
@@ -35,7 +37,7 @@ def sniff(path: Path, names: list[str]) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = {name: [] for name in names}
     try:
         lines, _ = next(iter(line_blocks(path)), (b"", 1))
-    except Truncated:
+    except (Truncated, OSError):
         return values
     for line in islice(lines.split(b"\n"), SNIFF_LINES):
         try:

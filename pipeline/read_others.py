@@ -4,6 +4,7 @@ Tables are read batch by batch; CSV record by record, since only so each bad rec
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.blocks import Block, Fields, Reject, from_columns, from_records, rejected, shorten, whole_file
-from tamis.pipeline.bytes_in import UNPACKERS, Truncated, pieces
+from tamis.pipeline.bytes_in import BLOCK_BYTES, UNPACKERS, Truncated, pieces
 
 BATCH_ROWS = 4096  # 4k texts of 1-3 KB: 4-12 MB a batch
 SNIFF_ROWS = 1000
@@ -35,22 +36,25 @@ def table_blocks(path: Path, fields: Fields, batches: Callable[[Path, list[str]]
                 found = ", ".join(table.column_names)
                 yield whole_file(str(path), "missing_field", f"no field {missing[0]!r}; the file has {found}")
                 return
-            columns = {name: _cast(table[name], fields.types[name], name) for name in fields.names}
-            yield from_columns(str(path), fields, columns, rows)
+            try:
+                columns = {name: _cast(table[name], name, fields) for name in fields.names}
+                yield from_columns(str(path), fields, columns, rows)
+            except pa.ArrowInvalid:  # a value that doesn't fit: row by row, so that it costs itself alone
+                yield from_records(str(path), fields, list(zip(rows.to_pylist(), table.to_pylist(), strict=True)))
     except (pa.ArrowException, OSError) as error:
         reason = "wrong_type" if isinstance(error, (pa.ArrowTypeError, pa.ArrowNotImplementedError)) else None
         yield whole_file(str(path), reason or "unreadable_file", f"at row {position}: {error}")
 
 
-def _cast(column: pa.ChunkedArray, wanted: pa.DataType, name: str) -> pa.ChunkedArray:
-    """To the settled type; invalid UTF-8 passes here and is found row by row later. Nested values have no text."""
+def _cast(column: pa.ChunkedArray, name: str, fields: Fields) -> pa.ChunkedArray:
+    """To the settled type; invalid UTF-8 passes here and is found row by row later. Kept maps become JSON text."""
+    wanted = fields.types[name]
     found = column.type
-    if (
-        wanted == pa.string()
-        and (pa.types.is_nested(found) or pa.types.is_null(found))
-        and column.null_count < len(column)
-    ):
-        raise pa.ArrowTypeError(f"field {name!r} is {found}, wanted text")
+    if wanted == pa.string() and pa.types.is_nested(found):
+        if name in (fields.text, fields.key):
+            raise pa.ArrowTypeError(f"field {name!r} is {found}, wanted text")
+        texts = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
     return column.cast(options=pc.CastOptions(target_type=wanted, allow_invalid_utf8=True))
 
 
@@ -60,7 +64,10 @@ def parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     if len(columns) < len(names):
         yield file.schema_arrow.empty_table()
     else:
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False)
+        meta = file.metadata
+        size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)) // max(meta.num_rows, 1)
+        count = max(1, min(BATCH_ROWS, BLOCK_BYTES // max(size, 1)))  # books of a megabyte come two at a time
+        yield from file.iter_batches(batch_size=count, columns=columns, use_threads=False)
 
 
 def arrow_batches(path: Path, names: list[str]) -> Iterator[pa.Table]:
@@ -92,6 +99,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
     source = str(path)
     records: list[tuple[int, dict[str, Any]]] = []
     rejects: list[Reject] = []
+    line, held = 0, 0
     try:
         reader = csv_reader(path)
         header: list[str] = next(reader, [])
@@ -99,20 +107,27 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
         if missing:
             yield whole_file(source, "missing_field", f"no field {missing[0]!r}; the header has {', '.join(header)}")
             return
-        for row in reader:
-            problem = _csv_problem(row, header)
-            if problem:
-                rejects.append(Reject(source, reader.line_num, None, *problem))
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:  # a stray quote: this record is lost, the reader goes on with the next line
+                rejects.append(Reject(source, reader.line_num, None, "bad_row", shorten(str(error))))
+                continue
+            line = reader.line_num
+            if problem := _csv_problem(row, header):
+                rejects.append(Reject(source, line, None, *problem))
             elif row:
-                record = dict(zip(header, row, strict=True))
-                records.append((reader.line_num, _typed(record, fields)))
-            if len(records) >= BATCH_ROWS:
+                records.append((line, _typed(dict(zip(header, row, strict=True)), fields)))
+                held += sum(map(len, row))
+            if len(records) >= BATCH_ROWS or held >= BLOCK_BYTES:
                 yield from_records(source, fields, records)
-                records = []
+                records, held = [], 0
     except Truncated as error:
-        rejects.append(Reject(source, reader.line_num + 1, None, "truncated", shorten(str(error))))
+        rejects.append(Reject(source, line + 1, None, "truncated", shorten(str(error))))
     except (csv.Error, OSError) as error:
-        rejects.append(Reject(source, reader.line_num + 1, None, "unreadable_file", shorten(str(error))))
+        rejects.append(Reject(source, None, None, "unreadable_file", shorten(str(error))))
     block = from_records(source, fields, records)
     yield Block(source, block.table, rejects + block.rejects)
 

@@ -4,6 +4,7 @@ An unknown key is an error that names it, its place and the nearest known one. Y
 tags that would build objects are refused."""
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,11 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.schemas import POOL
 
 Format = Literal["jsonl", "parquet", "csv", "texts", "hf"]
+PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
+RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
+    *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "filename", "file_row_number",
+    "pool", "rejects", "all_rejects", "ledger", "selection",
+}  # fmt: skip
 EMITTERS = ("parquet", "jsonl", "csv", "keys")
 
 
@@ -46,11 +52,15 @@ class Source(Model):
             keep = {name: name for name in keep}
         if isinstance(keep, dict):
             for name in keep:
-                if name in POOL.names or name == "parent":
+                if str(name).casefold() in RESERVED:
                     raise ValueError(
-                        f"{name!r} is a field of every pool; keep it under another name, "
+                        f"{name!r} is a name that tamis uses itself; keep it under another one, "
                         f"for instance {{source_{name}: {name}}}"
                     )
+                if not PLAIN_FIELD.fullmatch(str(name)):
+                    raise ValueError(f"{name!r}: a kept field's name has letters, digits, _ . - and spaces; rename it")
+            if len({str(name).casefold() for name in keep}) < len(keep):
+                raise ValueError("two kept fields differ only in upper and lower case; rename one")
         return keep
 
     @model_validator(mode="after")
@@ -87,9 +97,26 @@ class Recipe(Model):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not name or name.startswith(".") or "/" in name or "\0" in name:
-            raise ValueError(f"{name!r} can't name a folder; use letters, digits, '-' and '_'")
-        return name
+        try:
+            return plain_name(name)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("columns")
+    @classmethod
+    def _plain_columns(cls, columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in columns:
+            if not name.isidentifier() or name.casefold() in RESERVED:
+                raise ValueError(f"{name!r} can't name a column: use another word of letters, digits and _")
+        return columns
+
+    @model_validator(mode="after")
+    def _columns_are_not_fields(self) -> "Recipe":
+        kept = {name.casefold() for source in self.pool for name in source.keep}
+        for name in self.columns:
+            if name.casefold() in kept:
+                raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
+        return self
 
     @field_validator("emit")
     @classmethod
@@ -102,6 +129,8 @@ class Recipe(Model):
     @field_validator("steps", mode="before")
     @classmethod
     def _one_key_maps(cls, steps: Any) -> Any:
+        if steps is not None and not isinstance(steps, list):
+            raise ValueError(f"wanted a list of steps, found {steps!r}")
         for number, step in enumerate(steps or []):
             if not (isinstance(step, dict) and len(step) == 1 and isinstance(next(iter(step)), str)):
                 raise ValueError(f"step {number} must be a map with one key, such as `- random: {{budget: 100}}`")
@@ -118,6 +147,13 @@ class Recipe(Model):
             settings = dict(settings or {})
             given.append(Step(name=name, where=settings.pop("where", None), settings=settings))
         return given
+
+
+def plain_name(name: str) -> str:
+    """The name, if it can name a folder inside another. Raises RecipeError."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise RecipeError(f"{name!r} can't name a folder; use letters, digits, '-' and '_'")
+    return name
 
 
 def nearest(word: str, known: Any) -> str:

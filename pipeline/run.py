@@ -1,20 +1,23 @@
 """Starting a run: check everything that can be checked, claim its folder, and carry it through."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
-from tamis.pipeline.columns import declared_makers
+from tamis.pipeline.columns import NGRAMS_VERSION, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, curate
 from tamis.pipeline.database import check_where
-from tamis.pipeline.errors import RunError, RunFailed, StoreError
+from tamis.pipeline.errors import DamageFound, RunError, RunFailed, SourceError, StoreError, TamisError
 from tamis.pipeline.ingest import READER_VERSION
+from tamis.pipeline.models import MODEL_VERSION
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.progress import say
-from tamis.pipeline.recipe import Recipe
+from tamis.pipeline.recipe import Recipe, plain_name
 from tamis.pipeline.sources import find_files
 from tamis.pipeline.store import open_run
 
@@ -46,7 +49,8 @@ def run_recipe(
 
     `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow)."""
     check(recipe, recipe_folder, allow_code)
-    folder = Path(store).absolute() / "runs" / (name or recipe.name)
+    name = plain_name(name or recipe.name)
+    folder = Path(store).absolute() / "runs" / name
     with store_lock(Path(store).absolute(), say):
         try:
             claim(folder, recipe, recipe_folder, allow_code)
@@ -57,15 +61,27 @@ def run_recipe(
                 engine(folder)
             else:
                 curate(folder, engine or Loop())
-        except PermissionError as error:
-            raise StoreError(f"store {store}: can't be written ({error}). Choose another --store.") from error
-        except OSError as error:
-            if error.errno == NO_SPACE or "No space left" in str(error):
-                raise RunFailed(
-                    f"no space left on the disk of {store}. Free some and run the same command: it goes on from here."
-                ) from error
-            raise
+        except Exception as error:
+            raise _said(error, Path(store)) from error
     return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+
+
+def _said(error: Exception, store: Path) -> Exception:
+    """A failure of disk or permission as one line; anything else as it is."""
+    if isinstance(error, TamisError):
+        return error
+    if getattr(error, "errno", None) == NO_SPACE or "No space left" in str(error) or "Out of Memory" in str(error):
+        return RunFailed(f"no space left for {store}. Free some and run the same command: it goes on from here.")
+    quoted = re.search(r"'(/[^']+)'", str(error))  # Arrow names the file in its message alone
+    name = str(getattr(error, "filename", None) or (quoted[1] if quoted else ""))
+    inside = Path(name).is_absolute() and Path(name).is_relative_to(store.absolute())
+    if isinstance(error, PermissionError):
+        return (StoreError if inside else SourceError)(
+            f"{name or store}: no permission. Mend it, or choose another place."
+        )
+    if isinstance(error, FileNotFoundError) and inside:
+        return DamageFound(f"{name}: missing from the store. Restore it, or begin a new --store.")
+    return error
 
 
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
@@ -88,16 +104,23 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         "recipe_folder": str(recipe_folder.absolute()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
-        "reader": READER_VERSION,
+        "made_by": {
+            "tamis": version("tamis"),
+            "reader": READER_VERSION,
+            "model": MODEL_VERSION,
+            "ngrams": NGRAMS_VERSION,
+        },
     }
     path = folder / "request.json"
     if not path.exists():
         write_json(path, request)
         return
     known = read_json(path)
-    same = {**known, "allow_code": allow_code} == request
-    if not same and not (folder / "manifest.json").exists():
-        say(f"run {folder.name!r} was begun with another recipe and never completed; starting over")
+    complete = (folder / "manifest.json").exists()
+    matters = ["recipe", "code", *(["recipe_folder"] if request["code"] else []), *([] if complete else ["made_by"])]
+    same = all(known.get(key) == request[key] for key in matters)
+    if not same and not complete:
+        say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
         shutil.rmtree(folder)
         write_json(path, request)
     elif not same:
@@ -108,9 +131,8 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
 
 def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
     references = [settings["python"] for settings in recipe.columns.values() if "python" in settings]
-    references += [step.name for step in recipe.steps_given if ".py:" in step.name]
-    files = {reference.rpartition(":")[0] for reference in references}
-    return {file: digest_file(folder / file) for file in sorted(files) if (folder / file).is_file()}
+    references += [step.name for step in recipe.steps_given if ":" in step.name]
+    return {reference: digest_file(code_file(reference, folder)) for reference in sorted(set(references))}
 
 
 def _still_same(folder: Path) -> None:

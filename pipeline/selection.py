@@ -71,7 +71,7 @@ def records(selection: Path) -> Iterator[dict[str, Any]]:
     for batch in pq.ParquetFile(selection).iter_batches(batch_size=1024):
         for record in batch.to_pylist():
             record["sample_id"] = hex_id(record["sample_id"])
-            yield record
+            yield {name: None if value != value else value for name, value in record.items()}  # noqa: PLR0124  NaN
 
 
 def _copy(selection: Path, path: Path) -> None:

@@ -1,10 +1,11 @@
 """Rows become samples here: each gets its ids, meets every earlier sample, and lands in a shard or in the rejects.
 
-A shard is closed at 50,000 rows or 32 MB of text, so memory is bounded by the shard. What was seen before is a sorted
+A shard is closed at 50,000 rows or 16 MB of text, so memory is bounded by the shard. What was seen before is a sorted
 array of ids and one of part numbers: 12 bytes a sample (1.2 GB for 100 million)."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ IDENTITY = ["sample_id", "key", "content_hash", "source", "position"]
 
 
 class Seen:
-    """Which ids are stored, and in which part: sorted, so that a shard of rows is looked up in one pass."""
+    """Which ids are stored, and in which part: sorted runs, merged when they are of like size, so that adding all
+    shards of a pool sorts each id about log2(shards) times."""
 
     def __init__(self) -> None:
-        self.ids: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
-        self.part: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]] = []
         self.parts: list[tuple[int, Path]] = []  # (group, file) by part number
 
     @classmethod
@@ -39,18 +40,23 @@ class Seen:
         return seen
 
     def add(self, group: int, path: Path, ids: npt.NDArray[np.uint64]) -> None:
-        number = np.full(len(ids), len(self.parts), np.int32)
+        self._push(ids, np.full(len(ids), len(self.parts), np.int32))
         self.parts.append((group, path))
-        ids = np.concatenate([self.ids, ids])
+
+    def _push(self, ids: npt.NDArray[np.uint64], part: npt.NDArray[np.int32]) -> None:
         order = np.argsort(ids, kind="stable")
-        self.ids, self.part = ids[order], np.concatenate([self.part, number])[order]
+        self._runs.append((ids[order], part[order]))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            (a, x), (b, y) = self._runs.pop(), self._runs.pop()
+            self._push(np.concatenate([b, a]), np.concatenate([y, x]))
 
     def find(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """Part number of each id, -1 where it is new."""
-        if not len(self.ids):
-            return np.full(len(ids), -1, np.int32)
-        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[place] == ids, self.part[place], -1).astype(np.int32)
+        found = np.full(len(ids), -1, np.int32)
+        for known, part in self._runs:
+            place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+            found = np.where(known[place] == ids, part[place], found)
+        return found
 
 
 class ShardWriter:
@@ -157,21 +163,31 @@ def _repeat(row: dict[str, Any], other: dict[str, Any]) -> Reject:
     return Reject(row["source"], row["position"], row["key"], reason, detail, other["sample_id"])
 
 
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    """A block may be larger than a shard; slices keep shards near their size."""
-    rows = min(SHARD_ROWS, 4096)
-    for first in range(0, table.num_rows, rows):
-        yield table.slice(first, rows)
+def _slices(samples: pa.Table) -> Iterator[pa.Table]:
+    """A block may be larger than a shard; slices of at most a quarter of one keep shards near their size."""
+    below = np.cumsum(samples["n_bytes"].to_numpy()) // (SHARD_BYTES // 4)
+    rows = np.arange(samples.num_rows) // min(SHARD_ROWS, 4096)
+    cuts = np.flatnonzero((np.diff(below) > 0) | (np.diff(rows) > 0)) + 1
+    for first, end in pairwise([0, *cuts.tolist(), samples.num_rows]):
+        if end > first:
+            yield samples.slice(first, end - first)
 
 
-def as_samples(block: Block, namespace: str, schema: pa.Schema) -> pa.Table:
-    """Rows of a block with their ids, in the pool's schema."""
+def as_samples(block: Block, namespace: str, schema: pa.Schema, by_place: bool) -> pa.Table:
+    """Rows of a block with their ids, in the pool's schema.
+
+    Without keys of their own, rows are named by content; those of a target by place, for there repeats count."""
     table = block.table
     if not table.num_rows:
         return schema.empty_table()
     texts = table["text"].combine_chunks()
     hashes = content_hashes(texts)
-    keys = table["key"].to_pylist() if "key" in table.column_names else [h.hex() for h in hashes.to_pylist()]
+    if "key" in table.column_names:
+        keys = table["key"].to_pylist()
+    elif by_place:
+        keys = [f"{block.source}:{position}" for position in table["position"].to_pylist()]
+    else:
+        keys = [content.hex() for content in hashes.to_pylist()]
     rows = table.num_rows
     arrays: dict[str, Any] = {
         "sample_id": pa.array(sample_ids(namespace, keys)),

@@ -77,6 +77,11 @@ def paths(folder: Path) -> str:
     return "\n".join(f"  {name:<10} {shortest(path)}" for name, path in rows if path.exists())
 
 
+def visible(text: str) -> str:
+    """On one line and without control characters: untrusted text must not steer a terminal."""
+    return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())
+
+
 def shortest(path: Path) -> str:
     try:
         return str(path.relative_to(Path.cwd()))

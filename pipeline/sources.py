@@ -35,7 +35,8 @@ def find_files(source: Source) -> list[SourceFile]:
     """All files of a source, sorted by path. Raises SourceError where a path or glob finds none."""
     found: dict[str, str] = {}
     for path in source.paths:
-        matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]
+        plain = os.path.exists(path) or not glob.has_magic(path)
+        matches = [path] if plain else [m for m in sorted(glob.glob(path, recursive=True)) if os.path.isfile(m)]
         if not matches:
             raise SourceError(f"source {path}: the glob finds no file. Check the path; it is relative to the recipe.")
         for match in matches:
@@ -60,10 +61,21 @@ def _files_under(source: Source, path: Path) -> list[Path]:
     if source.format == "hf":
         return hf_arrow_files(path)
     wanted = SUFFIXES.get(source.format, (f".{source.format}",))
-    files = [file for file in path.rglob("*") if file.is_file() and has_suffix(file.name, wanted)]
+    files = [file for file in path.rglob("*") if has_suffix(file.name, wanted) and file.is_file()]
+    files = [file for file in files if not _is_ours(file.relative_to(path), path)]
     if not files:
         raise SourceError(f"source {path}: the folder holds no {source.format} file ({', '.join(wanted)}).")
     return files
+
+
+def _is_ours(file: Path, root: Path) -> bool:
+    """Hidden files, and what lies in a store of tamis below the pool's folder: results are no sources."""
+    hidden = any(part.startswith(".") for part in file.parts)
+    return hidden or any(is_store(root / parent) for parent in file.parents)
+
+
+def is_store(folder: Path) -> bool:
+    return (folder / ".lock").exists() and (folder / "runs").is_dir()
 
 
 def has_suffix(name: str, wanted: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction as Exact
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import write_batches, write_json, write_parquet
 from tamis.pipeline.batches import candidates, targets
 from tamis.pipeline.database import connect, rows, scope_mask
-from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.importance_facts import importance_facts
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.ledger import Record, by_part
@@ -131,7 +132,12 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
 def _costs(plan: StepPlan, batch: pa.RecordBatch) -> pa.Array:
     fields = _cost_fields(plan)
     if isinstance(plan.budget, Budget) and plan.budget.unit != "rows":
-        costs = batch[fields[0] if fields else "n_tokens"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        try:
+            costs = batch[fields[0] if fields else "n_tokens"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid as error:
+            raise RecipeError(
+                f"{plan.name}: the budget's field {plan.budget.by!r} holds no numbers ({error})"
+            ) from error
         if not np.isfinite(costs).all() or (costs < 0).any():
             raise RunFailed(f"{plan.name}: the budget's field {plan.budget.by!r} has rows without a cost of 0 or more")
         return pa.array(np.ceil(costs).astype(np.int64))
@@ -153,13 +159,13 @@ def choose(folder: Path, step: int) -> None:
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
     if isinstance(plan.selector, ImportanceResampling):
-        facts = importance_facts(run, step, fitted_of(run, step), record.kept)
+        facts = importance_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 
 def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
     if isinstance(plan.budget, Fraction):
-        return int(plan.budget.share * eligible)
+        return int(Exact(str(plan.budget.share)) * eligible)  # 0.29 of 100 is 29, not 28
     return plan.budget.amount if plan.budget else None
 
 

@@ -12,7 +12,7 @@ from tamis.pipeline.atomic import fingerprint, read_json
 from tamis.pipeline.columns import Maker, column_folder, declared_makers, ngrams_maker
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.ingest import Part, Pool, current_pool
-from tamis.pipeline.plans import StepPlan, resolve_steps
+from tamis.pipeline.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe import Recipe
 from tamis.selectors.contract import inputs_of
 
@@ -38,6 +38,10 @@ class Run:
     @cached_property
     def steps(self) -> list[StepPlan]:
         return resolve_steps(self.recipe, self.recipe_folder, self.allow_code)
+
+    def step(self, number: int) -> StepPlan:
+        """One step alone, so that a built-in one can be read beside a user's own without running that."""
+        return resolve_step(self.recipe, number, self.recipe_folder, self.allow_code)
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
 
 def open_run(folder: Path | str) -> Run:
     """The run in a folder. Raises RunError where there is none. Cached: tasks of one process share it."""
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
     request = folder / "request.json"
     if not request.exists():
         raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")

@@ -8,7 +8,9 @@ from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.models import fitted_of
 from tamis.pipeline.query import key_of, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
+from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
+from tamis.selectors.catalog import SELECTORS
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
@@ -41,12 +43,12 @@ def _reject_lines(reject: dict[str, Any]) -> list[str]:
 
 def _sample_story(run: Run, sample: dict[str, Any]) -> str:
     decisions = ledger_rows(run, sample["sample_id"])
-    kept = all(decision["kept"] for decision in decisions) and len(decisions) == len(run.steps)
-    lines = [f"{sample['key']}  ({hex_id(sample['sample_id'])})  {'SELECTED' if kept else 'NOT SELECTED'}"]
+    kept = all(decision["kept"] for decision in decisions) and len(decisions) == len(run.recipe.steps)
+    lines = [f"{visible(sample['key'])}  ({hex_id(sample['sample_id'])})  {'SELECTED' if kept else 'NOT SELECTED'}"]
     lines.append(f"  from      {sample['source']}:{sample['position']}, {sample['n_bytes']:,} bytes")
     more = {name: value for name, value in sample.items() if name not in POOL.names and value is not None}
     if more:
-        lines.append("  fields    " + ", ".join(f"{name}={value}" for name, value in more.items()))
+        lines.append("  fields    " + ", ".join(f"{name}={visible(str(value))}" for name, value in more.items()))
     lines.append(f"  text      {_shortened(sample['text'])}")
     for decision in decisions:
         lines += _step_lines(run, sample, decision)
@@ -54,7 +56,7 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
 
 
 def _shortened(text: str | None) -> str:
-    text = " ".join((text or "").split())
+    text = visible(text or "")
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
 
 
@@ -73,12 +75,12 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     if decision["related_id"] is not None:
         lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
     lines += _what_it_takes(run, decision, summary)
-    learned = fitted_of(run, decision["step"])
-    if hasattr(learned, "explain"):
+    learned = fitted_of(run, decision["step"]) if decision["selector"] in SELECTORS else None  # runs no user's code
+    if learned is not None and hasattr(learned, "explain"):
         target = (
             int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
         )
-        lines += _parts(learned.explain(sample["text"], target))
+        lines += _parts(learned.explain(sample["text"], target) if target else learned.explain(sample["text"]))
     return lines
 
 
@@ -86,7 +88,7 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
     """The distance to the line between kept and dropped, for steps with a budget."""
     last, first = summary["last_kept"], summary["first_dropped"]
     budget = f"the budget of {summary['budget']:,} {summary['unit']}" if summary["budget"] is not None else "the budget"
-    selector = run.steps[decision["step"]].selector
+    selector = run.step(decision["step"]).selector if decision["selector"] in SELECTORS else None
     noise = " plus its noise" if getattr(selector, "noise", 0) else ""
     if decision["reason"] == "below_cut" and last:
         short = last["score"] - decision["score"]
@@ -96,9 +98,9 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
         return [f"            {budget} keeps none"]
     if decision["reason"] == "chosen" and first:
         return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
-    if decision["reason"] == "too_short":
+    if decision["reason"] == "too_short" and selector:
         return [f"            it took {selector.chosen('min_length')} tokens"]
-    if decision["reason"] == "over_quota":
+    if decision["reason"] == "over_quota" and selector:
         return [f"            its group {decision['detail'] or ''} was full; shares: {selector.shares}"]
     return []
 

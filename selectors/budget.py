@@ -20,7 +20,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Fraction:
-    """A share of the candidates in scope; becomes a budget of rows, rounded down."""
+    """A share of the candidates that may be chosen; becomes a budget of rows, rounded down."""
 
     share: float
 

@@ -31,6 +31,8 @@ def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> 
 
 def build_class(kind: type, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
     """A selector from settings, checked against its fields' types; `seed` and `step` are filled in."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise ValueError(f"{kind!r} is no dataclass; see docs/selectors.md, 'Your own'")
     known = [field.name for field in dataclasses.fields(kind)]
     settable = [name for name in known if name != "step"]
     for key in settings:

@@ -42,11 +42,10 @@ class Tally:
         from tamis.selectors.loops import add_counts
 
         lengths = np.minimum(batch["n_tokens"].to_numpy(), MOST_TOKENS)
-        self.lengths["pool"] += np.bincount(lengths, minlength=MOST_TOKENS + 1)
         for group, mask in masks.items():
             if mask.any():
-                rows = batch.filter(pa.array(mask))
-                add_counts(flat(rows, fitted.settings.map)[0], self.buckets[group])
+                if group in self.buckets:  # the pool's were counted when fitting
+                    add_counts(flat(batch.filter(pa.array(mask)), fitted.settings.map)[0], self.buckets[group])
                 self.lengths[group] += np.bincount(lengths[mask], minlength=MOST_TOKENS + 1)
 
     def add_scores(self, scores: Floats) -> None:

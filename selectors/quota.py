@@ -5,6 +5,7 @@ fewer than its quota, its samples repeat up to `max_epochs` times, as weights; w
 not given to other groups, for that would spoil the mixture. O(1) a sample. Not for choosing the best of a group:
 put a scoring step before it, or one step for each group with `where`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +30,8 @@ class Quota:
     step: int = 0
 
     def __post_init__(self) -> None:
-        if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
+        sound = all(math.isfinite(share) and share >= 0 for share in self.shares.values())
+        if not self.shares or not sound or sum(self.shares.values()) <= 0:
             raise ValueError(f"shares must be positive numbers by group, found {self.shares}")
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be 1 or more, found {self.max_epochs}")

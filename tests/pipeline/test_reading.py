@@ -196,7 +196,7 @@ def test_csv_with_wrong_counts_bad_bytes_and_a_cut_quote(tmp_path: Path) -> None
     (tmp_path / "p.csv").write_bytes(b'id,text\n1,good\n2,too,many\n3,\xff\n4,"never closed\n')
     pool = read(tmp_path, format="csv", path="p.csv", key="id")
     assert [(position, reason) for _, position, reason in rejects(pool)] == [
-        (3, "bad_row"), (4, "invalid_utf8"), (6, "unreadable_file"),
+        (3, "bad_row"), (4, "invalid_utf8"), (5, "bad_row"),
     ]  # fmt: skip
     assert set(texts_by_key(pool)) == {"1"}
 
@@ -248,9 +248,9 @@ def test_kept_fields_that_differ_meet_as_text(tmp_path: Path) -> None:
 
 def test_a_kept_value_that_does_not_fit_the_first_thousand_rows_is_rejected(tmp_path: Path) -> None:
     records = [{"text": f"t{i}", "year": i} for i in range(1200)]
-    records[1100]["year"] = "no number"
+    records[1100]["year"], records[1150]["year"], records[1160]["year"] = "no number", 2.5, True
     pool = read(tmp_path, format="jsonl", path=str(write_jsonl(tmp_path / "p.jsonl", records)), keep=["year"])
-    assert (pool.rows, rejects(pool)) == (1199, [("p.jsonl", 1101, "wrong_type")])
+    assert (pool.rows, rejects(pool)) == (1197, [("p.jsonl", row, "wrong_type") for row in (1101, 1151, 1161)])
 
 
 def test_several_sources_and_namespaces(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_pieces_survive_any_cut(tmp_path: Path) -> None:
 
 
 def test_source_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="is a field of every pool"):
+    with pytest.raises(ValueError, match="a name that tamis uses itself"):
         Source(format="jsonl", path="x", keep=["source"])
     with pytest.raises(ValueError, match="no fields to name"):
         Source(format="texts", path="x", key="id")
