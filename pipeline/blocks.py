@@ -151,8 +151,9 @@ def _unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> t
 def _same_kind(value: Any, wanted: pa.DataType) -> bool:
     """Arrow would cut 2.5 to a whole 2 and take True for 1."""
     if pa.types.is_integer(wanted) or pa.types.is_floating(wanted):
-        kinds = (int,) if pa.types.is_integer(wanted) else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        number = whole if pa.types.is_integer(wanted) else isinstance(value, (int, float))
+        return number and not isinstance(value, bool)
     return True
 
 

@@ -140,7 +140,7 @@ def test_a_store_below_its_own_pool_is_not_read(run_in: Runner, workplace: Path)
     changes: dict[str, Any] = {"pool": [{"format": "jsonl", "path": "."}], "target": [], "steps": RANDOM}
     first = run_in(workplace, **changes)
     assert run_in(workplace, **changes).fresh is False
-    assert first.manifest["pool"]["rejects"] == {}
+    assert set(first.manifest["pool"]["rejects"]) <= {"exact_duplicate"}, "nothing of the store was taken for a source"
 
 
 def test_paths_with_brackets_are_paths(run_in: Runner, workplace: Path) -> None:
