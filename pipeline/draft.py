@@ -117,7 +117,6 @@ def draft(path: Path, folder: Path) -> str:
     if keep:
         reading.append(f"keep: {json.dumps(keep, ensure_ascii=False)}")
     return _TEMPLATE.format(
-        name=json.dumps(path.name.split(".")[0] or "curated", ensure_ascii=False),
         reading=", ".join(reading),
         others=f"  # other fields: {', '.join(others)}\n" if others else "",
     )
@@ -125,7 +124,6 @@ def draft(path: Path, folder: Path) -> str:
 
 _TEMPLATE = """\
 # Made by `tamis init`. Check it:  tamis plan THIS_FILE     Run it:  tamis run THIS_FILE --store my-store
-name: {name}
 seed: 0                     # the same seed chooses the same samples, whatever the number of threads
 
 pool:                       # what to choose from; several sources may be listed
