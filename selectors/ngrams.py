@@ -3,7 +3,8 @@
 This is the feature map of importance resampling (Xie et al. 2023, arXiv:2302.03169, section 3). `sha256` gives the
 published buckets: SHA-256 of the tokens joined by one space, as one number, modulo the number of buckets. `fnv1a` is
 ours and faster: tokens are hashed while they are read (FNV-1a, 64 bits), n-grams are folded from token hashes.
-Cost: one pass over the bytes, 2 or 4 bytes an n-gram; about 200 MB/s a core (fnv1a), 50-100 MB/s (sha256)."""
+Cost: one pass over the bytes, 2 or 4 bytes an n-gram; measured 140 MB/s a core (fnv1a), 100 with
+distinct buckets, 22 with sha256."""
 
 import threading
 from dataclasses import dataclass, replace
