@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from tamis.pipeline.errors import DamageFound, StoreError
 
@@ -86,6 +85,8 @@ def read_json(path: Path) -> Any:
 
 def digest_file(path: Path) -> str:
     """xxh3-128 of a file's bytes, about 10 GB/s: finds damage, is no defence against an attacker."""
+    import xxhash
+
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -95,6 +96,8 @@ def digest_file(path: Path) -> str:
 
 def fingerprint(value: Any) -> str:
     """16 hex digits that stand for a JSON value: equal settings, equal fingerprint."""
+    import xxhash
+
     return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns import BATCH_ROWS, ngrams_maker
+from tamis.pipeline.columns import BATCH_ROWS, by_name, ngrams_maker
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.store import Run
@@ -59,22 +59,22 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
 
 def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Iterator[pa.RecordBatch]:
     """Batches of one whole part: `sample_id`, the pool's fields asked for, then columns by name."""
-    declared = {maker.name: maker for maker in run.declared}
-    own = [name for name in inputs.fields if name not in declared and name != "sample_id"]
-    files = [(part.path, ["sample_id", *own])]
-    own_columns = [declared[name] for name in inputs.fields if name in declared]
-    files += [(run.column(maker, of_target) / part.name, ["sample_id", maker.name]) for maker in own_columns]
+    declared = by_name(run.declared)
+    own = {name: name for name in inputs.fields if name not in declared and name != "sample_id"}
+    files = [(part.path, own)]  # (file, its field -> the batch's)
+    for name in inputs.fields:
+        if name in declared:
+            files.append((run.column(declared[name], of_target) / part.name, {declared[name].value: name}))
     if inputs.ngrams is not None:
-        files.append(
-            (run.column(ngrams_maker(inputs.ngrams), of_target) / part.name, ["sample_id", "n_tokens", "ngrams"])
-        )
-    readers = [_reader(path, names) for path, names in files]
+        folder = run.column(ngrams_maker(inputs.ngrams), of_target)
+        files.append((folder / part.name, {"n_tokens": "n_tokens", "ngrams": "ngrams"}))
+    readers = [_reader(path, ["sample_id", *names]) for path, names in files]
     for batches in zip(*readers, strict=True):
-        arrays = {name: batches[0][name] for name in batches[0].schema.names}
+        arrays = {name: batches[0][name] for name in ("sample_id", *own)}
         for (path, names), batch in zip(files[1:], batches[1:], strict=True):
             if not batch["sample_id"].equals(arrays["sample_id"]):
                 raise DamageFound(f"{path}: its samples are not those of {part.path}. Delete it and run again.")
-            arrays |= {name: batch[name] for name in names[1:]}
+            arrays |= {name: batch[field] for field, name in names.items()}
         yield pa.record_batch(arrays)
 
 

@@ -125,14 +125,14 @@ def _fit(record: dict[str, Any], fields: Fields) -> tuple[dict[str, Any], tuple[
                 kind = type(value).__name__
                 return row, ("wrong_type", shorten(f"field {name!r} is {kind}, wanted text: {value!r}"))
         row[name] = value
-        problem = _unfit(name, value, _slow_type(fields, name), row)
+        problem = unfit(name, value, _slow_type(fields, name), row)
         if problem:
             row.pop(name)
             return row, problem
     return row, None
 
 
-def _unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> tuple[str, str] | None:
+def unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> tuple[str, str] | None:
     if value is None:
         return None
     if wanted == pa.string() and not isinstance(value, str):

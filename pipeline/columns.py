@@ -1,7 +1,8 @@
 """Columns: something computed for each sample by one maker, stored once beside the pool and reused by every run.
 
 A column's part holds the same rows in the same order as the pool's part of that name. Its folder bears the column's
-name; when that is taken by other settings, the name and a fingerprint."""
+name; when that is taken by other settings, the name and a fingerprint. Columns of images are made while the pool is
+read, from the same decode; one that a later recipe adds is made from the pool's uris."""
 
 import importlib
 import importlib.util
@@ -15,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_batches, write_json
+from tamis.pipeline.embedders import Tower, towers
+from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
+from tamis.pipeline.fill import fill_part
 from tamis.pipeline.ingest import Part
 from tamis.selectors.ngrams import Ngrams
 
@@ -24,17 +28,27 @@ BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large en
 
 @dataclass(frozen=True)
 class Maker:
-    """One column's recipe: which of the pool's fields it reads, and a function from a batch to its arrays."""
+    """One column, or one output of it: what it reads, and a function from a batch to arrays, or a model's tower."""
 
-    name: str
+    name: str  # `look`, or `clip.image` where a column has several outputs
     settings: dict[str, Any]  # JSON; equal settings, equal column
     reads: tuple[str, ...]
-    schema: pa.Schema  # the values, main value first
-    make: Callable[[pa.RecordBatch], list[pa.Array]]
+    schema: pa.Schema | None = None  # the values, main value first; a tower's are known when its model is loaded
+    make: Callable[[pa.RecordBatch], list[pa.Array]] | None = None
+    tower: Tower | None = None
 
     @property
     def fingerprint(self) -> str:
         return fingerprint({"name": self.name, **self.settings})
+
+    @property
+    def value(self) -> str:
+        """The main value's name in the column's files."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def reads_images(self) -> bool:
+        return self.tower is not None and self.tower.kind == "images"
 
 
 NGRAMS_VERSION = 1  # raise when the same text would give other buckets
@@ -44,7 +58,7 @@ def ngrams_maker(settings: Ngrams) -> Maker:
     """The hashed n-grams that importance resampling reads; see selectors/ngrams.py."""
 
     def make(batch: pa.RecordBatch) -> list[pa.Array]:
-        buckets, places, counts = settings.features(batch["text"])
+        buckets, places, counts = settings.features(batch["text"].fill_null(""))  # an image without a caption
         size = buckets.dtype.itemsize
         offsets = pa.py_buffer((places * size).astype("int32"))
         values = pa.Array.from_buffers(pa.binary(), len(counts), [None, offsets, pa.py_buffer(buckets)])
@@ -110,15 +124,49 @@ def code_file(reference: str, folder: Path) -> Path:
     return Path(str(sys.modules[load_object(reference, folder).__module__].__file__))
 
 
-def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code: bool) -> list[Maker]:
-    """Makers of the recipe's `columns:`. Raises RecipeError, CodeNotAllowed."""
+def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code: bool, images: bool) -> list[Maker]:
+    """Makers of the recipe's `columns:`; `images` says whether the pool has any. Raises RecipeError, CodeNotAllowed."""
     makers = []
     for name, settings in columns.items():
-        if set(settings) != {"python"} or not isinstance(settings["python"], str):
-            raise RecipeError(f"columns.{name}: wanted {{python: FILE.py:NAME}}, found {settings!r}")
-        need_permission(settings["python"], allow_code)
-        makers.append(python_maker(name, settings["python"], folder))
+        if "embed" in settings:
+            makers += embed_makers(name, settings, folder, images)
+        elif set(settings) == {"python"} and isinstance(settings["python"], str):
+            need_permission(settings["python"], allow_code)
+            makers.append(python_maker(name, settings["python"], folder))
+        else:
+            raise RecipeError(f"columns.{name}: wanted {{embed: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}")
     return makers
+
+
+def by_name(makers: list[Maker]) -> dict[str, Maker]:
+    """Makers by the names that steps use: `look`, `clip.image`; `clip` alone is its first output."""
+    named: dict[str, Maker] = {}
+    for maker in makers:
+        named[maker.name] = maker
+        named.setdefault(maker.name.partition(".")[0], maker)
+    return named
+
+
+def column_names(columns: dict[str, dict[str, Any]], folder: Path, images: bool) -> set[str]:
+    """What steps may call the recipe's columns; runs no code and loads no model."""
+    names = {name for name, settings in columns.items() if "embed" not in settings}
+    declared = {name: settings for name, settings in columns.items() if "embed" in settings}
+    return names | set(by_name(declared_makers(declared, folder, allow_code=False, images=images)))
+
+
+def embed_makers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Maker]:
+    """One maker for each output of an embedder."""
+    outputs, made_of = towers(name, settings, folder, images)
+    classes = made_of.pop("classes", None)
+    return [
+        Maker(
+            name=f"{name}.{tower.output}" if tower.output else name,
+            settings={"maker": "embed", **made_of, **({"classes": classes} if tower.kind == "classes" else {})},
+            reads=tower.reads,
+            tower=tower,
+        )
+        for tower in outputs
+    ]
 
 
 def need_permission(reference: str, allow_code: bool) -> None:
@@ -128,8 +176,9 @@ def need_permission(reference: str, allow_code: bool) -> None:
 
 def column_folder(base: Path, maker: Maker) -> Path:
     """Where this maker's column lies, made and described if it is new."""
-    plain = base / maker.name
-    for folder in (plain, base / f"{maker.name}-{maker.fingerprint[:8]}"):
+    column, _, output = maker.name.partition(".")
+    for name in (column, f"{column}-{maker.fingerprint[:8]}"):
+        folder = base / name / output
         record = folder / "column.json"
         if not record.exists():
             write_json(record, {"column": maker.name, "fingerprint": maker.fingerprint, **maker.settings})
@@ -138,15 +187,26 @@ def column_folder(base: Path, maker: Maker) -> Path:
     raise RecipeError(f"column {maker.name}: two settings with one fingerprint; rename the column")
 
 
-def make_part(maker: Maker, folder: Path, part: Part) -> None:
+def filling(maker: Maker, folder: Path) -> Filling:
+    """What fills a tower's column."""
+    assert maker.tower is not None
+    return Filling(maker.tower, folder, maker.value)
+
+
+def make_part(maker: Maker, folder: Path, part: Part, say: Callable[[str], None]) -> None:
     """Write one part of a column, unless it is there and of this very shard."""
     final = folder / part.name
-    made_of = {b"pool_part": part.digest.encode()}
     if final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode():
         return
+    if maker.tower is not None:
+        fill_part(filling(maker, folder), part, say)
+        return
+    assert maker.make is not None and maker.schema is not None
+    make = maker.make
     reads = ["sample_id", *maker.reads] if maker.reads else None
+    made_of = {b"pool_part": part.digest.encode()}
     schema = pa.schema([pa.field("sample_id", pa.uint64()), *maker.schema], metadata=made_of)
     batches = pq.ParquetFile(part.path).iter_batches(batch_size=BATCH_ROWS, columns=reads, use_threads=False)
-    made = (pa.record_batch([batch["sample_id"], *maker.make(batch)], schema.names) for batch in batches)
+    made = (pa.record_batch([batch["sample_id"], *make(batch)], schema.names) for batch in batches)
     # no compression or statistics: hashed buckets have nothing to gain by them, and time to lose
     write_batches(final, schema, made, compression="none", write_statistics=False)

@@ -12,14 +12,16 @@ from threading import Thread
 from typing import Any, Protocol
 
 from tamis.pipeline.atomic import read_json, write_json
-from tamis.pipeline.columns import make_part
+from tamis.pipeline.columns import filling, make_part
+from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import SourceError
+from tamis.pipeline.exports import write_exports
 from tamis.pipeline.ingest import Pool, ingest
 from tamis.pipeline.manifest import write_manifest
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
 from tamis.pipeline.report import write_report
-from tamis.pipeline.selection import write_exports, write_selection
+from tamis.pipeline.selection import write_selection
 from tamis.pipeline.steps import choose, fit_step, score_parts
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.contract import inputs_of
@@ -75,11 +77,13 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     warming = Thread(target=_load_loops, args=(run,), daemon=True)
     warming.start()
-    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say)
+    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=_image_columns(run, False))
     _need_rows("pool", pool)
     groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
     if run.recipe.target:
-        target = ingest(run.target_folder, run.recipe.target, run.recipe.strict, say, is_target=True)
+        target = ingest(
+            run.target_folder, run.recipe.target, run.recipe.strict, say, is_target=True, columns=_image_columns(run, True)
+        )
         _need_rows("target", target)
         _say_counts("target", target)
         groups["target"] = target.groups
@@ -94,6 +98,11 @@ def read_inputs(folder: Path) -> None:
         if run.target:
             run.column(maker, of_target=True)
     _say_counts("pool", pool)
+
+
+def _image_columns(run: Run, of_target: bool) -> list[Filling]:
+    """The columns that one decode can serve together with the shards themselves."""
+    return [filling(maker, run.column(maker, of_target)) for maker in run.declared if maker.reads_images]
 
 
 def _say_counts(what: str, pool: Pool) -> None:
@@ -123,10 +132,10 @@ def make_columns(folder: Path, names: list[str]) -> None:
     first = run.pool.parts[0].name in names
     for maker in run.makers:
         for name in names:
-            make_part(maker, run.column(maker), run.part(name))
+            make_part(maker, run.column(maker), run.part(name), say)
         if first and run.target:
             for part in run.target.parts:
-                make_part(maker, run.column(maker, of_target=True), part)
+                make_part(maker, run.column(maker, of_target=True), part, say)
 
 
 def write_outputs(folder: Path) -> None:

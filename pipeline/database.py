@@ -82,20 +82,37 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def view(con: Any, name: str, files: Sequence[Path]) -> None:
-    """A view over Parquet files by name; file names can't be bound in a view, so they are quoted."""
+def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
+    """A view over Parquet files by name, or by schema and name; file names can't be bound, so they are quoted."""
+    called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    rows(con, f"create view {quoted(name)} as select * from read_parquet([{listed}], union_by_name = true)")
+    rows(con, f"create view {called} as select * from read_parquet([{listed}], union_by_name = true)")
 
 
 def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
     listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
     query = f"select * from read_parquet([{listed}], union_by_name = true)"
+    columns: dict[str, list[str]] = {}
     for maker in run.declared:
         files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
-        query = f"select * from ({query}) join (select * from read_parquet([{files}])) using (sample_id)"
-    return query
+        value = maker.name if maker.name == maker.value else maker.name.replace(".", "\0")
+        query = (
+            f"select * from ({query}) join (select sample_id, {quoted(maker.value)} as {quoted(value)} "
+            f"from read_parquet([{files}])) using (sample_id)"
+        )
+        columns.setdefault(maker.name.partition(".")[0], []).append(value)
+    outputs = {column: values for column, values in columns.items() if values != [column]}
+    if not outputs:
+        return query
+    hidden = ", ".join(quoted(value) for values in outputs.values() for value in values)
+    packed = ", ".join(  # so that `clip.class` reads as in the recipe
+        "struct_pack("
+        + ", ".join(f"{quoted(value.split(chr(0))[1])} := {quoted(value)}" for value in values)
+        + f") as {quoted(column)}"
+        for column, values in outputs.items()
+    )
+    return f"select * exclude ({hidden}), {packed} from ({query})"
 
 
 def check_where(where: str) -> None:

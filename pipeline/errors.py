@@ -7,6 +7,10 @@ class TamisError(Exception):
     exit_code = 2
 
 
+class Unusable(Exception):
+    """A row or image can't be used; args are (reason, detail) of its reject."""
+
+
 class RecipeError(TamisError):
     """The recipe, or a file that it names, is not usable."""
 

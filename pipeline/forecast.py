@@ -8,7 +8,7 @@ from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import declared_makers, ngrams_maker
 from tamis.pipeline.database import check_where
 from tamis.pipeline.plans import resolve_steps
-from tamis.pipeline.recipe import Recipe, Source
+from tamis.pipeline.recipe import Recipe, Source, emitted
 from tamis.pipeline.sources import SourceFile, find_files
 from tamis.selectors.contract import inputs_of
 
@@ -19,7 +19,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         if step.where is not None:
             check_where(step.where)
-    declared = declared_makers(recipe.columns, recipe_folder, allow_code)
+    declared = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = 0
     for what, sources, _folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
@@ -40,7 +40,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
-    lines.append(f"emit     {', '.join(recipe.emit) or 'selection.parquet alone'}")
+    lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
     lines.append(f"time     {_time(store, recipe, pool_bytes)}")
     return "\n".join(lines)
 

@@ -1,5 +1,7 @@
 """Facts about a choice by importance: one more pass over the features, shard by shard, after the ledger stands."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -11,8 +13,12 @@ from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.store import Run
 from tamis.selectors.chance import uniform
+from tamis.selectors.codes import counts
+from tamis.selectors.contract import Floats
+from tamis.selectors.density_ratio import FittedRatio, divergence
 from tamis.selectors.importance import FittedImportance
 from tamis.selectors.importance_facts import Tally, facts
+from tamis.selectors.vectors import as_array
 
 NAMING_TEXTS = 60  # chosen texts, and as many others, to name n-grams from: 120 KB, 40 ms
 NAMING_CHARS = 1000
@@ -26,12 +32,37 @@ def importance_facts(run: Run, step: int, learned: FittedImportance, kept: int) 
     texts: list[str] = []
 
     def one(part: Part) -> tuple[Tally, list[str]]:
-        return _tally(run, part, step, learned, limit, seed)
+        return _tally(run, part, step, learned, limit)
 
     for tally, some in ordered_map(one, run.pool.parts, ahead=0):
         total.merge(tally)
         texts += some
     return facts(learned, total, texts)
+
+
+def density_facts(run: Run, step: int, learned: FittedRatio, kept: int) -> dict[str, object]:
+    """Divergence of pool, selection and a random subset from the target, over the codes of their vectors."""
+    limit = _random_limit(run, step, kept, run.recipe.seed)
+
+    def one(part: Part) -> dict[str, Floats]:
+        found = {name: np.zeros_like(learned.pool_counts) for name in ("pool", "selection", "random")}
+        for batch, masks in _masked(run, part, step, limit, _reasons(run, part, step)):
+            vectors, there = as_array(batch[learned.settings.features])
+            for name, mask in masks.items():
+                if (mask & there).any():
+                    found[name] += counts(vectors[mask & there], learned.centres)
+        return found
+
+    total = {name: np.zeros_like(learned.pool_counts) for name in ("pool", "selection", "random")}
+    for found in ordered_map(one, run.pool.parts, ahead=0):
+        for name, values in found.items():
+            total[name] += values
+    kl = {name: divergence(learned.target_counts, values, total["pool"]) for name, values in total.items()}
+    facts: dict[str, object] = {f"kl_target_{name}": value for name, value in kl.items()}
+    for name, other in (("kl_reduction", "selection"), ("kl_reduction_random", "random")):
+        known = kl["pool"] is not None and kl[other] is not None
+        facts[name] = kl["pool"] - kl[other] if known else None  # type: ignore[operator]
+    return facts
 
 
 def _random_limit(run: Run, step: int, kept: int, seed: int) -> float:
@@ -47,20 +78,32 @@ def _random_limit(run: Run, step: int, kept: int, seed: int) -> float:
 
 
 def _tally(
-    run: Run, part: Part, step: int, learned: FittedImportance, limit: float, seed: int
+    run: Run, part: Part, step: int, learned: FittedImportance, limit: float
 ) -> tuple[Tally, list[str]]:
     tally = Tally.empty(learned.settings.map.buckets)
-    ledger = pq.read_table(run.ledger(step) / part.name, columns=["score", "sample_id", "reason"])
+    ledger = _reasons(run, part, step)
+    tally.add_scores(ledger["score"].to_numpy()[_in_scope(ledger)])
+    for batch, masks in _masked(run, part, step, limit, ledger):
+        tally.add(learned, batch, masks)
+    kept = pc.equal(ledger["reason"], "chosen").to_numpy()
+    return tally, _naming_texts(run, part, ledger["sample_id"].to_numpy(), kept)
+
+
+def _reasons(run: Run, part: Part, step: int) -> pa.Table:
+    return pq.read_table(run.ledger(step) / part.name, columns=["score", "sample_id", "reason"])
+
+
+def _masked(
+    run: Run, part: Part, step: int, limit: float, ledger: pa.Table
+) -> Iterator[tuple[pa.RecordBatch, dict[str, npt.NDArray[np.bool_]]]]:
+    """The candidates, and which of them are in scope, chosen, and in the random subset."""
     kept, inside = pc.equal(ledger["reason"], "chosen").to_numpy(), _in_scope(ledger)
-    tally.add_scores(ledger["score"].to_numpy()[inside])
     first = 0
     for batch in candidates(run, part, step):
-        chance = uniform(batch["sample_id"].to_numpy(), seed, step, "facts")
+        chance = uniform(batch["sample_id"].to_numpy(), run.recipe.seed, step, "facts")
         rows = slice(first, first + batch.num_rows)
-        masks = {"pool": inside[rows], "selection": kept[rows], "random": inside[rows] & (chance <= limit)}
-        tally.add(learned, batch, masks)
+        yield batch, {"pool": inside[rows], "selection": kept[rows], "random": inside[rows] & (chance <= limit)}
         first += batch.num_rows
-    return tally, _naming_texts(run, part, ledger["sample_id"].to_numpy(), kept)
 
 
 def _in_scope(ledger: pa.Table) -> npt.NDArray[np.bool_]:
@@ -76,7 +119,7 @@ def _naming_texts(run: Run, part: Part, ids: npt.NDArray[np.uint64], kept: npt.N
         batch_size=1024, columns=["sample_id", "text"], use_threads=False
     ):
         found = np.isin(batch["sample_id"].to_numpy(), wanted)
-        texts += [batch["text"][int(i)].as_py()[:NAMING_CHARS] for i in np.flatnonzero(found)]
+        texts += [(batch["text"][int(i)].as_py() or "")[:NAMING_CHARS] for i in np.flatnonzero(found)]
         if len(texts) >= len(wanted):
             break
     return texts

@@ -6,7 +6,7 @@ whose rows were rejected because of it; their files are read again into new shar
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,20 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline import read_jsonl, read_others
 from tamis.pipeline.atomic import fingerprint, read_json, write_json, write_parquet
-from tamis.pipeline.blocks import Block, Fields
+from tamis.pipeline.blocks import Block, Fields, Reject
 from tamis.pipeline.chunking import chunked
+from tamis.pipeline.embedding import Filling, retried
 from tamis.pipeline.errors import SourceError, StoreError
+from tamis.pipeline.image_blocks import image_blocks
 from tamis.pipeline.kept_types import settle_types
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.schemas import POOL, REJECTS
-from tamis.pipeline.shards import Seen, ShardWriter, as_samples
+from tamis.pipeline.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.sources import SourceFile, find_files, grouped
+from tamis.pipeline.torch_models import TooLarge
 
-READER_VERSION = 1  # raise when the same files would give other rows
+READER_VERSION = 2  # raise when the same files would give other rows
 
 
 @dataclass(frozen=True)
@@ -64,21 +67,29 @@ class Pool:
 
 
 def ingest(
-    folder: Path, sources: list[Source], strict: bool, say: Callable[[str], None], is_target: bool = False
+    folder: Path,
+    sources: list[Source],
+    strict: bool,
+    say: Callable[[str], None],
+    is_target: bool = False,
+    columns: Sequence[Filling] = (),
 ) -> Pool:
     """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError.
 
-    A target's sources are each a namespace of their own, and rows without keys are all kept: repeats count there."""
+    `columns` read images: they are filled while these are decoded. A target's sources are each a namespace of their own, and rows without keys are all kept: repeats count there."""
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
     records = _records(folder)
     current, covered = _still_true(records, files)
-    writer = GroupWriter(folder, sources, types, records, current, strict, is_target)
+    writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
     for number, found in files:
         new = [file for file in found if (number, file.path) not in covered]
-        for group in grouped(new):
+        for group in grouped(new, sources[number].format):
             say(f"reading {_names(group)} ({sum(file.size for file in group) / 1e6:.1f} MB)")
-            writer.write(number, group)
+            if sources[number].reads_images:
+                retried(list(columns), partial(writer.write_images, number, group), say)
+            else:
+                writer.write(number, group)
     pool = _view(folder, writer.current)
     _write_rejects(folder)
     if strict and pool.rejects:
@@ -143,8 +154,9 @@ class GroupWriter:
         current: list[dict[str, Any]],
         strict: bool,
         is_target: bool,
+        columns: Sequence[Filling] = (),
     ) -> None:
-        self.is_target = is_target
+        self.is_target, self.columns = is_target, list(columns)
         self.folder, self.sources, self.types, self.strict = folder, sources, types, strict
         self.current = list(current)
         self._next_group = len(records)
@@ -152,27 +164,58 @@ class GroupWriter:
         self._seen: Seen | None = None
 
     def write(self, origin: int, files: list[SourceFile]) -> None:
-        if self._seen is None:
-            self._seen = Seen.of([(group["group"], self.folder / part["name"]) for group, part in _parts(self.current)])
         schema = pool_schema(self.types)
-        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._seen, schema)
+        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema)
         source = self.sources[origin]
-
-        namespace = source.namespace or (f"target {origin}" if self.is_target else "")
 
         def read(call: Callable[[], Block]) -> tuple[Block, pa.Table]:
             block = call()
-            return block, as_samples(block, namespace, schema, self.is_target)
+            return block, as_samples(block, self._namespace(origin), schema, self.is_target)
 
         for block, samples in ordered_map(read, _calls(source, files, self.types)):
-            if self.strict and block.rejects:
-                worst = block.rejects[0]
-                place = worst.source if worst.position is None else f"{worst.source} line {worst.position}"
-                raise SourceError(f"strict: {place}: {worst.reason} ({worst.detail}). Mend it, or drop `strict`.")
+            self._refuse(block)
             shards.rejects += block.rejects
             shards.add(samples)
         shards.close()
         self._record(origin, files, shards)
+
+    def write_images(self, origin: int, files: list[SourceFile]) -> None:
+        """The same for images. A group of theirs is work for minutes: each closed shard is noted in a journal, and a
+        killed run goes on behind the last one."""
+        schema = pool_schema(self.types)
+        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema, self.columns)
+        journal = Journal(self.folder / ".groups" / f"{self._next_group:05d}.partial", [file.record() for file in files])
+        journal.restore(shards)
+        shards.journal = journal.note
+        blocks = image_blocks(self.sources[origin], files, self.types, self.columns, journal.consumed)
+        try:
+            for block, journal.consumed in blocks:
+                self._refuse(block)
+                samples = as_samples(block, self._namespace(origin), schema, self.is_target)
+                shards.rejects += block.rejects
+                shards.add_images(with_values(samples, block, len(self.columns)))
+            shards.close()
+        except TooLarge:
+            shards.abandon()
+            self._seen = None  # it knows rows that will be read again
+            raise
+        self._record(origin, files, shards)
+        journal.path.unlink(missing_ok=True)
+
+    def _known(self) -> Seen:
+        if self._seen is None:
+            self._seen = Seen.of([(group["group"], self.folder / part["name"]) for group, part in _parts(self.current)])
+        return self._seen
+
+    def _namespace(self, origin: int) -> str:
+        return self.sources[origin].namespace or (f"target {origin}" if self.is_target else "")
+
+    def _refuse(self, block: Block) -> None:
+        """Under `strict`, at the first reject. Raises SourceError."""
+        if self.strict and block.rejects:
+            worst = block.rejects[0]
+            place = worst.source if worst.position is None else f"{worst.source} line {worst.position}"
+            raise SourceError(f"strict: {place}: {worst.reason} ({worst.detail}). Mend it, or drop `strict`.")
 
     def _record(self, origin: int, files: list[SourceFile], shards: ShardWriter) -> None:
         name = f"{self._next_group:05d}"
@@ -193,6 +236,46 @@ class GroupWriter:
         self.current.append(record)
         self._next_group += 1
         self._next_part += len(shards.written)
+
+
+class Journal:
+    """Which shards of a group stand, and how many of its rows they and the rejects so far account for."""
+
+    def __init__(self, path: Path, files: list[dict[str, Any]]) -> None:
+        self.path, self.files = path, files
+        self.consumed = 0
+
+    def restore(self, shards: ShardWriter) -> None:
+        """Take up what an earlier process left, if it read the same files."""
+        held = read_json(self.path) if self.path.exists() else None
+        if held is None or held["files"] != self.files:
+            return
+        self.consumed = held["consumed"]
+        shards.rejects = [Reject(*reject) for reject in held["rejects"]]
+        shards.leans_on = set(held["leans_on"])
+        for part in held["parts"]:
+            path = shards.folder / part["name"]
+            shards.written.append((path, part["rows"]))
+            shards.digests[part["name"]] = part["digest"]
+            ids = pq.read_table(path, columns=["sample_id"])["sample_id"].to_numpy()
+            shards.seen.add(shards.group, path, ids)
+
+    def note(self, shards: ShardWriter) -> Callable[[str, str], None]:
+        """What to write when the shard that was just closed stands, as of now."""
+        told = {
+            "files": self.files,
+            "consumed": self.consumed,
+            "rejects": [list(reject) for reject in shards.rejects],
+            "leans_on": sorted(shards.leans_on),
+        }
+        rows = {path.name: count for path, count in shards.written}
+
+        def write(name: str, digest: str) -> None:
+            digests = {**shards.digests, name: digest}
+            parts = [{"name": part, "rows": count, "digest": digests[part]} for part, count in rows.items()]
+            write_json(self.path, {**told, "parts": parts})
+
+        return write
 
 
 REJECTS_OF_GROUP = pa.schema([field for field in REJECTS if field.name != "part_group"])

@@ -8,9 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.pipeline import read_jsonl, read_others
+from tamis.pipeline import read_images, read_jsonl, read_others
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.sources import SourceFile
+
+SNIFF_FILES = 400  # of a folder: some images with their sidecars
 
 
 def settle_types(
@@ -20,7 +22,7 @@ def settle_types(
     types = {name: _decode(kind) for name, kind in recorded} if recorded is not None else {}
     for number, found in files:
         new = [name for name in sources[number].keep if recorded is None or name not in types]
-        for name, kind in _seen(sources[number], Path(found[0].path)).items():
+        for name, kind in _seen(sources[number], found).items():
             if name in new:
                 types[name] = _meet(types[name], kind) if name in types else kind
         if sources[number].chunk:
@@ -28,11 +30,13 @@ def settle_types(
     return types, [[name, _encode(kind)] for name, kind in types.items()]
 
 
-def _seen(source: Source, path: Path) -> dict[str, pa.DataType]:
-    origins = list(source.keep.values())
+def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType]:
+    origins, path = list(source.keep.values()), Path(files[0].path)
     if not origins:
         return {}
-    if source.format in ("parquet", "hf"):
+    if source.reads_images:
+        kinds = {name: _infer(values) for name, values in read_images.sniff(source, files[:SNIFF_FILES]).items()}
+    elif source.format in ("parquet", "hf"):
         schema = read_others.schema_of(path)
         kinds = {name: _plain(schema.field(name).type) for name in origins if name in schema.names}
     else:

@@ -74,7 +74,7 @@ def _file(path: Path) -> dict[str, Any]:
 def outputs(run: Run) -> list[Path]:
     """All files that the run wrote for its users, the manifest apart."""
     ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
-    exports = sorted(path for path in (run.folder / "exports").glob("*") if not path.name.startswith("."))
+    exports = sorted(path for path in (run.folder / "exports").rglob("*") if path.is_file() and path.name[0] != ".")
     return [*ledger, run.folder / "selection.parquet", *exports, run.folder / "report.html"]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from tamis.pipeline.atomic import fingerprint
 from tamis.pipeline.draft import source_for
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.recipe import parse_recipe
+from tamis.pipeline.recipe import IMAGE_FORMATS, parse_recipe
 from tamis.pipeline.run import Outcome, run_recipe
-from tamis.pipeline.selection import export
+from tamis.pipeline.exports import export
 from tamis.pipeline.sources import find_files
 
 OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
@@ -46,14 +46,25 @@ def pick(
     if not os.access(out.absolute().parent, os.W_OK):
         raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
     sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
-    step = {"importance_resampling": {"form": form, "budget": n}}
+    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n}}
     asked = {**sources, "seed": seed, "steps": [step]}
+    if of_images := all(_reads_images(some[0]) for some in sources.values()):
+        step["importance_resampling"] = {"features": "look", "budget": n}
+        asked["columns"] = {"look": {"embed": "classic"}}
+    elif any(_reads_images(some[0]) for some in sources.values()):
+        raise RecipeError(f"{pool} and {like}: one holds images, the other texts")
+    if of_images and form != "tamis":
+        raise RecipeError("--form is of n-grams; images are compared by their look")
     recipe = parse_recipe({"name": "pick", **asked, "emit": []}, Path.cwd())
     files = [file.record() for source in [*recipe.pool, *recipe.target] for file in find_files(source)]
     recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
     outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
     export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
     return Picked(out, outcome)
+
+
+def _reads_images(source: dict[str, Any]) -> bool:
+    return source["format"] in IMAGE_FORMATS or "image" in source
 
 
 def cache_store(sources: list[dict[str, Any]]) -> Path:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.columns import load_object, need_permission
+from tamis.pipeline.columns import column_names, load_object, need_permission
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe import Recipe, Step
 from tamis.selectors.budget import Budget, Fraction, parse_budget
@@ -54,14 +54,16 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if getattr(selector, "needs_target", False) and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
-    fields = {name for source in recipe.pool for name in source.keep} | set(recipe.columns)
+    fields = {name for source in recipe.pool for name in source.keep}
+    fields |= column_names(recipe.columns, folder, recipe.reads_images)
     if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
         raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
     for name in (*inputs_of(selector).fields, *by):
         if name not in fields and name not in POOL_FIELDS:
             raise ValueError(
-                f"the pool has no field {name!r}; add it to `keep` (kept: {', '.join(sorted(fields)) or 'none'})"
+                f"the pool has no field or column {name!r}; add it to `keep` or `columns` "
+                f"(there are: {', '.join(sorted(fields)) or 'none'})"
             )
     return plan
 
@@ -86,7 +88,9 @@ POOL_FIELDS = (
     "source",
     "position",
     "uri",
+    "offset",
     "text",
+    "captions",
     "n_bytes",
     "width",
     "height",

@@ -25,32 +25,43 @@ def hushed() -> Iterator[None]:
 
 
 class Counter:
-    """Counts items of one stage: a bar that is redrawn on a terminal, a line at the start and end elsewhere."""
+    """Counts items of one stage: a bar that is redrawn on a terminal, a line at the end elsewhere.
+
+    `total` is in items, or in any other measure (bytes) whose growth is given to `add` beside the items."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0
+        self.done = self._measured = 0
+        self._note = ""
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._live = sys.stderr.isatty() and not _quiet.is_set()
 
-    def add(self, count: int) -> None:
+    def add(self, count: int, measured: int | None = None, note: str = "") -> None:
         with self._lock:
             self.done += count
+            self._measured += count if measured is None else measured
+            self._note = note
             if self._live:
                 self._draw()
 
     def _draw(self) -> None:
-        share = self.done / self.total if self.total else 1.0
-        seconds = time.monotonic() - self._began
-        left = f"{seconds / share - seconds:4.0f} s left" if share > 0 else ""
+        share = min(1.0, self._measured / self.total) if self.total else 1.0
+        left = f"{self._seconds / share - self._seconds:4.0f} s left" if share > 0 else ""
         bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        print(
-            f"\r{self.label:<28} {bar} {self.done:,}/{self.total:,} {self.unit} {left}\033[K", end="", file=sys.stderr
-        )
+        told = "  ".join(filter(None, [f"{self.done:,} {self.unit}", self._rate, left, self._note]))
+        print(f"\r{self.label:<28} {bar} {told}\033[K", end="", file=sys.stderr)
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def _rate(self) -> str:
+        return f"{self.done / max(self._seconds, 1e-9):,.0f}/s" if self.unit == "images" else ""
 
     def end(self) -> None:
-        seconds = time.monotonic() - self._began
         if self._live:
             print("\r\033[K", end="", file=sys.stderr)
-        say(f"{self.label:<28} {self.done:>10,} {self.unit}  {seconds:6.1f} s")
+        told = "  ".join(filter(None, [f"{self._seconds:6.1f} s", self._rate, self._note]))
+        say(f"{self.label:<28} {self.done:>10,} {self.unit}  {told}")

@@ -11,18 +11,19 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from tamis.pipeline.atomic import read_json
-from tamis.pipeline.database import connect, lock, one_select, problem_of, rows, view
+from tamis.pipeline.database import connect, lock, one_select, problem_of, quoted, rows, view
 from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
 
 
-def column_folders(run: Run) -> list[Path]:
-    """Where the run's columns lie: as the manifest says, so that looking at a run loads none of its user's code."""
+def column_folders(run: Run) -> dict[str, Path]:
+    """Where the run's columns lie, by name: as the manifest says, so that looking at a run loads none of its user's
+    code."""
     manifest = run.folder / "manifest.json"
     if manifest.exists():
-        return [run.store / column["folder"] for column in read_json(manifest)["columns"]]
-    return [run.column(maker) for maker in run.makers]
+        return {column["name"]: run.store / column["folder"] for column in read_json(manifest)["columns"]}
+    return {maker.name: run.column(maker) for maker in run.makers}
 
 
 @contextmanager
@@ -44,8 +45,11 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
     view(con, "all_rejects", [run.store / "pool" / "rejects.parquet"])
     groups = ", ".join(str(group) for group in run.pool.groups)
     rows(con, f"create view rejects as select * exclude part_group from all_rejects where part_group in ({groups})")
-    for folder in column_folders(run):
-        view(con, folder.name, [folder / part.name for part in run.pool.parts])
+    for name, folder in column_folders(run).items():
+        column, dot, output = name.partition(".")
+        if dot:
+            rows(con, f"create schema if not exists {quoted(column)}")
+        view(con, (column, output) if dot else name, [folder / part.name for part in run.pool.parts])
     if steps:
         view(con, "ledger", [run.ledger(step) / part.name for step in steps for part in run.pool.parts])
     view(con, "selection", [run.folder / "selection.parquet"])
@@ -61,7 +65,7 @@ def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
         try:
             yield from con.sql(query).to_arrow_reader(8192)
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
-            known = "pool, rejects, ledger, selection" + "".join(f", {folder.name}" for folder in column_folders(run))
+            known = "pool, rejects, ledger, selection" + "".join(f", {name}" for name in column_folders(run))
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
 
 

@@ -116,7 +116,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
                 rejects.append(Reject(source, reader.line_num, None, "bad_row", shorten(str(error))))
                 continue
             line = reader.line_num
-            if problem := _csv_problem(row, header):
+            if problem := csv_problem(row, header):
                 rejects.append(Reject(source, line, None, *problem))
             elif row:
                 records.append((line, _typed(dict(zip(header, row, strict=True)), fields)))
@@ -164,7 +164,7 @@ class _Pieces(io.RawIOBase):
         return count
 
 
-def _csv_problem(row: list[str], header: list[str]) -> tuple[str, str] | None:
+def csv_problem(row: list[str], header: list[str]) -> tuple[str, str] | None:
     if row and len(row) != len(header):
         return "bad_row", f"{len(row)} fields, the header has {len(header)}"
     for value in row:
@@ -192,7 +192,7 @@ def sniff_csv(path: Path, names: list[str]) -> dict[str, list[Any]]:
         reader = csv_reader(path)
         header: list[str] = next(reader, [])
         for _, row in zip(range(SNIFF_ROWS), reader, strict=False):
-            if not _csv_problem(row, header):
+            if not csv_problem(row, header):
                 record = dict(zip(header, row, strict=False))
                 for name in names:
                     values[name].append(record.get(name))

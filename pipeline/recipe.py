@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.schemas import POOL
 
-Format = Literal["jsonl", "parquet", "csv", "texts", "hf"]
+Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
+IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
 PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
 RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
     *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "filename", "file_row_number",
     "pool", "rejects", "all_rejects", "ledger", "selection",
 }  # fmt: skip
-EMITTERS = ("parquet", "jsonl", "csv", "keys")
+EMITTERS = ("parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf")
 
 
 class Model(BaseModel):
@@ -41,6 +42,8 @@ class Source(Model):
     path: str | list[str]
     key: str | None = None
     text: str = "text"
+    image: str | None = None  # field with an image's bytes or path; the formats of IMAGE_FORMATS need none
+    caption: str | list[str] | None = None  # fields or sidecars (`txt`) that hold captions, the main one first
     keep: dict[str, str] = {}  # pool's name of a kept field -> its name in the source
     namespace: str = ""
     chunk: Chunk | None = None
@@ -69,9 +72,43 @@ class Source(Model):
             raise ValueError("format texts has no fields to name: the text is the file, the key its path")
         return self
 
+    @model_validator(mode="after")
+    def _images_have_no_text(self) -> "Source":
+        if self.format in IMAGE_FORMATS and (self.image or self.key):
+            raise ValueError(f"format {self.format} needs no image or key: the key is the path below the root")
+        if self.reads_images and (self.text != "text" or self.chunk):
+            raise ValueError("a source of images has captions: name their fields with `caption:`; `chunk` cuts texts")
+        if self.caption is not None and not self.reads_images:
+            raise ValueError("caption belongs to images; a text's field is named with `text:`")
+        if self.format == "texts" and self.image:
+            raise ValueError("format texts has no fields; for images use format images, or a table with `image:`")
+        return self
+
+    @property
+    def reads_images(self) -> bool:
+        return self.format in IMAGE_FORMATS or self.image is not None
+
+    @property
+    def captions(self) -> list[str]:
+        if self.caption is None:
+            return []
+        return [self.caption] if isinstance(self.caption, str) else list(self.caption)
+
     @property
     def paths(self) -> list[str]:
         return [self.path] if isinstance(self.path, str) else list(self.path)
+
+
+class Webdataset(Model):
+    """Settings of the output `webdataset`."""
+
+    per_shard: Annotated[int, Field(ge=1)] = 10_000
+    shuffle: bool = False  # by the recipe's seed; else best first
+
+
+def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Name and settings of one entry of `emit`."""
+    return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
 
 
 @dataclass(frozen=True)
@@ -90,7 +127,7 @@ class Recipe(Model):
     target: list[Source] = []
     columns: dict[str, dict[str, Any]] = {}
     steps: list[dict[str, Any]] = []
-    emit: list[str] = ["parquet"]
+    emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False
     engine: Literal["auto", "local", "prefect"] = "auto"
 
@@ -120,10 +157,19 @@ class Recipe(Model):
 
     @field_validator("emit")
     @classmethod
-    def _known_emitters(cls, emit: list[str]) -> list[str]:
-        for name in emit:
+    def _known_emitters(cls, emit: list[str | dict[str, dict[str, Any]]]) -> list[str | dict[str, dict[str, Any]]]:
+        for entry in emit:
+            if isinstance(entry, dict) and len(entry) != 1:
+                raise ValueError(f"an output with settings is a map with one key, found {entry!r}")
+            name, settings = emitted(entry)
             if name not in EMITTERS:
                 raise ValueError(f"no output {name!r}{nearest(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
+            known = Webdataset.model_fields if name == "webdataset" else {}
+            for key in settings:
+                if key not in known:
+                    raise ValueError(f"{name}: unknown setting {key!r} (known: {', '.join(known) or 'none'})")
+            if name == "webdataset":
+                Webdataset.model_validate(settings)
         return emit
 
     @field_validator("steps", mode="before")
@@ -138,6 +184,10 @@ class Recipe(Model):
             if settings is not None and not isinstance(settings, dict):
                 raise ValueError(f"step {number} ({next(iter(step))}): settings must be a map, found {settings!r}")
         return steps or []
+
+    @property
+    def reads_images(self) -> bool:
+        return any(source.reads_images for source in self.pool)
 
     @property
     def steps_given(self) -> list[Step]:

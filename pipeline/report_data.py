@@ -12,6 +12,7 @@ from tamis.pipeline.database import quoted, rows
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store import Run
+from tamis.pipeline.thumbnails import with_thumbnails
 from tamis.sql import text as sql_text
 
 BINS = 48
@@ -19,6 +20,7 @@ MOST_GROUPS = 24  # of a kept field; the largest are shown, the others as one ro
 EACH_SIDE = 20  # samples shown on each side of the line
 VANISHED = 0.1  # a group that keeps less than a tenth of its fair share, by the interval's upper end, is warned of
 SHOWN_CHARS = 280
+EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection, and as many of what was dropped
 
 
 def histogram(con: Any, step: int) -> dict[str, Any] | None:
@@ -89,15 +91,22 @@ def boundary(con: Any, step: int) -> dict[str, list[dict[str, Any]]]:
     for row in found:
         row["text"] = shortened(row["text"])
         row["sample_id"] = hex_id(row["sample_id"])
+    found = with_thumbnails(found)
     return {"kept": [row for row in found if row["kept"]], "dropped": [row for row in found if not row["kept"]]}
 
 
-def examples(con: Any) -> list[dict[str, Any]]:
-    """The first samples of the selection."""
-    found = rows(con, "select rank, key, score, text from selection order by rank limit 12")
-    for row in found:
-        row["text"] = shortened(row["text"])
-    return found
+def examples(con: Any) -> dict[str, list[dict[str, Any]]]:
+    """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance."""
+    place = "p.key, p.text, p.source, p.position, p.uri, p.\"offset\", p.n_bytes, p.width"
+    pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
+    most = SHEET if pool_has_images else EXAMPLES
+    kept = f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
+    dropped = f"select null as rank, null as score, {place} from pool p anti join selection s using (sample_id)"
+    found = {"kept": rows(con, kept), "dropped": rows(con, f"{dropped} order by p.sample_id limit {most}")}
+    for some in found.values():
+        for row in some:
+            row["text"] = shortened(row["text"])
+    return {name: with_thumbnails(some) for name, some in found.items()}
 
 
 def shortened(text: str | None) -> str:

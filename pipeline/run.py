@@ -86,7 +86,7 @@ def _said(error: Exception, store: Path) -> Exception:
 
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
-    declared_makers(recipe.columns, recipe_folder, allow_code)
+    declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
     for step in resolve_steps(recipe, recipe_folder, allow_code):
         if step.where is not None:
             check_where(step.where)

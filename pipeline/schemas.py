@@ -2,16 +2,19 @@
 
 import pyarrow as pa
 
+CAPTIONS = pa.list_(pa.struct([("text", pa.string()), ("source", pa.string())]))
 POOL = pa.schema(
     [
         pa.field("sample_id", pa.uint64(), nullable=False),  # 64 bits of xxh3 over (namespace, key)
         pa.field("key", pa.string(), nullable=False),  # the source's own, or the content hash in hex
-        pa.field("content_hash", pa.binary(16), nullable=False),  # xxh3-128 of the text
+        pa.field("content_hash", pa.binary(16), nullable=False),  # xxh3-128 of the text, or of the image file's bytes
         pa.field("source", pa.string(), nullable=False),  # file that the sample was read from
-        pa.field("position", pa.int64(), nullable=False),  # line (JSONL, CSV) or row in it, from 1
-        pa.field("uri", pa.string()),  # where the bytes lie, if not in this file
-        pa.field("text", pa.string()),
-        pa.field("width", pa.int32()),  # pixels; images only
+        pa.field("position", pa.int64(), nullable=False),  # line (JSONL, CSV), row or tar member in it, from 1
+        pa.field("uri", pa.string()),  # where the bytes lie: a file, tar#member, table#field
+        pa.field("offset", pa.int64()),  # of a tar member's bytes in its source; null for whole files
+        pa.field("text", pa.string()),  # of an image: its first caption, or null
+        pa.field("captions", CAPTIONS),  # of an image, the main one first; null for texts
+        pa.field("width", pa.int32()),  # pixels as displayed (EXIF rotation applied); images only
         pa.field("height", pa.int32()),
         pa.field("n_bytes", pa.int64(), nullable=False),  # of the text in UTF-8, or of the image file
     ]
@@ -36,8 +39,15 @@ REJECT_REASONS = {
     "missing_field": "a field that the recipe names is absent or null",
     "wrong_type": "a field has another type than the source's first rows",
     "empty_text": "nothing but white space",
-    "truncated": "a compressed file ends early or is damaged; what came before it is in the pool",
+    "truncated": "a packed file or tar ends early or is damaged; what came before is in the pool",
     "unreadable_file": "the file can't be opened or parsed at all",
+    "undecodable": "the image can't be decoded to its end",
+    "too_many_pixels": "a decompression bomb: more pixels than are unpacked",
+    "no_image": "a file or member that is neither an image nor beside one of its name",
+    "missing_image": "the image that a table or manifest names is not there",
+    "download_failed": "img2dataset could not download it",
+    "unsafe_path": "a tar member whose name leaves the tar",
+    "not_a_file": "a tar member that is a link, device or sparse file",
     "exact_duplicate": "same key and same content as an earlier sample",
     "key_conflict": "same key as an earlier sample, other content",
     "id_collision": "another key with the same 64-bit id",

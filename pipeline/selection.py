@@ -1,17 +1,12 @@
-"""The selection, best first, and its copies in other formats under exports/."""
+"""The selection: the samples that the last step kept, best first, with the pool's kept fields."""
 
-import csv
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import atomic_path, write_batches
+from tamis.pipeline.atomic import write_batches
 from tamis.pipeline.database import connect, quoted, rows
-from tamis.pipeline.identity import hex_id
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store import open_run
 from tamis.sql import text as sql_text
@@ -25,6 +20,7 @@ FIXED = [
     pa.field("uri", pa.string()),
     pa.field("text", pa.string()),
 ]
+OF_IMAGES = ("offset", "n_bytes", "width", "height", "captions")  # the pool's fields that image pools add: how to read one
 
 
 def write_selection(folder: Path) -> None:
@@ -32,6 +28,8 @@ def write_selection(folder: Path) -> None:
     run = open_run(folder)
     pool_schema = pq.read_schema(run.pool.parts[0].path)
     kept_fields = [field for field in pool_schema if field.name not in POOL.names]
+    if run.recipe.reads_images:
+        kept_fields = [*(POOL.field(name).with_nullable(True) for name in OF_IMAGES), *kept_fields]
     schema = pa.schema([*FIXED, *kept_fields])
     pool = [str(part.path) for part in run.pool.parts]
     with connect(run.store) as con:
@@ -48,60 +46,3 @@ def write_selection(folder: Path) -> None:
         query = f"select {wanted}{more} from {source} order by c.rank"
         reader = con.sql(query, params={"pool": pool}).to_arrow_reader(8192)
         write_batches(folder / "selection.parquet", schema, reader)
-
-
-def write_exports(folder: Path) -> None:
-    """Write the recipe's `emit` formats."""
-    run = open_run(folder)
-    for name in run.recipe.emit:
-        export(run.folder / "selection.parquet", run.folder / "exports" / f"selection.{ENDINGS[name]}", name)
-
-
-ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
-
-
-def export(selection: Path, final: Path, name: str) -> None:
-    """Write a selection in one of ENDINGS' formats."""
-    with atomic_path(final) as path:
-        _WRITERS[name](selection, path)
-
-
-def records(selection: Path) -> Iterator[dict[str, Any]]:
-    """The selection's rows with ids as hex text; values as Python objects."""
-    for batch in pq.ParquetFile(selection).iter_batches(batch_size=1024):
-        for record in batch.to_pylist():
-            record["sample_id"] = hex_id(record["sample_id"])
-            yield {name: None if value != value else value for name, value in record.items()}  # noqa: PLR0124  NaN
-
-
-def _copy(selection: Path, path: Path) -> None:
-    with selection.open("rb") as source, path.open("wb") as out:
-        while block := source.read(1 << 20):
-            out.write(block)
-
-
-def _jsonl(selection: Path, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        for record in records(selection):
-            filled = {name: value for name, value in record.items() if not (name == "uri" and value is None)}
-            out.write(json.dumps(filled, ensure_ascii=False, default=str) + "\n")
-
-
-def _csv(selection: Path, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(pq.read_schema(selection).names)
-        for record in records(selection):
-            writer.writerow(
-                json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-                for value in record.values()
-            )
-
-
-def _keys(selection: Path, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        for batch in pq.ParquetFile(selection).iter_batches(columns=["key"]):
-            out.writelines(f"{key}\n" for key in batch["key"].to_pylist())
-
-
-_WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}

@@ -1,13 +1,14 @@
 """Rows become samples here: each gets its ids, meets every earlier sample, and lands in a shard or in the rejects.
 
-A shard is closed at 50,000 rows or 16 MB of text, so memory is bounded by the shard. What was seen before is a sorted
+A shard is closed at 50,000 rows or 16 MB of text, one of images at 10,000, so memory is bounded by the shard; with a
+shard of images the columns are written that were made while it was decoded. What was seen before is a sorted
 array of ids and one of part numbers: 12 bytes a sample (1.2 GB for 100 million)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,11 @@ from tamis.pipeline.atomic import digest_file, write_parquet
 from tamis.pipeline.blocks import Block, Reject
 from tamis.pipeline.identity import content_hashes, hex_id, sample_ids, string_offsets
 
+if TYPE_CHECKING:
+    from tamis.pipeline.embedding import Filling
+
 SHARD_ROWS = 50_000
+SHARD_IMAGES = 10_000
 SHARD_BYTES = 16 << 20  # of text; with its twin in the writer and the blocks ahead about 150 MB at work
 IDENTITY = ["sample_id", "key", "content_hash", "source", "position"]
 
@@ -62,9 +67,12 @@ class Seen:
 class ShardWriter:
     """Collects the blocks of one group and writes its shards."""
 
-    def __init__(self, folder: Path, group: int, first_part: int, seen: Seen, schema: pa.Schema) -> None:
-        self.folder, self.group, self.seen, self.schema = folder, group, seen, schema
+    def __init__(
+        self, folder: Path, group: int, first_part: int, seen: Seen, schema: pa.Schema, columns: Sequence["Filling"] = ()
+    ) -> None:
+        self.folder, self.group, self.seen, self.schema, self.columns = folder, group, seen, schema, columns
         self.first_part = first_part
+        self.journal: Callable[[ShardWriter], Callable[[str, str], None]] | None = None  # told of each shard that is closed
         self.rejects: list[Reject] = []
         self.leans_on: set[int] = set()
         self.written: list[tuple[Path, int]] = []
@@ -83,10 +91,21 @@ class ShardWriter:
             if self._held_rows >= SHARD_ROWS or self._held_bytes >= SHARD_BYTES:
                 self._flush()
 
+    def add_images(self, samples: pa.Table) -> None:
+        """The same for a block of images, in the pool's schema and with the columns' values."""
+        self._held.append(samples)
+        self._held_rows += samples.num_rows
+        if self._held_rows >= SHARD_IMAGES:
+            self._flush()
+
     def close(self) -> None:
         if self._held:
             self._flush()
         self._wait()
+        self._writer.shutdown()
+
+    def abandon(self) -> None:
+        """Let the shard that is being written come to its end, and no more."""
         self._writer.shutdown()
 
     def _wait(self) -> None:
@@ -101,8 +120,9 @@ class ShardWriter:
             return
         path = self.folder / f"part-{self.first_part + len(self.written):05d}.parquet"
         self._wait()
-        self._writing = self._writer.submit(_write, path, table)
         self.written.append((path, table.num_rows))
+        told = self.journal(self) if self.journal else None
+        self._writing = self._writer.submit(_write, path, table, self.schema, self.columns, told)
         self.seen.add(self.group, path, table["sample_id"].to_numpy())
 
     def _without_repeats(self, table: pa.Table) -> pa.Table:
@@ -138,9 +158,21 @@ class ShardWriter:
         return found
 
 
-def _write(path: Path, table: pa.Table) -> tuple[str, str]:
-    write_parquet(path, table, "zstd")
-    return path.name, digest_file(path)
+def _write(
+    path: Path,
+    table: pa.Table,
+    schema: pa.Schema,
+    columns: Sequence["Filling"],
+    told: Callable[[str, str], None] | None,
+) -> tuple[str, str]:
+    """A shard, then the parts of its columns, which name its digest."""
+    write_parquet(path, table.select(schema.names), "zstd")
+    digest = digest_file(path)
+    for number, column in enumerate(columns):
+        column.write_part(path.name, digest, table["sample_id"], table[vectors_field(number)])
+    if told:
+        told(path.name, digest)
+    return path.name, digest
 
 
 def first_of_equals(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -180,28 +212,42 @@ def as_samples(block: Block, namespace: str, schema: pa.Schema, by_place: bool) 
     table = block.table
     if not table.num_rows:
         return schema.empty_table()
+    rows = table.num_rows
     texts = table["text"].combine_chunks()
-    hashes = content_hashes(texts)
+    of_images = "content_hash" in table.column_names
+    hashes = table["content_hash"].combine_chunks() if of_images else content_hashes(texts)
+    sources = table["source"].to_pylist() if of_images else [block.source] * rows
     if "key" in table.column_names:
         keys = table["key"].to_pylist()
     elif by_place:
-        keys = [f"{block.source}:{position}" for position in table["position"].to_pylist()]
+        keys = [f"{s}:{position}" for s, position in zip(sources, table["position"].to_pylist(), strict=True)]
     else:
         keys = [content.hex() for content in hashes.to_pylist()]
-    rows = table.num_rows
     arrays: dict[str, Any] = {
         "sample_id": pa.array(sample_ids(namespace, keys)),
         "key": pa.array(keys, pa.string()),
         "content_hash": hashes,
-        "source": pa.array([block.source] * rows, pa.string()),
-        "position": table["position"],
-        "uri": pa.array([block.uri] * rows, pa.string()),
+        "source": pa.array(sources, pa.string()),
         "text": texts,
-        "width": pa.nulls(rows, pa.int32()),
-        "height": pa.nulls(rows, pa.int32()),
-        "n_bytes": pa.array(np.diff(string_offsets(texts)).astype(np.int64)),
     }
-    for name in schema.names[len(arrays) :]:
-        column = table[name] if name in table.column_names else pa.nulls(rows, schema.field(name).type)
-        arrays[name] = column.cast(schema.field(name).type)
-    return pa.table(arrays).cast(schema)
+    if not of_images:
+        arrays["uri"] = pa.array([block.uri] * rows, pa.string())
+        arrays["n_bytes"] = pa.array(np.diff(string_offsets(texts)).astype(np.int64))
+    for field in schema:
+        if field.name not in arrays:
+            held = field.name in table.column_names
+            arrays[field.name] = table[field.name].cast(field.type) if held else pa.nulls(rows, field.type)
+    return pa.table({name: arrays[name] for name in schema.names}).cast(schema)
+
+
+def with_values(samples: pa.Table, block: Block, columns: int) -> pa.Table:
+    """Samples of images with the values that their block brought for each column being filled."""
+    for number in range(columns):
+        name = vectors_field(number)
+        if samples.num_rows:
+            samples = samples.append_column(name, block.table[name])
+    return samples
+
+
+def vectors_field(number: int) -> str:
+    return f"column {number}"

@@ -7,6 +7,7 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ from tamis.pipeline.errors import SourceError
 from tamis.pipeline.recipe import Source
 
 GROUP_BYTES = 256 << 20  # small files are read together up to this many bytes
-SUFFIXES = {"jsonl": (".jsonl", ".json", ".ndjson"), "csv": (".csv", ".tsv"), "texts": (".txt", ".md", ".text")}
+GROUP_IMAGES = 10_000  # files of a folder of images that are read together, and images of a shard
+SUFFIXES = {
+    "jsonl": (".jsonl", ".json", ".ndjson"),
+    "csv": (".csv", ".tsv"),
+    "texts": (".txt", ".md", ".text"),
+    "webdataset": (".tar",),
+    "img2dataset": (".parquet", ".tar"),
+}
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
+)  # fmt: skip
 PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -42,7 +53,29 @@ def find_files(source: Source) -> list[SourceFile]:
         for match in matches:
             for file in _files_under(source, Path(match)):
                 found.setdefault(str(file), match if os.path.isdir(match) else _fixed_folder(path))
+    if source.format == "images":
+        return [_stat(*item) for item in sorted(_with_sidecars(found).items(), key=lambda item: _by_key(*item))]
     return [_stat(path, root) for path, root in sorted(found.items())]
+
+
+def key_of_path(path: str, root: str) -> str:
+    """The path below the root without the last suffix, with `/` whatever the system."""
+    place = Path(path)
+    below = place.relative_to(root) if place.is_relative_to(root) else place
+    return (below.parent / below.stem).as_posix()
+
+
+def _by_key(path: str, root: str) -> tuple[str, str]:
+    """An image and its sidecars stand together."""
+    return key_of_path(path, root), path
+
+
+def _with_sidecars(found: dict[str, str]) -> dict[str, str]:
+    """A glob such as `photos/*.jpg` finds images alone; captions and fields that lie beside them come along."""
+    beside = {
+        str(Path(path).with_suffix(suffix)): root for path, root in found.items() for suffix in (".txt", ".json")
+    }
+    return {path: root for path, root in beside.items() if path not in found and os.path.isfile(path)} | found
 
 
 def _fixed_folder(path: str) -> str:
@@ -60,11 +93,25 @@ def _files_under(source: Source, path: Path) -> list[Path]:
         return [path]
     if source.format == "hf":
         return hf_arrow_files(path)
+    if source.format == "images":
+        return _all_files(path)
     wanted = SUFFIXES.get(source.format, (f".{source.format}",))
     files = [file for file in path.rglob("*") if has_suffix(file.name, wanted) and file.is_file()]
     files = [file for file in files if not _is_ours(file.relative_to(path), path)]
     if not files:
         raise SourceError(f"source {path}: the folder holds no {source.format} file ({', '.join(wanted)}).")
+    return files
+
+
+def _all_files(root: Path) -> list[Path]:
+    """Every file that is not hidden: an image, a sidecar, or a reject. Links to folders are not followed."""
+    files = []
+    for folder, below, names in os.walk(root):
+        place = Path(folder)
+        below[:] = sorted(name for name in below if not name.startswith(".") and not is_store(place / name))
+        files += [place / name for name in names if not name.startswith(".") and (place / name).is_file()]
+    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+        raise SourceError(f"source {root}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     return files
 
 
@@ -98,15 +145,19 @@ def _stat(path: str, root: str) -> SourceFile:
     return SourceFile(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, root=root)
 
 
-def grouped(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
-    """Split files into groups of at most GROUP_BYTES, in order; a larger file is a group alone."""
+def grouped(files: list[SourceFile], kind: str) -> Iterator[list[SourceFile]]:
+    """Split a source's files into groups, in order: of GROUP_IMAGES files of a folder of images, else of GROUP_BYTES;
+    a larger file is a group alone. What belongs to one image, or one shard of img2dataset, stays together."""
+    by_key = kind in ("images", "img2dataset")
     group: list[SourceFile] = []
-    size = 0
-    for file in files:
-        if group and size + file.size > GROUP_BYTES:
+    size, most = 0, GROUP_IMAGES if kind == "images" else GROUP_BYTES
+    for _, some in groupby(files, key=lambda file: key_of_path(file.path, file.root) if by_key else file.path):
+        together = list(some)
+        more = len(together) if kind == "images" else sum(file.size for file in together)
+        if group and size + more > most:
             yield group
             group, size = [], 0
-        group.append(file)
-        size += file.size
+        group += together
+        size += more
     if group:
         yield group

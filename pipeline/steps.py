@@ -16,7 +16,7 @@ from tamis.pipeline.atomic import write_batches, write_json, write_parquet
 from tamis.pipeline.batches import candidates, targets
 from tamis.pipeline.database import connect, rows, scope_mask
 from tamis.pipeline.errors import RecipeError, RunFailed
-from tamis.pipeline.importance_facts import importance_facts
+from tamis.pipeline.importance_facts import density_facts, importance_facts
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.ledger import Record, by_part
 from tamis.pipeline.models import fitted_of, model_path, save_fitted
@@ -25,6 +25,7 @@ from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.importance import ImportanceResampling, Seen
 from tamis.sql import text as sql_text
 
@@ -41,7 +42,10 @@ def fit_step(folder: Path, step: int) -> Path:
             )
         else:
             pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
-            learned = selector.fit(pool, targets(run, step))
+            try:
+                learned = selector.fit(pool, targets(run, step))
+            except ValueError as error:
+                raise RecipeError(f"step {step} ({run.steps[step].name}): {error}") from error
         save_fitted(path, learned)
     return path
 
@@ -160,6 +164,8 @@ def choose(folder: Path, step: int) -> None:
     facts = {}
     if isinstance(plan.selector, ImportanceResampling):
         facts = importance_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
+    elif isinstance(plan.selector, DensityRatio):
+        facts = density_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 

@@ -68,7 +68,8 @@ class Run:
 
     @cached_property
     def declared(self) -> list[Maker]:
-        return declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code)
+        images = self.recipe.reads_images
+        return declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code, images)
 
     @cached_property
     def makers(self) -> list[Maker]:

@@ -3,10 +3,12 @@
 import dataclasses
 import difflib
 import inspect
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.quota import Quota
@@ -20,13 +22,20 @@ SELECTORS: dict[str, type] = {
 }
 
 
+VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
+    "importance_resampling": lambda given: DensityRatio if given.get("features", "ngrams") != "ngrams" else ImportanceResampling,
+}  # names whose settings tell which of two methods is meant
+MORE = {"importance_resampling with features: COLUMN": DensityRatio}  # for `tamis selectors`
+
+
 def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
     """The selector of that name. Raises ValueError for an unknown name, key or value."""
     if name not in SELECTORS:
         close = difflib.get_close_matches(name, SELECTORS, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(sorted(SELECTORS))}")
-    return build_class(SELECTORS[name], settings, seed, step)
+    kind = VARIANTS[name](settings) if name in VARIANTS else SELECTORS[name]
+    return build_class(kind, settings, seed, step)
 
 
 def build_class(kind: type, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
@@ -64,7 +73,7 @@ def _checked(key: str, value: Any, wanted: Any) -> Any:
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
-    for name, kind in sorted(SELECTORS.items()):
+    for name, kind in sorted({**SELECTORS, **MORE}.items()):
         lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):

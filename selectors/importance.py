@@ -19,6 +19,7 @@ import pyarrow as pa
 from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.ngrams import Ngrams
+from tamis.selectors.rows import hashes_of
 from tamis.selectors.text_quality import mask_reasons
 
 Counts = npt.NDArray[np.int64]
@@ -236,11 +237,6 @@ def log_ratio(target: Counts, pool: Counts, smoothing: float) -> Floats:
         return np.log(target / target_total + FLOOR) - np.log(pool / pool_total + FLOOR)
     expected = pool * (target_total / pool_total)
     return np.log((target + smoothing) / (expected + smoothing))
-
-
-def hashes_of(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_]:
-    column = batch["content_hash"]
-    return np.frombuffer(column.buffers()[1], "S16")[column.offset : column.offset + len(column)]
 
 
 def flat(batch: pa.RecordBatch, ngrams: Ngrams) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

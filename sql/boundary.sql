@@ -7,7 +7,9 @@ with ranked as (
     from ledger
     where step = $step and rank is not null
 )
-select ranked.rank, ranked.score, ranked.kept, ranked.reason, ranked.detail, ranked.sample_id, pool.key, pool.text
+select
+    ranked.rank, ranked.score, ranked.kept, ranked.reason, ranked.detail, ranked.sample_id, pool.key, pool.text,
+    pool.source, pool.position, pool.uri, pool."offset", pool.n_bytes, pool.width
 from ranked join pool using (sample_id)
 where nearness <= $each_side
 order by ranked.kept desc, nearness

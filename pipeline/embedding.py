@@ -1,0 +1,239 @@
+"""Columns of vectors being filled: images through decoding workers and a model in one pass, texts batch by batch.
+
+A column's batch size is settled once, recorded in its column.json and kept; when memory runs out it is halved there,
+and the shard begins again. While one block is at the model the next ones are being decoded."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.pipeline.atomic import read_json, write_batches, write_json
+from tamis.pipeline.classic import PLAN
+from tamis.pipeline.classic import length as classic_length
+from tamis.pipeline.decoding import Decoded, Decoders, Encoded
+from tamis.pipeline.torch_models import TooLarge
+from tamis.selectors.vectors import as_array, as_column, vector_type
+
+if TYPE_CHECKING:
+    from tamis.pipeline.embedders import Tower
+
+DRIFT_IMAGES = 64  # decoded both ways where the JPEG decoder shrinks, to say what that changes
+_at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
+
+
+class Filling:
+    """One output of a column and its folder; the model is loaded when the first value is asked for."""
+
+    def __init__(self, tower: "Tower", folder: Path, value: str) -> None:
+        self.tower, self.folder, self.value = tower, folder, value
+
+    @cached_property
+    def model(self) -> Any:
+        with _at_model:
+            model = self.tower.model()
+            self.note(**model.facts)
+        return model
+
+    @property
+    def is_classic(self) -> bool:
+        return self.tower.embedder == "classic"
+
+    @property
+    def dims(self) -> int | None:
+        return getattr(self.tower.settings, "dims", None)
+
+    @property
+    def type(self) -> pa.DataType:
+        if self.is_classic:
+            return vector_type(classic_length(PLAN))
+        return vector_type(min(self.dims or self.model.dim, self.model.dim))
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What decoding workers leave of each image for this column."""
+        return PLAN if self.is_classic else self.model.plan
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "column.json"
+
+    def note(self, **facts: Any) -> None:
+        known = read_json(self.record)
+        if any(known.get(name) != fact for name, fact in facts.items()):
+            write_json(self.record, {**known, **facts})
+
+    @property
+    def batch(self) -> int:
+        """Images at once: the recipe's, the recorded one, or what this machine is best at."""
+        known = read_json(self.record).get("batch")
+        if known is None:
+            known = self.tower.settings.batch or self.model.best_batch()
+            self.note(batch=known)
+        return int(known)
+
+    def halve(self) -> bool:
+        """A smaller batch from here on; False where it can't be smaller."""
+        before = self.batch
+        if before > 1:
+            self.note(batch=before // 2, halved_from=before)
+        return before > 1
+
+    def start(self, array: Any, lost: npt.NDArray[np.bool_] | None = None) -> Callable[[], pa.Array]:
+        """Begin with a block of prepared images; the call gives the column's values. Raises TooLarge."""
+        if self.is_classic:
+            made = as_column(array, lost=lost)
+            return lambda: made
+        coming = self.model.images(array, self.batch)
+        return lambda: as_column(coming(), self.dims, lost)
+
+    def of_batch(self, batch: pa.RecordBatch) -> pa.Array:
+        """Values of a batch that needs no image: its texts, or its keys."""
+        given = batch[self.tower.reads[0]].cast(pa.string()).to_pylist()
+        if self.tower.kind == "keys":
+            vectors, lost = self.model.keys(given)
+        else:
+            lost = np.array([not (text and text.strip()) for text in given], bool)
+            vectors = np.zeros((len(given), self.model.dim), np.float32)
+            if not lost.all():
+                with _at_model:
+                    vectors[~lost] = self.model.texts([text for text in given if text and text.strip()])
+        return as_column(vectors, self.dims, lost)
+
+    def of_texts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """The same, batch by batch, beside the samples' ids; and a note of the texts that were cut."""
+        before = getattr(self.model, "cut", 0)
+        for batch in batches:
+            yield pa.table([batch["sample_id"], self.of_batch(batch)], ["sample_id", self.value])
+        if cut := getattr(self.model, "cut", 0) - before:
+            self.note(texts_cut=cut)
+
+    def write_part(self, name: str, digest: str, ids: Any, values: Any) -> None:
+        """One whole part, made while its shard was decoded."""
+        table = pa.table([ids, values], ["sample_id", self.value])
+        self.write_batches(name, digest, table.to_batches())
+
+    def write_batches(self, name: str, digest: str, batches: Iterable[Any]) -> None:
+        """A part of the column, with what made it in its metadata. Not packed: vectors have nothing to gain by it."""
+        schema = pa.schema([("sample_id", pa.uint64()), (self.value, self.type)], self.metadata(digest))
+        write_batches(self.folder / name, schema, batches, compression="none", write_statistics=False)
+
+    def metadata(self, digest: str) -> dict[bytes, bytes]:
+        told = {key: value for key, value in read_json(self.record).items() if key not in ("batch", "texts_cut")}
+        return {b"pool_part": digest.encode(), b"tamis": json.dumps(told, sort_keys=True).encode()}
+
+    def classes(self, vectors: pa.Array) -> list[pa.Array]:
+        """Best class of each image vector, its cosine, and how far the second best is."""
+        names, prompts = self._class_vectors
+        images, there = as_array(vectors)
+        cosines = images @ prompts.T
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
+        rows = np.arange(len(images))
+        best, second = cosines[rows, order[:, 0]], cosines[rows, order[:, -1]]
+        gone = pa.array(~there)
+        return [
+            pa.array([names[i] if ok else None for i, ok in zip(order[:, 0].tolist(), there.tolist(), strict=True)], pa.string()),
+            pa.array(best, pa.float32(), mask=np.asarray(gone)), pa.array(best - second, pa.float32(), mask=np.asarray(gone)),
+        ]  # fmt: skip
+
+    @cached_property
+    def _class_vectors(self) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Each class is the mean direction of its prompts' vectors, as published for CLIP (section 3.1.4)."""
+        from tamis.pipeline.embedders import read_classes
+
+        classes = read_classes(self.tower.folder / self.tower.settings.classes)
+        means = []
+        with _at_model:
+            for prompts in classes.values():
+                vectors = self.model.texts(prompts)
+                means.append((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(0))
+        made, _ = as_array(as_column(np.stack(means), self.dims))
+        return list(classes), made
+
+
+class ImagePass:
+    """Blocks of images decoded once, for the pool's record and every column of theirs that is to be filled."""
+
+    def __init__(self, fillings: list[Filling], hashed: bool = True) -> None:
+        self.fillings = fillings
+        self.decoders = Decoders([filling.plan for filling in fillings], hashed)
+        self.waited = 0.0  # seconds in which nothing was decoded and the model had nothing to do
+        self.began = time.monotonic()
+
+    def __enter__(self) -> "ImagePass":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.decoders.__exit__()
+
+    def blocks(
+        self, blocks: Iterable[tuple[Any, list[Encoded]]]
+    ) -> Iterator[tuple[Any, list[list[Any]], list[pa.Array]]]:
+        """(caller's, facts of each image, values by column) of each block, in order. Raises TooLarge."""
+        pending: tuple[Any, Decoded, list[Callable[[], pa.Array]]] | None = None
+        stream = self.decoders.blocks(blocks)
+        while True:
+            began = time.monotonic()
+            about_and_decoded = next(stream, None)
+            self.waited += time.monotonic() - began
+            started = None
+            if about_and_decoded is not None:
+                about, decoded = about_and_decoded
+                lost = np.array([len(fact) == 2 for fact in decoded.facts], bool)
+                with _at_model:
+                    for filling, array in zip(self.fillings, decoded.arrays, strict=True):
+                        self._say_drift(filling, decoded)
+                        array[lost] = 0  # a lost image leaves nothing of the block before it
+                    coming = [f.start(array, lost) for f, array in zip(self.fillings, decoded.arrays, strict=True)]
+                started = (about, decoded, coming)
+            if pending is not None:
+                about, decoded, coming = pending
+                made = [call() for call in coming]
+                decoded.release()
+                yield about, decoded.facts, made
+            if started is None:
+                return
+            pending = started
+
+    @property
+    def share_waited(self) -> float:
+        return self.waited / max(time.monotonic() - self.began, 1e-9)
+
+    def _say_drift(self, filling: Filling, decoded: Decoded) -> None:
+        """Once a column: how far a shrinking decoder moves vectors from those of a full decode."""
+        if "scaled_to" not in filling.plan or "scaled_decode_drift" in read_json(filling.record):
+            return
+        some = [image for image, fact in zip(decoded.images, decoded.facts, strict=True) if len(fact) > 2][:DRIFT_IMAGES]
+        plain = {name: value for name, value in filling.plan.items() if name != "scaled_to"}
+        vectors = []
+        for plan in (filling.plan, plain):
+            with Decoders([plan], hashed=False, workers=1) as decoders:
+                for _, block in decoders.blocks([(None, some)]):
+                    vectors.append(as_array(filling.start(block.arrays[0])())[0])
+                    block.release()
+        cosines = (vectors[0] * vectors[1]).sum(1) if len(vectors) == 2 and some else np.ones(1)
+        filling.note(
+            scaled_decode_drift={
+                "images": len(some), "mean_cosine": round(float(cosines.mean()), 5), "worst_cosine": round(float(cosines.min()), 5),
+            }
+        )  # fmt: skip
+
+
+def retried(fillings: list[Filling], work: Callable[[], Any], say: Callable[[str], None]) -> Any:
+    """Do a shard's work; where memory runs out, again from its beginning with half the batch."""
+    while True:
+        try:
+            return work()
+        except TooLarge:
+            halved = [filling for filling in fillings if not filling.is_classic and filling.halve()]
+            if not halved:
+                raise
+            sizes = ", ".join(f"{filling.folder.name}: {filling.batch}" for filling in halved)
+            say(f"out of memory: the shard begins again with a smaller batch ({sizes})")

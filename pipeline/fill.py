@@ -1,0 +1,80 @@
+"""A part of a model's column for a shard that stands already: from the pool's uris, texts or keys."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.decoding import BLOCK_IMAGES, Encoded
+from tamis.pipeline.embedding import Filling, ImagePass, retried
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.locate import PLACE, encoded
+from tamis.pipeline.progress import Counter
+from tamis.selectors.vectors import as_array, as_column
+
+TEXT_ROWS = 256  # texts handed to a model at once: sorted by length they fill its batches evenly
+
+
+def fill_part(column: Filling, part: Part, say: Callable[[str], None]) -> None:
+    """Write the part whole; where memory runs out, again with half the batch."""
+    kind = column.tower.kind
+    if kind == "images":
+        retried([column], lambda: column.write_batches(part.name, part.digest, _of_images(column, part, say)), say)
+    elif kind == "classes":
+        _write_classes(column, part)
+    else:
+        batches = _batches(part, column.tower.reads, TEXT_ROWS)
+        column.write_batches(part.name, part.digest, column.of_texts(_counted(column, part, batches)))
+
+
+def _batches(part: Part, fields: tuple[str, ...], rows: int) -> Iterator[pa.RecordBatch]:
+    file = pq.ParquetFile(part.path)
+    yield from file.iter_batches(batch_size=rows, columns=["sample_id", *fields], use_threads=False)
+
+
+def _counted(column: Filling, part: Part, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    counter = Counter(f"embed {column.folder.name} {part.name}", part.rows, "texts")
+    for batch in batches:
+        yield batch
+        counter.add(batch.num_rows)
+    counter.end()
+
+
+def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Iterator[pa.Table]:
+    """Decode the shard's images again; one that is gone, or is not what was read, has no vector, and is told of."""
+    counter = Counter(f"embed {column.folder.name} {part.name}", part.rows, "images")
+    changed = 0
+    with ImagePass([column]) as work:
+        for batch, facts, (values,) in work.blocks(_placed(part)):
+            hashes = batch["content_hash"].to_pylist()
+            lost = np.array([len(f) == 2 or bytes.fromhex(f[3]) != h for f, h in zip(facts, hashes, strict=True)], bool)
+            if lost.any():
+                vectors, there = as_array(values)
+                values, changed = as_column(vectors, lost=lost | ~there), changed + int(lost.sum())
+            counter.add(batch.num_rows, note=f"the model waited {work.share_waited:.0%}")
+            yield pa.table([batch["sample_id"], values], ["sample_id", column.value])
+    counter.end()
+    if changed:
+        column.note(images_gone={part.name: changed})
+        say(f"{part.name}: {changed:,} images are gone or changed since they were read; they have no vector")
+
+
+def _placed(part: Part) -> Iterator[tuple[pa.RecordBatch, list[Encoded]]]:
+    for batch in _batches(part, ("content_hash", "width", *PLACE), BLOCK_IMAGES):
+        rows: list[dict[str, Any]] = batch.select(list(PLACE)).to_pylist()
+        yield batch, encoded(rows)
+
+
+def _write_classes(column: Filling, part: Part) -> None:
+    """Best class of each image, from the vectors of the output beside this one."""
+    from tamis.pipeline.atomic import write_batches
+
+    schema = pa.schema(
+        [("sample_id", pa.uint64()), (column.value, pa.string()), ("cosine", pa.float32()), ("margin", pa.float32())],
+        column.metadata(part.digest),
+    )
+    images = pq.ParquetFile(column.folder.parent / "image" / part.name).iter_batches(batch_size=TEXT_ROWS)
+    made = (pa.record_batch([batch["sample_id"], *column.classes(batch["image"])], schema.names) for batch in images)
+    write_batches(column.folder / part.name, schema, made)
