@@ -228,19 +228,26 @@ def selectors() -> None:
 
 
 @app.command
-def demo(*, folder: Path = Path("tamis-demo"), engine: Literal["prefect", "local"] = "prefect") -> None:
-    """Curate the docstrings of everything installed here, through the Prefect flow, in about a minute.
+def demo(
+    what: Literal["text", "images"] = "text",
+    *,
+    folder: Path | None = None,
+    engine: Literal["prefect", "local"] = "prefect",
+) -> None:
+    """Curate what every machine has, through the Prefect flow, in about a minute.
 
     Parameters
     ----------
+    what
+        the docstrings of everything installed here, or scanned digits
     folder
-        where the demo's data, recipe and store go
+        where the demo's data, recipe and store go (default: tamis-demo, or tamis-demo-images)
     engine
         the Prefect flow with its embedded server, or the plain loop
     """
     from tamis.pipeline.demo import demo as show_demo
 
-    show_demo(folder, _engine(engine))
+    show_demo(folder or Path("tamis-demo" if what == "text" else "tamis-demo-images"), _engine(engine), what)
 
 
 def main() -> None:

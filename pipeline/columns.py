@@ -190,7 +190,7 @@ def column_folder(base: Path, maker: Maker) -> Path:
 def filling(maker: Maker, folder: Path) -> Filling:
     """What fills a tower's column."""
     assert maker.tower is not None
-    return Filling(maker.tower, folder, maker.value)
+    return Filling(maker.tower, folder, maker.name)
 
 
 def make_part(maker: Maker, folder: Path, part: Part, say: Callable[[str], None]) -> None:

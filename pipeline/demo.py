@@ -1,14 +1,17 @@
 """`tamis demo`: a real curation on input that every machine has, in a folder to look at and play with.
 
-Pool: the docstrings of everything installed. Target: some of one package's. Can the selection find the rest of them?"""
+text: the pool is the docstrings of everything installed, the target some of one package's. images: scanned digits, the
+target some of one kind. Can the selection find the rest of them?"""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.atomic import atomic_path
-from tamis.pipeline.database import rows
+from tamis.pipeline.database import quoted, rows
+from tamis.pipeline.demo_images import DIGIT, TARGET_IMAGES, make_digits
 from tamis.pipeline.docstrings import write_docstrings
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.identity import sample_id
@@ -36,14 +39,37 @@ emit: [parquet, jsonl]
 """
 
 
-def demo(folder: Path, engine: Callable[[Path], Path] | None) -> Outcome:
+@dataclass(frozen=True)
+class Demo:
+    make: Callable[[Path], None]  # data and recipe.yaml
+    field: str  # of the pool, that says whether the selection found the right ones
+    value: str
+    question: list[str]
+
+
+def demos() -> dict[str, Demo]:
+    return {
+        "text": Demo(
+            _make_data, "package", PACKAGE,
+            [f"Which docstrings of this machine read like {PACKAGE}'s?",
+             f"{TARGET_TEXTS} of {PACKAGE}'s are the target; the others are hidden in the pool."],
+        ),
+        "images": Demo(
+            make_digits, "label", DIGIT,
+            [f"Which of these scanned digits look like a {DIGIT}?",
+             f"{TARGET_IMAGES} of them are the target; the others are hidden in the pool."],
+        ),
+    }  # fmt: skip
+
+
+def demo(folder: Path, engine: Callable[[Path], Path] | None, what: str = "text") -> Outcome:
     """Make the demo's data and recipe in `folder` unless they are there, run it, and print what came of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    recipe_path = folder / "recipe.yaml"
+    chosen, recipe_path = demos()[what], folder / "recipe.yaml"
     if not recipe_path.exists():
-        _make_data(folder)
+        chosen.make(folder)
     outcome = run_recipe(load_recipe(recipe_path), folder, folder / "store", engine=engine)
-    print(_story(outcome, recipe_path))
+    print(_story(outcome, recipe_path, chosen))
     return outcome
 
 
@@ -67,20 +93,13 @@ def _make_data(folder: Path) -> None:
         path.write_text(RECIPE.format(package=PACKAGE, budget=len(mine) - TARGET_TEXTS), encoding="utf-8")
 
 
-def _story(outcome: Outcome, recipe: Path) -> str:
+def _story(outcome: Outcome, recipe: Path, told: Demo) -> str:
     run = open_complete(outcome.folder)
     with views(run) as con:
-        share = rows(con, SHARES, {"package": PACKAGE})[0]
-        examples = rows(con, EXAMPLES)
-    name = PACKAGE
-    lines = [
-        "",
-        f"Which docstrings of this machine read like {name}'s?",
-        f"{TARGET_TEXTS} of {name}'s are the target; the others are hidden in the pool.",
-        "",
-    ]
-    lines += [summary(outcome.manifest), ""]
-    lines.append(f"  share of {name}:  pool {share['pool']:.1%}  →  selection {share['selection']:.1%}")
+        share = rows(con, SHARES.replace("$field", quoted(told.field)), {"value": told.value})[0]
+        examples = rows(con, EXAMPLES, {"step": len(run.recipe.steps) - 1})
+    lines = ["", *told.question, "", summary(outcome.manifest), ""]
+    lines.append(f"  share of {told.value}:  pool {share['pool']:.1%}  →  selection {share['selection']:.1%}")
     for title, kept in (("Kept, best first", True), ("Dropped, nearest to the line", False)):
         lines += ["", f"{title}:"]
         lines += [_example(row) for row in examples if row["kept"] is kept]
@@ -92,21 +111,23 @@ def _story(outcome: Outcome, recipe: Path) -> str:
 
 
 def _example(row: dict[str, Any]) -> str:
-    text = " ".join(row["text"].split())
+    text = " ".join((row["text"] or "").split())
     head = f"  {row['rank']:>6,}  {row['score']:+.3f}  {row['reason']:<10} {row['key']}"
+    if not text:
+        return head
     return f"{head}\n          {text[:100]}{'…' if len(text) > 100 else ''}"
 
 
 SHARES = """
 select
-    (select avg((package = $package)::int) from pool) as pool,
-    (select avg((package = $package)::int) from selection) as selection
+    (select avg(($field = $value)::int) from pool) as pool,
+    (select avg(($field = $value)::int) from selection) as selection
 """
 EXAMPLES = """
 (select l.rank, l.score, l.reason, l.kept, p.key, p.text from ledger l join pool p using (sample_id)
- where l.step = 1 and l.kept order by l.rank limit 5)
+ where l.step = $step and l.kept order by l.rank limit 5)
 union all
 (select l.rank, l.score, l.reason, l.kept, p.key, p.text from ledger l join pool p using (sample_id)
- where l.step = 1 and not l.kept order by l.rank limit 5)
+ where l.step = $step and not l.kept order by l.rank limit 5)
 order by rank
 """

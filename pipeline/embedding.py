@@ -32,8 +32,13 @@ _at_model = threading.RLock()  # one shard at a time: a model has the machine to
 class Filling:
     """One output of a column and its folder; the model is loaded when the first value is asked for."""
 
-    def __init__(self, tower: "Tower", folder: Path, value: str) -> None:
-        self.tower, self.folder, self.value = tower, folder, value
+    def __init__(self, tower: "Tower", folder: Path, name: str) -> None:
+        self.tower, self.folder, self.name = tower, folder, name
+
+    @property
+    def value(self) -> str:
+        """The values' name in the column's files."""
+        return self.name.rpartition(".")[2]
 
     @cached_property
     def model(self) -> Any:
@@ -88,6 +93,8 @@ class Filling:
 
     def start(self, array: Any, lost: npt.NDArray[np.bool_] | None = None) -> Callable[[], pa.Array]:
         """Begin with a block of prepared images; the call gives the column's values. Raises TooLarge."""
+        if not len(array):  # a block of rejects alone
+            return lambda: pa.array([], self.type)
         if self.is_classic:
             made = as_column(array, lost=lost)
             return lambda: made
@@ -235,5 +242,5 @@ def retried(fillings: list[Filling], work: Callable[[], Any], say: Callable[[str
             halved = [filling for filling in fillings if not filling.is_classic and filling.halve()]
             if not halved:
                 raise
-            sizes = ", ".join(f"{filling.folder.name}: {filling.batch}" for filling in halved)
+            sizes = ", ".join(f"{filling.name}: {filling.batch}" for filling in halved)
             say(f"out of memory: the shard begins again with a smaller batch ({sizes})")

@@ -1,8 +1,8 @@
 """The selection as WebDataset shards: each image's bytes as they are, its caption, and what tamis knows of it.
 
 Members are named by sample id, since WebDataset cuts names at the first dot and knows no folders; the key stands in
-the `.json`. The same selection gives the same bytes. `index.json` is what `wids` opens, `index.parquet` says where
-each sample lies."""
+the `.json`. The same selection gives the same bytes. `index.json` lists the shards (the layout of `wids`),
+`index.parquet` where each sample lies."""
 
 import io
 import json

@@ -35,7 +35,7 @@ def _batches(part: Part, fields: tuple[str, ...], rows: int) -> Iterator[pa.Reco
 
 
 def _counted(column: Filling, part: Part, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    counter = Counter(f"embed {column.folder.name} {part.name}", part.rows, "texts")
+    counter = Counter(f"embed {column.name} {part.name}", part.rows, "texts")
     for batch in batches:
         yield batch
         counter.add(batch.num_rows)
@@ -44,7 +44,7 @@ def _counted(column: Filling, part: Part, batches: Iterator[pa.RecordBatch]) -> 
 
 def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Iterator[pa.Table]:
     """Decode the shard's images again; one that is gone, or is not what was read, has no vector, and is told of."""
-    counter = Counter(f"embed {column.folder.name} {part.name}", part.rows, "images")
+    counter = Counter(f"embed {column.name} {part.name}", part.rows, "images")
     changed = 0
     with ImagePass([column]) as work:
         for batch, facts, (values,) in work.blocks(_placed(part)):

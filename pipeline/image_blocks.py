@@ -26,7 +26,7 @@ def image_blocks(
 
     A block's table has the values of each column to be filled in fields named by `vectors_field`."""
     items = islice(image_rows(source, files), skip, None)
-    counter = Counter("decode" + "".join(f" + {filling.value}" for filling in fillings), sum(f.size for f in files), "images")
+    counter = Counter("decode" + "".join(f" + {filling.name}" for filling in fillings), sum(f.size for f in files), "images")
     consumed = skip
     with ImagePass(fillings) as work:
         for some, facts, values in work.blocks(_cut(items)):

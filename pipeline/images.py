@@ -15,7 +15,10 @@ from tamis.pipeline.classic import describe
 from tamis.pipeline.errors import Unusable
 
 Pixels = npt.NDArray[np.uint8]
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # none that runs a program
+Image.init()
+FORMATS = [  # none that runs a program, as EPS does; all that this build of Pillow has
+    name for name in ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+]
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a decompression bomb is refused by its header, before it is unpacked
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 

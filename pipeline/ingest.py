@@ -193,7 +193,8 @@ class GroupWriter:
                 self._refuse(block)
                 samples = as_samples(block, self._namespace(origin), schema, self.is_target)
                 shards.rejects += block.rejects
-                shards.add_images(with_values(samples, block, len(self.columns)))
+                if samples.num_rows:
+                    shards.add_images(with_values(samples, block, len(self.columns)))
             shards.close()
         except TooLarge:
             shards.abandon()

@@ -244,8 +244,7 @@ def with_values(samples: pa.Table, block: Block, columns: int) -> pa.Table:
     """Samples of images with the values that their block brought for each column being filled."""
     for number in range(columns):
         name = vectors_field(number)
-        if samples.num_rows:
-            samples = samples.append_column(name, block.table[name])
+        samples = samples.append_column(name, block.table[name])
     return samples
 
 

@@ -6,11 +6,13 @@ from tamis.pipeline.errors import QueryError
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.models import fitted_of
+from tamis.pipeline.neighbours import nearest_targets
 from tamis.pipeline.query import key_of, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
 from tamis.selectors.catalog import SELECTORS
+from tamis.selectors.density_ratio import FittedRatio
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
@@ -49,7 +51,11 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
     more = {name: value for name, value in sample.items() if name not in POOL.names and value is not None}
     if more:
         lines.append("  fields    " + ", ".join(f"{name}={visible(str(value))}" for name, value in more.items()))
-    lines.append(f"  text      {_shortened(sample['text'])}")
+    if sample["width"] is not None:
+        lines.append(f"  image     {sample['width']} x {sample['height']} pixels, {sample['uri']}")
+        lines += [f"  caption   {_shortened(caption['text'])}  ({caption['source']})" for caption in sample["captions"]]
+    else:
+        lines.append(f"  text      {_shortened(sample['text'])}")
     for decision in decisions:
         lines += _step_lines(run, sample, decision)
     return "\n".join(lines)
@@ -80,7 +86,11 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
         target = (
             int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
         )
-        lines += _parts(learned.explain(sample["text"], target) if target else learned.explain(sample["text"]))
+        lines += _parts(learned.explain(sample["text"] or "", target) if target else learned.explain(sample["text"] or ""))
+    if isinstance(learned, FittedRatio):
+        near = nearest_targets(run, learned.settings.features, sample["sample_id"])
+        told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
+        lines.append(f"            nearest of the target: {told or 'none, the sample has no vector'}")
     return lines
 
 
