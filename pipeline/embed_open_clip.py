@@ -3,6 +3,7 @@
 Weights are a hub's by name (`laion2b_s34b_b79k`), a local file, or random ones asked for by name (`random`), never by
 default. Checkpoints are read as weights alone: nothing is unpickled. Radford et al. 2021 (arXiv:2103.00020)."""
 
+import pickle  # for the name of its error alone
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,7 +56,7 @@ class ClipModel:
         self.dim = int(model.visual.output_dim)
         self.digest = weights_digest(model)
         self.image_tower = Forward(model, lambda module, x: module.encode_image(x), settings.precision)
-        self.text_tower = Forward(self.image_tower._modules[0], lambda module, x: module.encode_text(x), settings.precision)  # noqa: SLF001
+        self.text_tower = Forward(self.image_tower.modules[0], lambda module, x: module.encode_text(x), settings.precision)
         self.cut = 0  # texts longer than the context so far
 
     @property
@@ -117,7 +118,7 @@ def _load(name: str, pretrained: str, folder: Path) -> tuple[Any, dict[str, Any]
             name, pretrained=None if random else str(file) if file.is_file() else pretrained, weights_only=True
         )
         tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         problem = " ".join(str(error).split())[:200]
         raise RecipeError(f"open_clip {name} {pretrained}: weights can't be loaded ({problem})") from error
     return model, dict(model.visual.preprocess_cfg), tokenizer

@@ -20,6 +20,7 @@ FORMATS = [  # none that runs a program, as EPS does; all that this build of Pil
     name for name in ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
 ]
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a decompression bomb is refused by its header, before it is unpacked
+LONG = 4  # sides of 1 to 4: beyond that only the middle of an image is resized
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata that don't matter here
@@ -90,7 +91,7 @@ def prepared(image: Image.Image, plan: dict[str, Any]) -> npt.NDArray[Any]:
 
 def resized(image: Image.Image, size: list[int], resize: str, interpolation: str, fill: int) -> Pixels:
     """[height, width, 3]. `shortest`: the shorter side fits, the middle is kept; `longest`: the longer side fits, the
-    rest is filled; `squash`: both sides fit. Only what is kept is computed, so a strip of 1 x 10,000 costs nothing."""
+    rest is filled; `squash`: both sides fit."""
     height, width = size
     resample = Image.Resampling(FILTERS[interpolation])
     if resize == "squash":
@@ -107,6 +108,10 @@ def resized(image: Image.Image, size: list[int], resize: str, interpolation: str
     if full[0] < width or full[1] < height:
         return resized(image, size, "longest", interpolation, fill)
     left, top = round((full[0] - width) / 2), round((full[1] - height) / 2)
+    if max(full) <= LONG * side:
+        whole = image.resize((full[0], full[1]), resample)
+        return np.asarray(whole.crop((left, top, left + width, top + height)))
+    # a strip of 1 x 10,000 would become one of 500 million pixels: only its middle is computed, rounded a little otherwise
     x, y = image.width / full[0], image.height / full[1]
     box = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
     return np.asarray(image.resize((width, height), resample, box=box))

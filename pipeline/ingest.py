@@ -106,10 +106,13 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
     """Types of the kept fields: the pool's recorded ones, or those that the sources' first rows show."""
     path = folder / ".pool.json"
     asked = [source.model_dump(exclude_defaults=True) for source in sources]
-    if path.exists() and not any(record["parts"] for record in _records(folder)):
-        shutil.rmtree(folder)  # nothing was ever read so: a mended recipe starts over
     known = read_json(path) if path.exists() else None
-    if known and (known["reader"] != READER_VERSION or known["sources"] != asked[: len(known["sources"])]):
+    others = known and (known["reader"] != READER_VERSION or known["sources"] != asked[: len(known["sources"])])
+    begun = list((folder / ".groups").glob("*.partial")) and not others
+    if known and not begun and not any(record["parts"] for record in _records(folder)):
+        shutil.rmtree(folder)  # nothing was ever read so: a mended recipe starts over
+        known = others = None
+    if known and others:
         names = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in known["sources"])
         raise StoreError(
             f"store {folder.parent}: holds another pool ({names}, or the same read in another way). "

@@ -4,6 +4,7 @@ On a GPU, pixels travel as bytes from pinned memory without waiting and are scal
 while this one computes. Needs torch and numpy alone."""
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -50,8 +51,8 @@ class Forward:
         self.precision = precision_for(precision, self.devices[0])
         self.encode = encode
         module = module.eval().to(dtype_of(self.precision))
-        self._modules = [module.to(self.devices[0])]
-        self._modules += [copy.deepcopy(module).to(device) for device in self.devices[1:]]
+        self.modules = [module.to(self.devices[0])]
+        self.modules += [copy.deepcopy(module).to(device) for device in self.devices[1:]]
         self._turn = 0
         self._scales: dict[str, tuple[Any, Any]] = {}
 
@@ -79,7 +80,7 @@ class Forward:
     def _start(self, pieces: Sequence[Any], scaled: Callable[[Any, str], Any] | None) -> Result:
         import torch
 
-        module, device = self._modules[self._turn], self.devices[self._turn]
+        module, device = self.modules[self._turn], self.devices[self._turn]
         self._turn = (self._turn + 1) % len(self.devices)
         on_gpu = device.startswith("cuda")
         outs = []
@@ -140,20 +141,14 @@ def find_batch(trial: Callable[[int], Result]) -> int:
 
 
 def weights_digest(module: Any) -> str:
-    """xxh3-128 over names and values of the weights, whatever file they came from."""
-    import xxhash
-
-    state = xxhash.xxh3_128()
-    for name, value in sorted(module.state_dict().items()):
-        state.update(name.encode())
-        state.update(value.detach().cpu().contiguous().view(-1).view(dtype=_bytes()).numpy() if value.numel() else b"")
-    return state.hexdigest()
-
-
-def _bytes() -> Any:
+    """128 bits of BLAKE2b over names and values of the weights, whatever file they came from."""
     import torch
 
-    return torch.uint8
+    state = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(module.state_dict().items()):
+        state.update(name.encode())
+        state.update(value.detach().cpu().contiguous().view(-1).view(dtype=torch.uint8).numpy() if value.numel() else b"")
+    return state.hexdigest()
 
 
 _declared: list[Any] = []  # a library's schemas go when it is collected

@@ -86,9 +86,10 @@ class DensityRatio:
         held = Sampled.none()
         for batch in batches:
             vectors, there = as_array(batch[self.features])
-            ids = batch["sample_id"].to_numpy()[there]
-            hashes = hashes_of(batch) if with_hashes else np.empty(0, "S16")
-            held = Sampled.joined([held, Sampled(ids, vectors[there], hashes)])
+            hashes = hashes_of(batch)
+            ids, contents = batch["sample_id"].to_numpy()[there], contents_of(hashes)[there]
+            every = hashes if with_hashes else hashes[:0]
+            held = Sampled.joined([held, Sampled(ids, contents, vectors[there], every)])
             if len(held.ids) > 2 * FIT_ROWS:
                 held = held.thinned(self.seed, self.step)
         return held.thinned(self.seed, self.step)
@@ -97,31 +98,39 @@ class DensityRatio:
         ours, others = soft(mine.vectors, centres), soft(theirs.vectors, centres)
         mean, directions = principal(np.concatenate([ours, others]), PRINCIPAL)
         x, y = (ours - mean) @ directions, (others - mean) @ directions
-        fold = fold_of(mine.ids, self.seed, self.step)
+        fold = fold_of(mine.contents, self.seed, self.step)
         weights = [fit_logistic(x[fold != number], y) for number in range(FOLDS)]
         return {"mean": mean, "directions": directions, "weights": np.stack(weights)}
 
 
-def fold_of(ids: Ids, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """[rows] which fold a sample belongs to."""
-    return (uniform(ids, seed, step, "fold") * FOLDS).astype(np.int64)
+def contents_of(hashes: npt.NDArray[np.bytes_]) -> Ids:
+    """[rows] the first half of each content hash."""
+    return np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)[:, 0] if len(hashes) else np.empty(0, np.uint64)
+
+
+def fold_of(contents: Ids, seed: int, step: int) -> npt.NDArray[np.int64]:
+    """[rows] which fold a sample belongs to: by content, so that no sample is scored by one that saw its copy."""
+    return (uniform(contents, seed, step, "fold") * FOLDS).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Sampled:
     ids: Ids
+    contents: Ids
     vectors: Vectors
     hashes: npt.NDArray[np.bytes_]  # content hashes of all rows, also of those that were not drawn
 
     @staticmethod
     def none() -> "Sampled":
-        return Sampled(np.empty(0, np.uint64), np.empty((0, 0), np.float32), np.empty(0, "S16"))
+        none = np.empty(0, np.uint64)
+        return Sampled(none, none, np.empty((0, 0), np.float32), np.empty(0, "S16"))
 
     @staticmethod
     def joined(several: Sequence["Sampled"]) -> "Sampled":
         filled = [one for one in several if len(one.ids)] or list(several[:1]) or [Sampled.none()]
         return Sampled(
             np.concatenate([one.ids for one in filled]),
+            np.concatenate([one.contents for one in filled]),
             np.concatenate([one.vectors for one in filled]),
             np.concatenate([one.hashes for one in several]) if several else np.empty(0, "S16"),
         )
@@ -129,7 +138,7 @@ class Sampled:
     def thinned(self, seed: int, step: int) -> "Sampled":
         drawn = np.argsort(uniform(self.ids, seed, step, "fit"), kind="stable")[:FIT_ROWS]
         drawn = drawn[np.argsort(self.ids[drawn], kind="stable")]
-        return Sampled(self.ids[drawn], self.vectors[drawn], self.hashes)
+        return Sampled(self.ids[drawn], self.contents[drawn], self.vectors[drawn], self.hashes)
 
 
 @dataclass(frozen=True)
@@ -156,16 +165,16 @@ class FittedRatio:
         if self.settings.ratio == "codes":
             scores = self._by_codes(vectors)
         else:
-            scores = self._by_discriminator(vectors, batch["sample_id"].to_numpy())
+            scores = self._by_discriminator(vectors, contents_of(hashes_of(batch)))
         return np.where(there, np.round(scores, DIGITS), np.nan)
 
     def _by_codes(self, vectors: Vectors) -> Floats:
         parts = [ratio[nearest_two(vectors, some)] @ SHARES for some, ratio in zip(self.centres, self.log_ratio, strict=True)]
         return np.mean(parts, axis=0)
 
-    def _by_discriminator(self, vectors: Vectors, ids: Ids) -> Floats:
+    def _by_discriminator(self, vectors: Vectors, contents: Ids) -> Floats:
         x = (soft(vectors, self.centres) - self.mean) @ self.directions
-        fold = fold_of(ids, self.settings.seed, self.settings.step)
+        fold = fold_of(contents, self.settings.seed, self.settings.step)
         return (x * self.weights[fold, :-1]).sum(1) + self.weights[fold, -1]
 
     def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:

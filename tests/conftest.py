@@ -1,6 +1,7 @@
 """Fixtures of all tests: small real pools on disk, and a way to run recipes on them."""
 
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,42 @@ def doc_records() -> list[dict[str, str]]:
             records.append({"id": f"{path.relative_to(root)}:{name}", "part": part, "text": text})
     assert len(records) > 1500
     return records
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of the real image tars; skips where a machine does not have it."""
+    if not (DATA / "img_caltech101_112px.tar").is_file():
+        pytest.skip(f"no real images at {DATA}; set TAMIS_TEST_DATA")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def all_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 JPEG crops of scikit-learn's two photographs and 40 scanned digits: real images that every machine has."""
+    from PIL import Image
+    from sklearn.datasets import load_digits, load_sample_images
+
+    root = tmp_path_factory.mktemp("photos")
+    samples = load_sample_images()
+    for name, photo in zip(samples.filenames, samples.images, strict=True):
+        folder = root / Path(name).stem
+        folder.mkdir()
+        for number in range(36):
+            top, left = 40 * (number // 6), 75 * (number % 6)
+            Image.fromarray(photo[top : top + 180, left : left + 220]).save(folder / f"{number:02d}.jpg", quality=90)
+    digits = load_digits()
+    (root / "digits").mkdir()
+    for number in range(40):
+        picture = Image.fromarray((255 - digits.images[number] * 15).astype("uint8"))
+        picture.resize((64, 64)).save(root / "digits" / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture
+def photos(all_photos: Path, tmp_path: Path) -> Path:
+    """A copy of them in the test's own folder: photos/china/NN.jpg, photos/flower/NN.jpg, photos/digits/NN.png."""
+    return Path(shutil.copytree(all_photos, tmp_path / "photos"))
 
 
 @pytest.fixture

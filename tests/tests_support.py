@@ -1,9 +1,12 @@
 """What several test files share: the basic recipe, a writer of JSON lines, a run's bytes."""
 
 import json
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from tamis.pipeline.run import Outcome
 
@@ -21,6 +24,47 @@ BASIC: dict[str, Any] = {
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
     return path
+
+
+LIKE_THESE = """\
+name: like-these
+pool:
+  - {format: images, path: photos, keep: [label]}
+target:
+  - {format: images, path: examples}
+columns:
+  look: {embed: classic}
+steps:
+  - importance_resampling: {features: look, budget: 200}
+emit: [parquet, keys, webdataset, uids]
+"""
+OF_PHOTOS: dict[str, Any] = {  # for run_in: a pool of images, and a step that keeps them all
+    "pool": [{"format": "images", "path": "photos", "keep": ["label"]}],
+    "target": [],
+    "columns": {"look": {"embed": "classic"}},
+    "steps": [{"random": {"fraction": 1.0}}],
+    "emit": [],
+}
+
+
+def write_tar(path: Path, folder: Path) -> Path:
+    """All files of a folder as a plain tar."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            tar.add(file, str(file.relative_to(folder)))
+    return path
+
+
+def column_of(store: Path, name: str) -> dict[int, list[float] | None]:
+    """A column's values by sample id, checked against the pool's rows."""
+    value = name.rpartition("/")[2]
+    found: dict[int, list[float] | None] = {}
+    for part in sorted((store / "columns" / name).glob("part-*.parquet")):
+        table = pq.read_table(part)
+        assert table["sample_id"].equals(pq.read_table(store / "pool" / part.name)["sample_id"])
+        found |= dict(zip(table["sample_id"].to_pylist(), table[value].to_pylist(), strict=True))
+    return found
 
 
 def result_bytes(folder: Path) -> dict[str, bytes]:

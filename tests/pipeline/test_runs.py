@@ -165,9 +165,9 @@ def test_users_code_runs_only_when_allowed_and_its_column_can_be_used(run_in: Ru
         ({"steps": [{"random": {}}]}, RecipeError, "how much may it choose"),
         ({"steps": [{"exact_dedup": {"budget": 3}}]}, RecipeError, "takes no budget"),
         ({"steps": ["random"]}, RecipeError, "must be a map with one key"),
-        ({"steps": [{"quota": {"by": "nofield", "shares": {"a": 1}, "budget": 1}}]}, RecipeError, "no field 'nofield'"),
+        ({"steps": [{"quota": {"by": "nofield", "shares": {"a": 1}, "budget": 1}}]}, RecipeError, "no field or column 'nofield'"),
         ({"target": []}, RecipeError, "needs a target"),
-        ({"emit": ["webdataset"]}, RecipeError, "no output 'webdataset'"),
+        ({"emit": ["webdatasets"]}, RecipeError, "no output 'webdatasets', did you mean 'webdataset'"),
     ],
 )
 def test_bad_recipes_are_refused_before_anything_starts(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -39,6 +40,8 @@ OWN = textwrap.dedent(
 CASES: dict[str, dict[str, Any]] = {
     "exact_dedup": {},
     "importance_resampling": {"budget": 20},
+    "importance_resampling codes": {"features": "v", "budget": 20},
+    "importance_resampling logistic": {"features": "v", "ratio": "logistic", "budget": 20},
     "importance_resampling published": {"form": "published", "min_length": 5, "budget": 20},
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
     "random": {"budget": 20},
@@ -52,11 +55,19 @@ RECORDS = [
     }
     for i in range(90)
 ]
-TARGET = [{"text": "alice went to the store"}, {"text": "word3 to the store"}]
+TARGET = [{"id": "t0", "text": "alice went to the store"}, {"id": "t1", "text": "word3 to the store"}]
+WITH_VECTORS = {  # equal texts, equal vectors
+    "columns": {"v": {"embed": "precomputed", "path": "vectors.npz"}},
+    "target": [{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
+}
 
 
 def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
     return [{case.split(maxsplit=1)[0]: {**CASES[case], **changes}}]
+
+
+def more_of(case: str) -> dict[str, Any]:
+    return WITH_VECTORS if "features" in CASES[case] else {}
 
 
 def place(folder: Path, records: list[dict[str, Any]]) -> Path:
@@ -64,11 +75,14 @@ def place(folder: Path, records: list[dict[str, Any]]) -> Path:
     write_jsonl(folder / "pool.jsonl", records)
     write_jsonl(folder / "target.jsonl", TARGET)
     (folder / "own.py").write_text(OWN)
+    every = records + TARGET
+    vectors = [np.random.default_rng(list(record["text"].encode())).normal(size=8) for record in every]
+    np.savez(folder / "vectors.npz", key=np.array([record["id"] for record in every]), vector=np.array(vectors))
     return folder
 
 
 def decisions(run_in: Runner, folder: Path, case: str, **changes: Any) -> dict[str, tuple[Any, ...]]:
-    outcome = run_in(folder, steps=step_of(case, **changes), allow_code=True)
+    outcome = run_in(folder, steps=step_of(case, **changes), allow_code=True, **more_of(case))
     query = """select p.key, l.kept, round(l.score, 9), l.rank, l.weight, l.reason
                from read_parquet($ledger) l join read_parquet($pool) p using (sample_id)"""
     found = duckdb.execute(
@@ -143,7 +157,7 @@ def test_outside_of_where_samples_pass_through(run_in: Runner, tmp_path: Path, c
 
 def test_steps_after_a_step_that_kept_none_see_no_candidates(run_in: Runner, tmp_path: Path, case: str) -> None:
     steps = [{"random": {"budget": 0}}, *step_of(case)]
-    outcome = run_in(place(tmp_path, RECORDS), steps=steps, allow_code=True)
+    outcome = run_in(place(tmp_path, RECORDS), steps=steps, allow_code=True, **more_of(case))
     assert (outcome.manifest["steps"][1]["candidates"], outcome.selected) == (0, 0)
     assert pq.read_table(outcome.folder / "selection.parquet").num_rows == 0
     assert BASIC["emit"]
