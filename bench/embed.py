@@ -126,14 +126,18 @@ def tamis(base: Path, form: str, model, batch: int) -> tuple[float, float, float
     out = base / f"column-{form}"
     shutil.rmtree(out, ignore_errors=True)
     settings = SimpleNamespace(batch=batch, dims=None)
-    column = Filling(SimpleNamespace(embedder="open_clip", kind="images", settings=settings, model=lambda: model), out, "image")
+    column = Filling(
+        SimpleNamespace(embedder="open_clip", kind="images", settings=settings, model=lambda: model), out, "image"
+    )
     write_json(column.record, {"batch": batch})
     began = time.perf_counter()
     with Busy() as busy, ImagePass([column], hashed=False) as work:
 
         def rows():
             for first, facts, (values,) in work.blocks(encoded(base, form)):
-                yield pa.table([pa.array(np.arange(first, first + len(facts), dtype=np.uint64)), values], ["sample_id", "image"])
+                yield pa.table(
+                    [pa.array(np.arange(first, first + len(facts), dtype=np.uint64)), values], ["sample_id", "image"]
+                )
 
         column.write_batches("part-00000.parquet", "", rows())
         waited = work.share_waited
@@ -201,7 +205,9 @@ def main() -> None:
 
     base = Path(tempfile.mkdtemp(prefix="tamis-embed-"))
     make_photos(base, asked.images, asked.side)
-    settings = OpenClip(model=asked.model, pretrained="random", precision=asked.precision, scaled_decode=asked.scaled_decode)
+    settings = OpenClip(
+        model=asked.model, pretrained="random", precision=asked.precision, scaled_decode=asked.scaled_decode
+    )
     model = ClipModel(settings, base)
     batch = asked.batch or model.best_batch()
     found: dict[str, list[float]] = {}
@@ -214,7 +220,9 @@ def main() -> None:
             found.setdefault(f"    the model waited, {form}", []).append(waited)
             found.setdefault(f"    the GPU was busy, {form}", []).append(busy)
             if asked.peer:
-                found.setdefault(f"(d) clip-retrieval, {form}", []).append(peer(asked.peer, base, form, batch, asked.model))
+                found.setdefault(f"(d) clip-retrieval, {form}", []).append(
+                    peer(asked.peer, base, form, batch, asked.model)
+                )
     where = model.facts
     print(f"{asked.images:,} JPEGs of {asked.side} px, {asked.model}, {where['precision']} on {where['devices']}, batch {batch}, "
           f"{len(os.sched_getaffinity(0))} cores, {asked.runs} runs\n")  # fmt: skip

@@ -98,7 +98,11 @@ def texts(base: Path) -> tuple[list[str], list[Row]]:
             ("random", {}, None), ("ngrams", {}, {}), ("codes", mini, {"features": "mini"}),
             ("logistic", mini, {"features": "mini", "ratio": "logistic"}),
         ):  # fmt: skip
-            chosen = {"importance_resampling": {**settings, "in_target": "exclude", "budget": budget}} if settings is not None else {"random": {"budget": budget}}
+            chosen = (
+                {"importance_resampling": {**settings, "in_target": "exclude", "budget": budget}}
+                if settings is not None
+                else {"random": {"budget": budget}}
+            )
             recipe = {**common, "columns": columns, "steps": [chosen]}
             found.append(precision(base, f"{domain}-{name}", recipe, "domain", {domain}))
         rows.append((domain, budget, found))
@@ -117,7 +121,11 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     base = Path(tempfile.mkdtemp(prefix="tamis-match-"))
-    names = ["random", "codes", "logistic"] if asked.what == "images" else ["random", "n-grams", "MiniLM, codes", "MiniLM, logistic"]
+    names = (
+        ["random", "codes", "logistic"]
+        if asked.what == "images"
+        else ["random", "n-grams", "MiniLM, codes", "MiniLM, logistic"]
+    )
     print(f"| {'draw' if asked.what == 'images' else 'domain'} | budget | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
     names, rows = images(base, asked.draws) if asked.what == "images" else texts(base)

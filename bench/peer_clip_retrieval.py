@@ -22,7 +22,11 @@ def random_model(clip_model, use_jit=True, device="cpu", clip_cache_path=None):
     name = clip_model.split("/")[0]
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None, device=device)
-    return OpenClipWrapper(inner_model=model, device=device).to(device=device), preprocess, open_clip.get_tokenizer(name)
+    return (
+        OpenClipWrapper(inner_model=model, device=device).to(device=device),
+        preprocess,
+        open_clip.get_tokenizer(name),
+    )
 
 
 class Quiet:

@@ -62,9 +62,11 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
     declared = by_name(run.declared)
     own = {name: name for name in inputs.fields if name not in declared and name != "sample_id"}
     files = [(part.path, own)]  # (file, its field -> the batch's)
-    for name in inputs.fields:
-        if name in declared:
-            files.append((run.column(declared[name], of_target) / part.name, {declared[name].value: name}))
+    files += [
+        (run.column(declared[name], of_target) / part.name, {declared[name].value: name})
+        for name in inputs.fields
+        if name in declared
+    ]
     if inputs.ngrams is not None:
         folder = run.column(ngrams_maker(inputs.ngrams), of_target)
         files.append((folder / part.name, {"n_tokens": "n_tokens", "ngrams": "ngrams"}))

@@ -134,7 +134,9 @@ def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code
             need_permission(settings["python"], allow_code)
             makers.append(python_maker(name, settings["python"], folder))
         else:
-            raise RecipeError(f"columns.{name}: wanted {{embed: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}")
+            raise RecipeError(
+                f"columns.{name}: wanted {{embed: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
+            )
     return makers
 
 
@@ -201,7 +203,8 @@ def make_part(maker: Maker, folder: Path, part: Part, say: Callable[[str], None]
     if maker.tower is not None:
         fill_part(filling(maker, folder), part, say)
         return
-    assert maker.make is not None and maker.schema is not None
+    assert maker.make is not None
+    assert maker.schema is not None
     make = maker.make
     reads = ["sample_id", *maker.reads] if maker.reads else None
     made_of = {b"pool_part": part.digest.encode()}

@@ -82,7 +82,12 @@ def read_inputs(folder: Path) -> None:
     groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
     if run.recipe.target:
         target = ingest(
-            run.target_folder, run.recipe.target, run.recipe.strict, say, is_target=True, columns=_image_columns(run, True)
+            run.target_folder,
+            run.recipe.target,
+            run.recipe.strict,
+            say,
+            is_target=True,
+            columns=_image_columns(run, True),
         )
         _need_rows("target", target)
         _say_counts("target", target)

@@ -10,7 +10,7 @@ import struct
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -21,7 +21,7 @@ HEADER = struct.Struct("<II")  # bytes of JSON, bytes that follow it
 MAX_BYTES = 512 << 20  # of one encoded image; more is no photo
 
 
-def send(pipe: BinaryIO, message: Any, data: bytes = b"") -> None:
+def send(pipe: IO[bytes], message: Any, data: bytes = b"") -> None:
     text = json.dumps(message).encode()
     pipe.write(HEADER.pack(len(text), len(data)))
     pipe.write(text)
@@ -29,7 +29,7 @@ def send(pipe: BinaryIO, message: Any, data: bytes = b"") -> None:
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> tuple[Any, bytes] | None:
+def receive(pipe: IO[bytes]) -> tuple[Any, bytes] | None:
     """The next message, or None at the end."""
     head = pipe.read(HEADER.size)
     if len(head) < HEADER.size:
@@ -100,7 +100,8 @@ def views(plans: list[dict[str, Any]], rows: int, slabs: int, memory: int) -> li
     if not plans:
         return [[] for _ in range(slabs)]
     buffer = mmap.mmap(memory, slab_bytes(plans, rows) * slabs)
-    arrays, first = [], 0
+    arrays: list[list[Any]] = []
+    first = 0
     for _ in range(slabs):
         arrays.append([])
         for plan in plans:

@@ -160,7 +160,7 @@ class _Process:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from tamis.pipeline.decode_worker import main; main()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             pass_fds=[settings["memory"]], env={**os.environ, **threads}, start_new_session=True,
@@ -177,7 +177,8 @@ class _Process:
 
     def _talk(self, message: Any, data: bytes, seconds: float) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin and stdout
+        assert stdin is not None
+        assert stdout is not None
         answer = None
         with suppress(OSError, ValueError):
             send(stdin, message, data)

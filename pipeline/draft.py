@@ -72,7 +72,8 @@ def format_of(path: Path) -> str:
         if any(has_suffix(name.lower(), known[kind]) for name in names):
             return kind
     raise SourceError(
-        f"{path}: no format that tamis reads (JSONL, Parquet, CSV, text files, images, tars of images, a saved HF dataset)"
+        f"{path}: no format that tamis reads "
+        "(JSONL, Parquet, CSV, text files, images, tars of images, a saved HF dataset)"
     )
 
 
@@ -141,7 +142,11 @@ def draft(path: Path, folder: Path) -> str:
     used = (source.get("key"), source.get("text"), source.get("image"), *source.get("caption", []))
     others = [name for name in fields if name not in keep and name not in used]
     reading = [f"format: {source['format']}", f"path: {json.dumps(shown, ensure_ascii=False)}"]
-    reading += [f"{name}: {json.dumps(source[name], ensure_ascii=False)}" for name in ("key", "text", "image", "caption") if name in source]
+    reading += [
+        f"{name}: {json.dumps(source[name], ensure_ascii=False)}"
+        for name in ("key", "text", "image", "caption")
+        if name in source
+    ]
     if keep:
         reading.append(f"keep: {json.dumps(keep, ensure_ascii=False)}")
     template = _IMAGES_TEMPLATE if source["format"] in IMAGE_FORMATS or "image" in source else _TEMPLATE

@@ -51,7 +51,12 @@ class Onnx:
         if not (folder / self.model).is_file():
             raise RecipeError(f"onnx: no file {folder / self.model}")
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
-        return {**given, "model": "file", "digest": digest_file(folder / self.model), "version": [ONNX_VERSION, PREPARE_VERSION]}
+        return {
+            **given,
+            "model": "file",
+            "digest": digest_file(folder / self.model),
+            "version": [ONNX_VERSION, PREPARE_VERSION],
+        }
 
 
 class OnnxModel:
@@ -74,7 +79,12 @@ class OnnxModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        prepared = {**self.plan, "mean": self.settings.mean, "std": self.settings.std, "channels": self.settings.channels}
+        prepared = {
+            **self.plan,
+            "mean": self.settings.mean,
+            "std": self.settings.std,
+            "channels": self.settings.channels,
+        }
         return {
             "dim": self.settings.dims or self.dim, "precision": "as the file", "devices": self.session.get_providers(),
             "preprocessing": prepared,
@@ -125,7 +135,11 @@ def _load(path: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
     options.log_severity_level = 3
-    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    wanted = [
+        name
+        for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
+        if name in onnxruntime.get_available_providers()
+    ]
     try:
         return onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as error:

@@ -56,7 +56,9 @@ class ClipModel:
         self.dim = int(model.visual.output_dim)
         self.digest = weights_digest(model)
         self.image_tower = Forward(model, lambda module, x: module.encode_image(x), settings.precision)
-        self.text_tower = Forward(self.image_tower.modules[0], lambda module, x: module.encode_text(x), settings.precision)
+        self.text_tower = Forward(
+            self.image_tower.modules[0], lambda module, x: module.encode_text(x), settings.precision
+        )
         self.cut = 0  # texts longer than the context so far
 
     @property
@@ -106,11 +108,14 @@ def _load(name: str, pretrained: str, folder: Path) -> tuple[Any, dict[str, Any]
     file = folder / pretrained
     random = pretrained == "random"
     if name not in open_clip.list_models() and not name.startswith(("hf-hub:", "local-dir:")):
-        raise RecipeError(f"open_clip has no model {name!r}; python -c 'import open_clip; print(open_clip.list_models())'")
+        raise RecipeError(
+            f"open_clip has no model {name!r}; python -c 'import open_clip; print(open_clip.list_models())'"
+        )
     known = [tag for model, tag in open_clip.list_pretrained() if model == name]
     if not (random or file.is_file() or pretrained in known or ":" in name):
         raise RecipeError(
-            f"open_clip {name}: no file and no weights {pretrained!r} (known: {', '.join(known) or 'none'}; or `random`)"
+            f"open_clip {name}: no file and no weights {pretrained!r} "
+            f"(known: {', '.join(known) or 'none'}; or `random`)"
         )
     torch.manual_seed(0)  # random weights are the same everywhere
     try:

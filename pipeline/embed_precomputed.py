@@ -41,7 +41,11 @@ class Precomputed:
     def files(self, folder: Path) -> list[Path]:
         found = sorted(Path(name) for name in glob.glob(str(folder / self.path), recursive=True))
         npz = {path.stem for path in found if path.suffix == ".npz"}
-        found = [path for path in found if path.suffix in (".npz", ".npy") or (path.suffix == ".parquet" and path.stem not in npz)]
+        found = [
+            path
+            for path in found
+            if path.suffix in (".npz", ".npy") or (path.suffix == ".parquet" and path.stem not in npz)
+        ]
         if not found:
             raise RecipeError(f"precomputed: {folder / self.path} finds no .parquet, .npz or .npy file")
         return found
@@ -65,7 +69,9 @@ class PrecomputedModel:
         twice = np.flatnonzero(self._ids[1:] == self._ids[:-1])
         if len(twice):
             where = self.files[self._files[twice[0]]]
-            raise RecipeError(f"precomputed: {len(twice):,} keys have two vectors, the first in {where}, row {self._places[twice[0]]}")
+            raise RecipeError(
+                f"precomputed: {len(twice):,} keys have two vectors, the first in {where}, row {self._places[twice[0]]}"
+            )
         self.dim = self._read(0).shape[1]
 
     @property
@@ -82,14 +88,18 @@ class PrecomputedModel:
             rows = np.flatnonzero(~lost & (self._files[place] == number))
             vectors = self._read(number)
             if vectors.shape[1] != self.dim:
-                raise RecipeError(f"precomputed: {self.files[number]} has {vectors.shape[1]} dimensions, others {self.dim}")
+                raise RecipeError(
+                    f"precomputed: {self.files[number]} has {vectors.shape[1]} dimensions, others {self.dim}"
+                )
             out[rows] = vectors[self._places[place[rows]]]
         return out, lost
 
     def _read(self, number: int) -> Any:
         vectors = _vectors(self.files[number], self.settings.vector)
         if len(vectors) != self._counts[number]:
-            raise RecipeError(f"precomputed: {self.files[number]}: {self._counts[number]:,} keys, {len(vectors):,} vectors")
+            raise RecipeError(
+                f"precomputed: {self.files[number]}: {self._counts[number]:,} keys, {len(vectors):,} vectors"
+            )
         return vectors
 
 
@@ -111,7 +121,9 @@ def _keys(path: Path, settings: Precomputed) -> list[str]:
         with np.load(path, allow_pickle=False) as held:
             return [str(key) for key in held[settings.key].tolist()]
     except (OSError, KeyError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
-        raise RecipeError(f"precomputed: no keys {settings.key!r} for {path} ({' '.join(str(error).split())[:160]})") from error
+        raise RecipeError(
+            f"precomputed: no keys {settings.key!r} for {path} ({' '.join(str(error).split())[:160]})"
+        ) from error
 
 
 @lru_cache(maxsize=FILES_HELD)
@@ -126,7 +138,9 @@ def _vectors(path: Path, name: str) -> npt.NDArray[Any]:
             column = pq.read_table(path, columns=[name])[name].combine_chunks()
             found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise RecipeError(f"precomputed: no vectors {name!r} in {path} ({' '.join(str(error).split())[:160]})") from error
+        raise RecipeError(
+            f"precomputed: no vectors {name!r} in {path} ({' '.join(str(error).split())[:160]})"
+        ) from error
     if found.ndim != 2:
         raise RecipeError(f"precomputed: {path}: wanted [rows, dim], found {list(found.shape)}")
     return found

@@ -74,7 +74,9 @@ class SentenceModel:
 
     def _windows(self, text: str) -> list[tuple[int, str]]:
         """(tokens, piece) of each window; pieces are slices of the text itself."""
-        found = self.model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
+        found = self.model.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
         places = found["offset_mapping"]
         if len(places) <= self.window or self.settings.long == "cut":
             self.cut += len(places) > self.window

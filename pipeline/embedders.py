@@ -1,4 +1,4 @@
-"""`embed:` in a recipe: name to maker of vectors. What a model needs is checked here; it is loaded when it is needed."""
+"""`embed:` in a recipe: name to maker of vectors. Settings are checked here; a model is loaded when it is needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -144,11 +144,12 @@ class Filling:
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
         rows = np.arange(len(images))
         best, second = cosines[rows, order[:, 0]], cosines[rows, order[:, -1]]
-        gone = pa.array(~there)
+        chosen = np.array(names, object)[order[:, 0]]
         return [
-            pa.array([names[i] if ok else None for i, ok in zip(order[:, 0].tolist(), there.tolist(), strict=True)], pa.string()),
-            pa.array(best, pa.float32(), mask=np.asarray(gone)), pa.array(best - second, pa.float32(), mask=np.asarray(gone)),
-        ]  # fmt: skip
+            pa.array(chosen, pa.string(), mask=~there),
+            pa.array(best, pa.float32(), mask=~there),
+            pa.array(best - second, pa.float32(), mask=~there),
+        ]
 
     @cached_property
     def _class_vectors(self) -> tuple[list[str], npt.NDArray[np.float32]]:
@@ -217,7 +218,9 @@ class ImagePass:
         """Once a column: how far a shrinking decoder moves vectors from those of a full decode."""
         if "scaled_to" not in filling.plan or "scaled_decode_drift" in read_json(filling.record):
             return
-        some = [image for image, fact in zip(decoded.images, decoded.facts, strict=True) if len(fact) > 2][:DRIFT_IMAGES]
+        some = [image for image, fact in zip(decoded.images, decoded.facts, strict=True) if len(fact) > 2][
+            :DRIFT_IMAGES
+        ]
         plain = {name: value for name, value in filling.plan.items() if name != "scaled_to"}
         vectors = []
         for plan in (filling.plan, plain):
@@ -228,9 +231,11 @@ class ImagePass:
         cosines = (vectors[0] * vectors[1]).sum(1) if len(vectors) == 2 and some else np.ones(1)
         filling.note(
             scaled_decode_drift={
-                "images": len(some), "mean_cosine": round(float(cosines.mean()), 5), "worst_cosine": round(float(cosines.min()), 5),
+                "images": len(some),
+                "mean_cosine": round(float(cosines.mean()), 5),
+                "worst_cosine": round(float(cosines.min()), 5),
             }
-        )  # fmt: skip
+        )
 
 
 def retried(fillings: list[Filling], work: Callable[[], Any], say: Callable[[str], None]) -> Any:

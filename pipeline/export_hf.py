@@ -38,10 +38,15 @@ def write_hf(batches: Iterable[pa.RecordBatch], folder: Path) -> None:
         size += batch.nbytes
     if out is not None:
         out.close()
-    state = {
-        "_data_files": [{"filename": name} for name in names], "_fingerprint": fingerprint([names, features]),
-        "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": "train",
-    }  # fmt: skip
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": fingerprint([names, features]),
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": "train",
+    }
     (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     info = {"features": features, "splits": None, "citation": "", "description": "", "homepage": "", "license": ""}
     (folder / "dataset_info.json").write_text(json.dumps(info, indent=1), encoding="utf-8")

@@ -31,7 +31,15 @@ INDEX = pa.schema(
         ("offset", pa.int64()), ("n_bytes", pa.int64()), ("weight", pa.float64()),
     ]
 )  # fmt: skip
-MAGIC = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp", b"II*": "tif", b"MM\0*": "tif"}
+MAGIC = {
+    b"\xff\xd8": "jpg",
+    b"\x89PNG": "png",
+    b"GIF8": "gif",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+    b"II*": "tif",
+    b"MM\0*": "tif",
+}
 SHOWN = ("rank", "key", "weight", "score", "uri", "captions", "width", "height")
 HIDDEN = ("content_hash", "source", "position", "offset", "n_bytes", "text", "sample_id")
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,9 @@ def write_exports(folder: Path) -> None:
         elif name == "uids":
             _uids(run)
         elif name == "hf":
-            _whole_folder(run, name, lambda place: write_hf(placed(run), place))
+            _whole_folder(run, name, partial(write_hf, placed(run)))
         elif name == "webdataset":
-            wanted = Webdataset.model_validate(settings)
-            _whole_folder(run, name, lambda place, wanted=wanted: write_webdataset(run, placed(run), wanted, place))
+            _whole_folder(run, name, partial(write_webdataset, run, placed(run), Webdataset.model_validate(settings)))
     if run.recipe.emit:
         _attribution(run, selection)
 
@@ -70,7 +70,9 @@ def placed(run: Run) -> Iterator[pa.RecordBatch]:
         view(con, "pool", [part.path for part in run.pool.parts])
         view(con, "selection", [run.folder / "selection.parquet"])
         held = pq.read_schema(run.folder / "selection.parquet").names
-        more = [n for n in ("content_hash", "source", "position", "offset", "n_bytes", "width", "height") if n not in held]
+        more = [
+            n for n in ("content_hash", "source", "position", "offset", "n_bytes", "width", "height") if n not in held
+        ]
         fields = ", ".join(["s.*", *(f"p.{quoted(name)}" for name in more)])
         query = f"select {fields} from selection s join pool p using (sample_id) order by s.rank"
         yield from con.sql(query).to_arrow_reader(1024)
@@ -93,7 +95,9 @@ def _copy(selection: Path, path: Path) -> None:
 def _jsonl(selection: Path, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         for record in records(selection):
-            filled = {name: value for name, value in record.items() if not (name in ("uri", "offset") and value is None)}
+            filled = {
+                name: value for name, value in record.items() if not (name in ("uri", "offset") and value is None)
+            }
             out.write(json.dumps(filled, ensure_ascii=False, default=str) + "\n")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.decoding import BLOCK_IMAGES, Encoded
@@ -12,7 +13,6 @@ from tamis.pipeline.embedding import Filling, ImagePass, retried
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.locate import PLACE, encoded
 from tamis.pipeline.progress import Counter
-from tamis.selectors.vectors import as_array, as_column
 
 TEXT_ROWS = 256  # texts handed to a model at once: sorted by length they fill its batches evenly
 
@@ -51,10 +51,10 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
             hashes = batch["content_hash"].to_pylist()
             lost = np.array([len(f) == 2 or bytes.fromhex(f[3]) != h for f, h in zip(facts, hashes, strict=True)], bool)
             if lost.any():
-                vectors, there = as_array(values)
-                values, changed = as_column(vectors, lost=lost | ~there), changed + int(lost.sum())
-            counter.add(batch.num_rows, note=f"the model waited {work.share_waited:.0%}")
-            yield pa.table([batch["sample_id"], values], ["sample_id", column.value])
+                changed += int(lost.sum())
+            told = pc.if_else(pa.array(lost), pa.scalar(None, values.type), values)
+            counter.add(batch.num_rows, note="" if column.is_classic else f"the model waited {work.share_waited:.0%}")
+            yield pa.table([batch["sample_id"], told], ["sample_id", column.value])
     counter.end()
     if changed:
         column.note(images_gone={part.name: changed})

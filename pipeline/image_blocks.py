@@ -26,13 +26,19 @@ def image_blocks(
 
     A block's table has the values of each column to be filled in fields named by `vectors_field`."""
     items = islice(image_rows(source, files), skip, None)
-    counter = Counter("decode" + "".join(f" + {filling.name}" for filling in fillings), sum(f.size for f in files), "images")
+    counter = Counter(
+        "decode" + "".join(f" + {filling.name}" for filling in fillings), sum(f.size for f in files), "images"
+    )
     consumed = skip
     with ImagePass(fillings) as work:
         for some, facts, values in work.blocks(_cut(items)):
             block = _block(source, types, some, facts, values)
             consumed += len(some)
-            counter.add(block.table.num_rows, sum(map(_size, some)), f"the model waited {work.share_waited:.0%}" if any(not f.is_classic for f in fillings) else "")
+            counter.add(
+                block.table.num_rows,
+                sum(map(_size, some)),
+                f"the model waited {work.share_waited:.0%}" if any(not f.is_classic for f in fillings) else "",
+            )
             yield block, consumed
     counter.end()
 
@@ -113,5 +119,3 @@ def _fields(row: Row, types: dict[str, pa.DataType]) -> tuple[dict[str, Any], tu
         if problem := unfit(name, fields[name], wanted, fields):
             return fields, problem
     return fields, None
-
-

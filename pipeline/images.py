@@ -16,8 +16,10 @@ from tamis.pipeline.errors import Unusable
 
 Pixels = npt.NDArray[np.uint8]
 Image.init()
-FORMATS = [  # none that runs a program, as EPS does; all that this build of Pillow has
-    name for name in ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+FORMATS: list[str] = [  # none that runs a program, as EPS does; all that this build of Pillow has
+    name
+    for name in ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
 ]
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a decompression bomb is refused by its header, before it is unpacked
 LONG = 4  # sides of 1 to 4: beyond that only the middle of an image is resized
@@ -71,7 +73,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(values / (257 if values.max(initial=0) > 255 else 1), 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(
+            np.clip(values / (257 if values.max(initial=0) > 255 else 1), 0, 255).astype(np.uint8)
+        ).convert("RGB")
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
         span = values.max() - values.min()
@@ -111,7 +115,7 @@ def resized(image: Image.Image, size: list[int], resize: str, interpolation: str
     if max(full) <= LONG * side:
         whole = image.resize((full[0], full[1]), resample)
         return np.asarray(whole.crop((left, top, left + width, top + height)))
-    # a strip of 1 x 10,000 would become one of 500 million pixels: only its middle is computed, rounded a little otherwise
+    # a strip of 1 x 10,000 would become 500 million pixels: only its middle is computed, a little otherwise rounded
     x, y = image.width / full[0], image.height / full[1]
     box = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
     return np.asarray(image.resize((width, height), resample, box=box))

@@ -77,9 +77,7 @@ def _random_limit(run: Run, step: int, kept: int, seed: int) -> float:
     return float(smallest.max()) if kept and len(smallest) else -1.0
 
 
-def _tally(
-    run: Run, part: Part, step: int, learned: FittedImportance, limit: float
-) -> tuple[Tally, list[str]]:
+def _tally(run: Run, part: Part, step: int, learned: FittedImportance, limit: float) -> tuple[Tally, list[str]]:
     tally = Tally.empty(learned.settings.map.buckets)
     ledger = _reasons(run, part, step)
     tally.add_scores(ledger["score"].to_numpy()[_in_scope(ledger)])

@@ -76,7 +76,8 @@ def ingest(
 ) -> Pool:
     """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError.
 
-    `columns` read images: they are filled while these are decoded. A target's sources are each a namespace of their own, and rows without keys are all kept: repeats count there."""
+    `columns` read images: they are filled while these are decoded. A target's sources are each a namespace of their
+    own, and rows without keys are all kept: repeats count there."""
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
     records = _records(folder)
@@ -187,7 +188,9 @@ class GroupWriter:
         killed run goes on behind the last one."""
         schema = pool_schema(self.types)
         shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema, self.columns)
-        journal = Journal(self.folder / ".groups" / f"{self._next_group:05d}.partial", [file.record() for file in files])
+        journal = Journal(
+            self.folder / ".groups" / f"{self._next_group:05d}.partial", [file.record() for file in files]
+        )
         journal.restore(shards)
         shards.journal = journal.note
         blocks = image_blocks(self.sources[origin], files, self.types, self.columns, journal.consumed)

@@ -1,4 +1,4 @@
-"""Where a stored image's bytes are: a file, a range of a tar, a field of a table. Read for columns, exports, thumbnails."""
+"""Where a stored image's bytes are: a file, a range of a tar, a field of a table."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -81,5 +81,3 @@ def _arrow(source: str) -> list[pa.RecordBatch]:
 
 def is_image(row: Mapping[str, Any]) -> bool:
     return row.get("width") is not None
-
-

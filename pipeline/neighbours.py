@@ -1,5 +1,4 @@
-"""Which samples of the target a sample is nearest to, by the cosine of a column's vectors: what an embedding can say for
-itself when it is asked why."""
+"""Which samples of the target a sample is nearest to, by cosine: what an embedding can say when it is asked why."""
 
 from typing import Any
 
@@ -32,7 +31,9 @@ def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list
         vectors, there = as_array(pq.read_table(path, columns=[value])[value])
         cosines = np.where(there, vectors @ mine, -np.inf)
         best = np.argsort(-cosines, kind="stable")[:count].tolist()
-        found = sorted([*found, *((float(cosines[i]), keys[i]) for i in best)], key=lambda row: (-row[0], row[1]))[:count]
+        found = sorted([*found, *((float(cosines[i]), keys[i]) for i in best)], key=lambda row: (-row[0], row[1]))[
+            :count
+        ]
     return found
 
 

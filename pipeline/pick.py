@@ -8,9 +8,9 @@ from typing import Any
 from tamis.pipeline.atomic import fingerprint
 from tamis.pipeline.draft import source_for
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.exports import export
 from tamis.pipeline.recipe import IMAGE_FORMATS, parse_recipe
 from tamis.pipeline.run import Outcome, run_recipe
-from tamis.pipeline.exports import export
 from tamis.pipeline.sources import find_files
 
 OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}

@@ -97,7 +97,9 @@ def _member_rows(source: Source, path: Path, found: list[Member]) -> Iterator[It
 
 def _lost(source: str, position: int | None, name: str, reason: str, detail: str) -> Reject:
     shown = name.encode("utf-8", "backslashreplace").decode()
-    return Reject(source.encode("utf-8", "backslashreplace").decode(), position, _without_suffix(shown), reason, shorten(detail))
+    return Reject(
+        source.encode("utf-8", "backslashreplace").decode(), position, _without_suffix(shown), reason, shorten(detail)
+    )
 
 
 def _one_key(
@@ -124,7 +126,7 @@ def _one_key(
             yield _lost(origin, position, key, "bad_json", str(error))
         return
     if "/" in key:
-        fields["label"] = key.split("/")[0]
+        fields["label"] = key.split("/", maxsplit=1)[0]
     for position, origin, name, encoded in images:
         yield Row(origin, position, key, f"{inside}#{name}" if inside else name, encoded, captions, fields)
 
@@ -211,7 +213,8 @@ def _table_rows(source: Source, path: Path) -> Iterator[Item]:
     needed = [source.image, *source.captions, *([source.key] if source.key else []), *source.keep.values()]
     for position, record in _table_records(path, [str(name) for name in needed], source.format):
         if isinstance(record, str):
-            yield Reject(str(path), position, None, *record.split("|", 1))
+            reason, _, detail = record.partition("|")
+            yield Reject(str(path), position, None, reason, detail)
             continue
         key = None if source.key is None or record.get(source.key) is None else str(record[source.key])
         if source.key and key is None:

@@ -97,10 +97,12 @@ def boundary(con: Any, step: int) -> dict[str, list[dict[str, Any]]]:
 
 def examples(con: Any) -> dict[str, list[dict[str, Any]]]:
     """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance."""
-    place = "p.key, p.text, p.source, p.position, p.uri, p.\"offset\", p.n_bytes, p.width"
+    place = 'p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.width'
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
-    kept = f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
+    kept = (
+        f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
+    )
     dropped = f"select null as rank, null as score, {place} from pool p anti join selection s using (sample_id)"
     found = {"kept": rows(con, kept), "dropped": rows(con, f"{dropped} order by p.sample_id limit {most}")}
     for some in found.values():

@@ -20,7 +20,13 @@ FIXED = [
     pa.field("uri", pa.string()),
     pa.field("text", pa.string()),
 ]
-OF_IMAGES = ("offset", "n_bytes", "width", "height", "captions")  # the pool's fields that image pools add: how to read one
+OF_IMAGES = (
+    "offset",
+    "n_bytes",
+    "width",
+    "height",
+    "captions",
+)  # the pool's fields that image pools add: how to read one
 
 
 def write_selection(folder: Path) -> None:

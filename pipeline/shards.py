@@ -68,11 +68,19 @@ class ShardWriter:
     """Collects the blocks of one group and writes its shards."""
 
     def __init__(
-        self, folder: Path, group: int, first_part: int, seen: Seen, schema: pa.Schema, columns: Sequence["Filling"] = ()
+        self,
+        folder: Path,
+        group: int,
+        first_part: int,
+        seen: Seen,
+        schema: pa.Schema,
+        columns: Sequence["Filling"] = (),
     ) -> None:
         self.folder, self.group, self.seen, self.schema, self.columns = folder, group, seen, schema, columns
         self.first_part = first_part
-        self.journal: Callable[[ShardWriter], Callable[[str, str], None]] | None = None  # told of each shard that is closed
+        self.journal: Callable[[ShardWriter], Callable[[str, str], None]] | None = (
+            None  # told of each shard that is closed
+        )
         self.rejects: list[Reject] = []
         self.leans_on: set[int] = set()
         self.written: list[tuple[Path, int]] = []

@@ -72,9 +72,7 @@ def _by_key(path: str, root: str) -> tuple[str, str]:
 
 def _with_sidecars(found: dict[str, str]) -> dict[str, str]:
     """A glob such as `photos/*.jpg` finds images alone; captions and fields that lie beside them come along."""
-    beside = {
-        str(Path(path).with_suffix(suffix)): root for path, root in found.items() for suffix in (".txt", ".json")
-    }
+    beside = {str(Path(path).with_suffix(suffix)): root for path, root in found.items() for suffix in (".txt", ".json")}
     return {path: root for path, root in beside.items() if path not in found and os.path.isfile(path)} | found
 
 

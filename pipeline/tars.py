@@ -75,7 +75,9 @@ def _library_members(path: Path) -> tuple[list[Member], str | None]:
         with tarfile.open(path, "r:") as tar:
             for number, info in enumerate(tar, 1):
                 if not info.isdir():
-                    found.append(_member(number, info.name, info.offset_data, info.size, info.isreg() and not info.issparse()))
+                    found.append(
+                        _member(number, info.name, info.offset_data, info.size, info.isreg() and not info.issparse())
+                    )
     except (tarfile.TarError, ValueError, EOFError, IndexError, OverflowError) as error:
         return found, f"{error}; what follows was not read"
     return found, None

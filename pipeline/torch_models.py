@@ -46,7 +46,9 @@ def dtype_of(precision: str) -> Any:
 class Forward:
     """A module on one or more devices; `encode` is what to call of it."""
 
-    def __init__(self, module: Any, encode: Callable[[Any, Any], Any], precision: str, where: Sequence[str] = ()) -> None:
+    def __init__(
+        self, module: Any, encode: Callable[[Any, Any], Any], precision: str, where: Sequence[str] = ()
+    ) -> None:
         self.devices = list(where) or devices()
         self.precision = precision_for(precision, self.devices[0])
         self.encode = encode
@@ -147,7 +149,9 @@ def weights_digest(module: Any) -> str:
     state = hashlib.blake2b(digest_size=16)
     for name, value in sorted(module.state_dict().items()):
         state.update(name.encode())
-        state.update(value.detach().cpu().contiguous().view(-1).view(dtype=torch.uint8).numpy() if value.numel() else b"")
+        state.update(
+            value.detach().cpu().contiguous().view(-1).view(dtype=torch.uint8).numpy() if value.numel() else b""
+        )
     return state.hexdigest()
 
 

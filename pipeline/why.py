@@ -86,7 +86,9 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
         target = (
             int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
         )
-        lines += _parts(learned.explain(sample["text"] or "", target) if target else learned.explain(sample["text"] or ""))
+        lines += _parts(
+            learned.explain(sample["text"] or "", target) if target else learned.explain(sample["text"] or "")
+        )
     if isinstance(learned, FittedRatio):
         near = nearest_targets(run, learned.settings.features, sample["sample_id"])
         told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)

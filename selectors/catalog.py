@@ -23,7 +23,9 @@ SELECTORS: dict[str, type] = {
 
 
 VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
-    "importance_resampling": lambda given: DensityRatio if given.get("features", "ngrams") != "ngrams" else ImportanceResampling,
+    "importance_resampling": lambda given: (
+        DensityRatio if given.get("features", "ngrams") != "ngrams" else ImportanceResampling
+    ),
 }  # names whose settings tell which of two methods is meant
 MORE = {"importance_resampling with features: COLUMN": DensityRatio}  # for `tamis selectors`
 

@@ -18,7 +18,7 @@ Centres = npt.NDArray[np.float32]  # [quantisers, centres, dim], of unit length
 
 
 def fit_centres(vectors: Vectors, ids: Ids, seed: int, step: int) -> Centres:
-    """Centres of all quantisers; the same for any order of the rows. At least eight rows to a centre, and two centres."""
+    """Centres of all quantisers, the same for any order of the rows; eight rows to a centre, two centres at least."""
     order = np.argsort(ids, kind="stable")
     vectors, ids = vectors[order], ids[order]
     count = min(CENTRES, max(2, len(vectors) // 8))
@@ -39,7 +39,7 @@ def _spherical(vectors: Vectors, ids: Ids, count: int, seed: int, step: int, pur
             worst = np.argsort(products.max(1), kind="stable")[: len(empty)]
             sums[empty[: len(worst)]] = vectors[worst]
             sizes = np.linalg.norm(sums, axis=1)
-        centres = sums / np.where(sizes, sizes, 1)[:, None]
+        centres = (sums / np.where(sizes, sizes, 1)[:, None]).astype(np.float32)
     return centres
 
 

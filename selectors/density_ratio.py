@@ -69,7 +69,7 @@ class DensityRatio:
         both = np.concatenate([mine.vectors, theirs.vectors])
         centres = fit_centres(both, np.concatenate([mine.ids, ~theirs.ids]), self.seed, self.step)
         pool_counts, target_counts = counts(mine.vectors, centres), counts(theirs.vectors, centres)
-        learned = {
+        learned: dict[str, Any] = {
             "settings": self,
             "centres": centres,
             "pool_counts": pool_counts,
@@ -169,7 +169,9 @@ class FittedRatio:
         return np.where(there, np.round(scores, DIGITS), np.nan)
 
     def _by_codes(self, vectors: Vectors) -> Floats:
-        parts = [ratio[nearest_two(vectors, some)] @ SHARES for some, ratio in zip(self.centres, self.log_ratio, strict=True)]
+        parts = [
+            ratio[nearest_two(vectors, some)] @ SHARES for some, ratio in zip(self.centres, self.log_ratio, strict=True)
+        ]
         return np.mean(parts, axis=0)
 
     def _by_discriminator(self, vectors: Vectors, contents: Ids) -> Floats:

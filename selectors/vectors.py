@@ -36,7 +36,9 @@ def as_array(column: Any) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
         raise ValueError(f"wanted a column of vectors, found {kind}")
     size = kind.list_size
-    flat = column.values.slice(column.offset * size, len(column) * size)  # null rows keep their place, filled with zeros
+    flat = column.values.slice(
+        column.offset * size, len(column) * size
+    )  # null rows keep their place, filled with zeros
     vectors = flat.to_numpy(zero_copy_only=False).reshape(len(column), size).astype(np.float32)
     there = column.is_valid().to_numpy(zero_copy_only=False)
     vectors[~there] = 0

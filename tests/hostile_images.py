@@ -183,7 +183,9 @@ class Corpus:
         self.root = root
         self.cases: list[Case] = []
 
-    def add(self, name: str, samples: int, rejects: dict[str, int] | None = None, *, source: dict[str, Any], **claims: Any) -> None:
+    def add(
+        self, name: str, samples: int, rejects: dict[str, int] | None = None, *, source: dict[str, Any], **claims: Any
+    ) -> None:
         for claim in ("keys", "lost"):
             claims[claim] = frozenset(f"{name}/{key}" for key in claims.get(claim, ()))
         for claim in ("sizes", "texts"):
@@ -318,11 +320,15 @@ def folders(corpus: Corpus) -> None:
 
     corpus.folder("links", {}, 1, more=links, keys=["x"])
     # what is listed as an image and can't be opened is lost, and must be said to be
-    corpus.folder("a_link_to_nothing", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("gone.jpg"))
+    corpus.folder(
+        "a_link_to_nothing", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("gone.jpg")
+    )
     corpus.folder("a_link_to_itself", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("x.jpg"))
     corpus.folder("a_fifo_named_like_an_image", {}, 0, {"not_a_file": 1}, more=lambda at: os.mkfifo(at / "x.jpg"))
     if UNREADABLE.exists():
-        corpus.folder("an_unreadable_image", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to(UNREADABLE))
+        corpus.folder(
+            "an_unreadable_image", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to(UNREADABLE)
+        )
         corpus.folder(
             "an_unreadable_caption", {"x.jpg": jpeg}, 0, {"unreadable_file": 1},
             more=lambda at: (at / "x.txt").symlink_to(UNREADABLE),
@@ -358,8 +364,8 @@ def sidecars(corpus: Corpus) -> None:
     needed("json_not_utf8", b'{"said": "caf\xe9"}', 0, {"invalid_utf8": 1})
     needed("json_nested_without_end", NESTED, 0, {"bad_json": 1})
     needed("json_half_a_character_in_a_caption", b'{"said": "half \\ud83d"}', 0, {"invalid_utf8": 1})
-    needed("json_other_type", b'{"year": "no number"}', 0, {"wrong_type": 1})
-    needed("json_number_beyond_64_bits", b'{"year": 100000000000000000000000}', 0, {"wrong_type": 1})
+    needed("json_other_type", b'{"year": "no number"}', 1)  # kept fields that differ meet as text
+    needed("json_number_beyond_64_bits", b'{"year": 100000000000000000000000}', 1)
     corpus.folder(
         "json_field_named_caption", {"x.jpg": jpeg, "x.json": b'{"caption": "a cat"}'}, 1,
         settings={"caption": "caption"}, texts={"x": "a cat"},
@@ -381,9 +387,13 @@ def tars(corpus: Corpus) -> None:
         ("tar_device", tarfile.CHRTYPE, ""), ("tar_fifo", tarfile.FIFOTYPE, ""),
     ):  # fmt: skip
         corpus.tar(name, [special(f"{name}/x.jpg", kind, link)], 2, {"not_a_file": 1}, lost=["x"])
-    corpus.tar("tar_folders", [special("tar_folders/sub", tarfile.DIRTYPE), ("tar_folders/sub/x.jpg", jpeg)], 3, keys=["sub/x"])
+    corpus.tar(
+        "tar_folders", [special("tar_folders/sub", tarfile.DIRTYPE), ("tar_folders/sub/x.jpg", jpeg)], 3, keys=["sub/x"]
+    )
     corpus.tar("tar_dot_slash", [("./tar_dot_slash/x.jpg", jpeg)], 3, keys=["x"])
-    corpus.tar("tar_hidden", [("tar_hidden/._x.jpg", b"\0\5\x16\7"), ("tar_hidden/.trash/y.jpg", jpeg)], 2)  # as in a folder
+    corpus.tar(
+        "tar_hidden", [("tar_hidden/._x.jpg", b"\0\5\x16\7"), ("tar_hidden/.trash/y.jpg", jpeg)], 2
+    )  # as in a folder
     long = "l" * 180
     corpus.tar("tar_long_name_gnu", [(f"tar_long_name_gnu/{long}.jpg", jpeg)], 3, kind=tarfile.GNU_FORMAT, keys=[long])
     corpus.tar("tar_long_name_pax", [(f"tar_long_name_pax/{long}.jpg", jpeg)], 3, kind=tarfile.PAX_FORMAT, keys=[long])
@@ -460,7 +470,13 @@ def manifests(corpus: Corpus) -> None:
     one = corpus.manifest
     one("path_missing", [{"id": "x", "file": "gone.jpg"}], 0, {"missing_image": 1}, lost=["x"])
     one("path_absolute", [{"id": "x", "file": str(corpus.root / "path_missing" / "good1.jpg")}], 1, keys=["x"])
-    one("path_is_an_address", [{"id": "x", "file": "https://example.org/x.jpg"}], 0, {"missing_image": 1}, details=("download",))
+    one(
+        "path_is_an_address",
+        [{"id": "x", "file": "https://example.org/x.jpg"}],
+        0,
+        {"missing_image": 1},
+        details=("download",),
+    )
     one("path_null", [{"id": "x", "file": None}], 0, {"missing_field": 1}, lost=["x"])
     one("path_absent_or_blank", [{"id": "x"}, {"id": "y", "file": " "}], 0, {"missing_field": 2})
     one("path_is_a_number", [{"id": "x", "file": 7}], 0, {"missing_field": 1})
@@ -469,7 +485,13 @@ def manifests(corpus: Corpus) -> None:
     one("path_of_half_a_character", [{"id": "x", "file": "\ud83d.jpg"}], 0, {"invalid_utf8": 1})
     one("key_missing", [{"file": "good1.jpg"}, {"id": None, "file": "good1.jpg"}], 0, {"missing_field": 2})
     one("key_of_half_a_character", [{"id": "\ud83d", "file": "good1.jpg"}], 0, {"invalid_utf8": 1})
-    one("said_half_a_character", [{"id": "x", "file": "good1.jpg", "said": "\ud83d"}], 0, {"invalid_utf8": 1}, lost=["x"])
+    one(
+        "said_half_a_character",
+        [{"id": "x", "file": "good1.jpg", "said": "\ud83d"}],
+        0,
+        {"invalid_utf8": 1},
+        lost=["x"],
+    )
     one("said_a_number", [{"id": "x", "file": "good1.jpg", "said": 3}], 1, texts={"x": None})
     one("one_file_twice", [{"id": "x", "file": "good1.jpg"}], 1, keys=["a", "x"])
     name = "csv_rows"
@@ -481,9 +503,14 @@ def manifests(corpus: Corpus) -> None:
     name = "csv_broken_header"
     corpus.file(name, "m.csv", f'"id"x,file\n{name}/1,x.jpg\n'.encode())
     corpus.add(name, 0, {"unreadable_file": 1}, source=table)
-    for name, kind, file in (("csv_packed_and_cut", "csv", "m.csv.gz"), ("jsonl_packed_and_cut", "jsonl", "m.jsonl.gz")):
+    for name, kind, file in (
+        ("csv_packed_and_cut", "csv", "m.csv.gz"),
+        ("jsonl_packed_and_cut", "jsonl", "m.jsonl.gz"),
+    ):
         corpus.file(name, "x.jpg", GOOD[0])
-        lines = [f'{{"id": "{name}/{i}", "file": "x.jpg"}}\n' if kind == "jsonl" else f"{name}/{i},x.jpg\n" for i in range(2)]
+        lines = [
+            f'{{"id": "{name}/{i}", "file": "x.jpg"}}\n' if kind == "jsonl" else f"{name}/{i},x.jpg\n" for i in range(2)
+        ]
         whole = gzip.compress(("id,file\n" * (kind == "csv") + "".join(lines)).encode())
         corpus.file(name, file, whole[:-8])  # all lines are there, the checksum behind them is not
         corpus.add(name, 2, {"truncated": 1}, source={**table, "format": kind, "path": f"m.{kind}*"})
@@ -494,10 +521,28 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as Huggin
 
 def tables(corpus: Corpus) -> None:
     one = corpus.parquet
-    one("bytes_null_empty_or_garbage", [GOOD[0], None, b"", b"garbage", GOOD[1]], pa.binary(), 2, {"missing_field": 1, "undecodable": 2})
+    one(
+        "bytes_null_empty_or_garbage",
+        [GOOD[0], None, b"", b"garbage", GOOD[1]],
+        pa.binary(),
+        2,
+        {"missing_field": 1, "undecodable": 2},
+    )
     one("bytes_in_large_type", [GOOD[0], GOOD[1]], pa.large_binary(), 2)
-    one("struct_of_bytes_and_path", [{"bytes": GOOD[0], "path": "gone.jpg"}, None, {"bytes": None, "path": None}], STRUCT, 1, {"missing_field": 2})
-    one("struct_with_path_only", [{"bytes": None, "path": "beside.jpg"}, {"bytes": None, "path": "gone.jpg"}], STRUCT, 1, {"missing_image": 1})
+    one(
+        "struct_of_bytes_and_path",
+        [{"bytes": GOOD[0], "path": "gone.jpg"}, None, {"bytes": None, "path": None}],
+        STRUCT,
+        1,
+        {"missing_field": 2},
+    )
+    one(
+        "struct_with_path_only",
+        [{"bytes": None, "path": "beside.jpg"}, {"bytes": None, "path": "gone.jpg"}],
+        STRUCT,
+        1,
+        {"missing_image": 1},
+    )
     one("image_is_a_list_of_numbers", [[1, 2]], pa.list_(pa.uint8()), 0, {"missing_field": 1})
     raw = pa.array([b"key_not_utf8/0", b"key_not_utf8/\xff", b"key_not_utf8/2"], pa.binary())
     ids = pa.Array.from_buffers(pa.string(), 3, raw.buffers())  # Parquet stores what it is given
@@ -508,14 +553,26 @@ def tables(corpus: Corpus) -> None:
     corpus.file("parquet_cut", "t.parquet", (corpus.root / "bytes_in_large_type" / "t.parquet").read_bytes()[:-50])
     corpus.add("parquet_cut", 0, {"unreadable_file": 1}, source={**settings, "path": "t.parquet"})
     corpus.file("parquet_without_the_field", "x", b"")
-    pq.write_table(pa.table({"id": ["1", "2"], "picture": [GOOD[0]] * 2}), corpus.root / "parquet_without_the_field" / "t.parquet")
-    corpus.add("parquet_without_the_field", 0, {"missing_field": 1}, source={**settings, "path": "t.parquet"})  # as for texts
+    pq.write_table(
+        pa.table({"id": ["1", "2"], "picture": [GOOD[0]] * 2}), corpus.root / "parquet_without_the_field" / "t.parquet"
+    )
+    corpus.add(
+        "parquet_without_the_field", 0, {"missing_field": 1}, source={**settings, "path": "t.parquet"}
+    )  # as for texts
     name = "bytes_and_paths_without_keys"  # a path names its row, whatever its neighbours hold
     corpus.file(name, f"{name}/beside.jpg", GOOD[1])
-    images = [{"bytes": GOOD[0], "path": None}, {"bytes": None, "path": f"{name}/beside.jpg"}, {"bytes": GOOD[0], "path": None}]
+    images = [
+        {"bytes": GOOD[0], "path": None},
+        {"bytes": None, "path": f"{name}/beside.jpg"},
+        {"bytes": GOOD[0], "path": None},
+    ]
     pq.write_table(pa.table({"image": pa.array(images, STRUCT)}), corpus.root / name / "t.parquet")
     corpus.add(
-        name, 2, {"exact_duplicate": 1}, source={"format": "parquet", "path": "t.parquet", "image": "image"}, keys=["beside"]
+        name,
+        2,
+        {"exact_duplicate": 1},
+        source={"format": "parquet", "path": "t.parquet", "image": "image"},
+        keys=["beside"],
     )
     name = "kept_dates_and_texts"
     for number, when in enumerate((date(1999, 1, 2), "long ago")):
@@ -530,7 +587,10 @@ def tables(corpus: Corpus) -> None:
         {"bytes": GOOD[0], "path": None}, {"bytes": b"garbage", "path": "beside.jpg"}, None, {"bytes": None, "path": "beside.jpg"},
     ]  # fmt: skip
     table = pa.table({"id": [f"{name}/{i}" for i in range(4)], "image": pa.array(images, STRUCT)})
-    with pa.OSFile(str(corpus.root / name / "data-00000-of-00001.arrow"), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
+    with (
+        pa.OSFile(str(corpus.root / name / "data-00000-of-00001.arrow"), "wb") as out,
+        pa.ipc.new_stream(out, table.schema) as stream,
+    ):
         stream.write_table(table)
     corpus.add(name, 2, {"undecodable": 1, "missing_field": 1}, source={**settings, "format": "hf"})
 
@@ -553,7 +613,13 @@ def downloads(corpus: Corpus) -> None:
     rows = [(f"{name}_{number}", done, None) for number in range(3)]
     corpus.downloaded(name, rows, [*k(name, 0), (f"{name}_1.jpg", jpeg[:200]), *k(name, 2)], 2, {"undecodable": 1})
     name = "download_without_its_tar"
-    corpus.downloaded(name, [(f"{name}_0", done, None), (f"{name}_1", "failed_to_download", None)], None, 0, {"missing_image": 1, "download_failed": 1})
+    corpus.downloaded(
+        name,
+        [(f"{name}_0", done, None), (f"{name}_1", "failed_to_download", None)],
+        None,
+        0,
+        {"missing_image": 1, "download_failed": 1},
+    )
     name = "download_without_its_table"
     corpus.file(name, "00000.tar", tar_of(k(name, 0, 1)))
     corpus.add(name, 2, source={"format": "img2dataset"})
@@ -576,7 +642,9 @@ def downloads(corpus: Corpus) -> None:
     name = "download_with_a_folder"
     corpus.file(name, "00000/x.jpg", jpeg)
     corpus.file(name, f"00000/{name}_1.jpg", GOOD[1])
-    pq.write_table(pa.table({"key": [f"{name}_1", f"{name}_2"], "status": [done, done]}), corpus.root / name / "00000.parquet")
+    pq.write_table(
+        pa.table({"key": [f"{name}_1", f"{name}_2"], "status": [done, done]}), corpus.root / name / "00000.parquet"
+    )
     corpus.add(name, 1, {"missing_image": 1}, source={"format": "img2dataset"})
 
 

@@ -88,7 +88,9 @@ def test_image_vectors_are_those_of_open_clips_own_preprocessing_and_tower(
 def test_classes_are_the_mean_direction_of_their_prompts(
     run_in: Runner, photos: Path, tmp_path: Path, clip: ClipModel
 ) -> None:
-    (tmp_path / "classes.yaml").write_text("temple: [a photo of a temple, a drawing of a temple]\nflower: a red flower\n")
+    (tmp_path / "classes.yaml").write_text(
+        "temple: [a photo of a temple, a drawing of a temple]\nflower: a red flower\n"
+    )
     column = {**CLIP, "classes": "classes.yaml", "outputs": ["image"]}
     step = {"random": {"fraction": 1.0, "where": "clip.class = 'temple'"}}
     outcome = run_in(tmp_path, **{**FEW, "columns": {"clip": column}, "steps": [step]})
@@ -215,7 +217,9 @@ def test_several_devices_take_turns(photos: Path) -> None:
     assert np.allclose(np.concatenate([result() for result in results]), wanted, atol=1e-5)
 
 
-def test_a_decoder_that_shrinks_says_what_that_changes(run_in: Runner, photos: Path, tmp_path: Path, encoder: Path) -> None:
+def test_a_decoder_that_shrinks_says_what_that_changes(
+    run_in: Runner, photos: Path, tmp_path: Path, encoder: Path
+) -> None:
     column = {"embed": "onnx", "model": "mean.onnx", "size": [32, 32], "scaled_decode": True, "batch": 8}
     run_in(tmp_path, **{**OF_PHOTOS, "columns": {"mean": column}})
     record = json.loads((tmp_path / "store" / "columns" / "mean" / "column.json").read_text())
@@ -250,7 +254,7 @@ def test_an_onnx_encoder_sees_the_pixels_that_its_recipe_says(
     x = (np.asarray(image)[..., ::-1] / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]
     wanted = np.concatenate([x.mean((0, 1)), (x * x).mean((0, 1))])
     assert np.abs(np.array(found["flower/11"]) - wanted / np.linalg.norm(wanted)).max() < 2e-3
-    with pytest.raises(RecipeError, match="no output 'z' .known: y."):
+    with pytest.raises(RecipeError, match=r"no output 'z' .known: y."):
         run_in(tmp_path, name="b", **{**OF_PHOTOS, "columns": {"other": {**column, "output": "z"}}})
 
 

@@ -16,7 +16,9 @@ from tamis.pipeline.store import open_complete
 from tests_support import OF_PHOTOS, Runner
 
 
-def test_webdataset_opens_the_shards_and_finds_the_files_own_bytes(run_in: Runner, photos: Path, tmp_path: Path) -> None:
+def test_webdataset_opens_the_shards_and_finds_the_files_own_bytes(
+    run_in: Runner, photos: Path, tmp_path: Path
+) -> None:
     import webdataset
 
     (photos / "china" / "00.txt").write_text("a temple")
@@ -109,7 +111,9 @@ def test_uids_are_the_pools_own_or_the_content_hashes(run_in: Runner, photos: Pa
     hashes = run_in(tmp_path, name="b", store="b", **{**OF_PHOTOS, "emit": ["uids"]})
     found = np.load(hashes.folder / "exports" / "uids.npy")
     table = pq.read_table(tmp_path / "b" / "pool" / "part-00000.parquet")
-    assert {f"{a:016x}{b:016x}" for a, b in found.tolist()} == {value.hex() for value in table["content_hash"].to_pylist()}
+    assert {f"{a:016x}{b:016x}" for a, b in found.tolist()} == {
+        value.hex() for value in table["content_hash"].to_pylist()
+    }
 
 
 def test_verify_finds_a_changed_byte_in_every_export(run_in: Runner, photos: Path, tmp_path: Path) -> None:

@@ -95,22 +95,24 @@ def test_captions_are_lists_and_the_first_is_the_text(run_in: Runner, photos: Pa
     (photos / "china" / "01.json").write_text(json.dumps(told))
     source = {"format": "images", "path": "photos", "keep": ["author", "license"], "caption": ["txt", "alt"]}
     outcome = run_in(tmp_path, **{**OF_PHOTOS, "pool": [source], "emit": ["jsonl"]})
-    found = dict((row[0], row[1:]) for row in pool_of(tmp_path / "store", ("key", "text")))
+    found = {key: (text,) for key, text in pool_of(tmp_path / "store", ("key", "text"))}
     assert found["china/00"] == ("a temple, from the front",)
     rows = list(ask(open_complete(outcome.folder), "select captions, author from pool where key = 'china/01'"))
     both = [{"text": "a temple", "source": "alt"}, {"text": "roofs", "source": "alt"}]
     assert rows[0].to_pylist() == [{"captions": both, "author": "Ada"}]
     assert found["china/02"] == (None,), "an image without a caption is a sample"
     assert outcome.manifest["pool"]["rejects"] == {}
-    credits = (outcome.folder / "exports" / "attribution.csv").read_text().splitlines()
-    assert credits[0] == "key,author,license,uri" and any("china/01,Ada,CC0," in line for line in credits)
+    told_of = (outcome.folder / "exports" / "attribution.csv").read_text().splitlines()
+    assert told_of[0] == "key,author,license,uri" and any("china/01,Ada,CC0," in line for line in told_of)
 
 
 def test_a_table_holds_images_or_names_them(run_in: Runner, photos: Path, tmp_path: Path) -> None:
     files = sorted((photos / "china").glob("*.jpg"))
     held = [{"id": f"k{i}", "photo": file.read_bytes(), "words": f"no {i}"} for i, file in enumerate(files)]
     pq.write_table(pa.Table.from_pylist(held), tmp_path / "held.parquet", row_group_size=7)
-    named = [{"id": f"k{i}", "photo": str(file.relative_to(tmp_path)), "words": f"no {i}"} for i, file in enumerate(files)]
+    named = [
+        {"id": f"k{i}", "photo": str(file.relative_to(tmp_path)), "words": f"no {i}"} for i, file in enumerate(files)
+    ]
     (tmp_path / "named.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
     lines = ["id,photo,words", *(",".join(row.values()) for row in named)]
     (tmp_path / "named.csv").write_text("\n".join(lines) + "\n")
@@ -277,7 +279,9 @@ def test_shards_of_images_do_not_depend_on_blocks_that_hold_rejects_alone(
     assert len(column_of(tmp_path / "store", "look")) == 112
 
 
-@pytest.mark.parametrize(("size", "off"), [((500, 333), 0), ((333, 500), 0), ((640, 224), 0), ((225, 224), 0), ((7, 100), 32)])
+@pytest.mark.parametrize(
+    ("size", "off"), [((500, 333), 0), ((333, 500), 0), ((640, 224), 0), ((225, 224), 0), ((7, 100), 32)]
+)
 @pytest.mark.parametrize("target", [224, 64])
 def test_resizing_is_torchvisions_and_near_it_for_strips(size: tuple[int, int], off: int, target: int) -> None:
     """The oracle: resize the shorter side, then crop the middle. Of noise, whose neighbours differ most."""
@@ -293,7 +297,11 @@ def test_resizing_is_torchvisions_and_near_it_for_strips(size: tuple[int, int], 
 
 def test_a_strip_that_would_become_enormous_is_resized_in_no_time() -> None:
     began = time.monotonic()
-    assert resized(Image.new("RGB", (1, 10_000), "red"), [224, 224], "shortest", "bicubic", 0).tolist()[0][0] == [255, 0, 0]
+    assert resized(Image.new("RGB", (1, 10_000), "red"), [224, 224], "shortest", "bicubic", 0).tolist()[0][0] == [
+        255,
+        0,
+        0,
+    ]
     assert time.monotonic() - began < 5, "500 million pixels take longer"
 
 

@@ -165,7 +165,11 @@ def test_users_code_runs_only_when_allowed_and_its_column_can_be_used(run_in: Ru
         ({"steps": [{"random": {}}]}, RecipeError, "how much may it choose"),
         ({"steps": [{"exact_dedup": {"budget": 3}}]}, RecipeError, "takes no budget"),
         ({"steps": ["random"]}, RecipeError, "must be a map with one key"),
-        ({"steps": [{"quota": {"by": "nofield", "shares": {"a": 1}, "budget": 1}}]}, RecipeError, "no field or column 'nofield'"),
+        (
+            {"steps": [{"quota": {"by": "nofield", "shares": {"a": 1}, "budget": 1}}]},
+            RecipeError,
+            "no field or column 'nofield'",
+        ),
         ({"target": []}, RecipeError, "needs a target"),
         ({"emit": ["webdatasets"]}, RecipeError, "no output 'webdatasets', did you mean 'webdataset'"),
     ],

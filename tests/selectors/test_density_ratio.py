@@ -16,8 +16,12 @@ from tests_support import Runner, write_jsonl
 
 
 def batch_of(vectors: np.ndarray, first_id: int = 0) -> pa.RecordBatch:
-    ids = (np.arange(first_id, first_id + len(vectors), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(np.repeat(ids, 2).tobytes())])
+    ids = (np.arange(first_id, first_id + len(vectors), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).astype(
+        np.uint64
+    )
+    hashes = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(ids), [None, pa.py_buffer(np.repeat(ids, 2).tobytes())]
+    )
     return pa.record_batch({"sample_id": pa.array(ids), "content_hash": hashes, "v": as_column(vectors)})
 
 
@@ -54,7 +58,9 @@ def test_scores_do_not_depend_on_batches_or_the_order_of_rows(ratio: str) -> Non
 
 def test_rows_without_a_vector_are_not_scorable_and_a_target_without_any_is_refused() -> None:
     pool, target, _ = planted()
-    some = pa.record_batch({**{n: pool[n] for n in ("sample_id", "content_hash")}, "v": as_column(np.zeros((1000, 32)))})
+    some = pa.record_batch(
+        {**{n: pool[n] for n in ("sample_id", "content_hash")}, "v": as_column(np.zeros((1000, 32)))}
+    )
     learned = DensityRatio(features="v").fit([pool], [[target]])
     assert np.isnan(learned.score(some)).all()
     with pytest.raises(ValueError, match="no sample of the target has a vector"):
@@ -69,7 +75,9 @@ def test_newtons_weights_are_scikit_learns() -> None:
     x, y = np.concatenate([ours, theirs]), np.repeat([0, 1], [500, 40])
     wanted = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-10, max_iter=5000).fit(x, y)
     found = fit_logistic(ours, theirs)
-    assert np.allclose(found[:-1], wanted.coef_[0], atol=1e-5) and np.isclose(found[-1], wanted.intercept_[0], atol=1e-5)
+    assert np.allclose(found[:-1], wanted.coef_[0], atol=1e-5) and np.isclose(
+        found[-1], wanted.intercept_[0], atol=1e-5
+    )
 
 
 def test_each_row_is_scored_by_a_discriminator_that_never_saw_it() -> None:
