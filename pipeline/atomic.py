@@ -67,10 +67,23 @@ def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBat
 def write_json(final: Path, value: Any) -> None:
     """Write indented JSON and force it to disk: these small files say that larger ones are complete."""
     with atomic_path(final) as path, path.open("w", encoding="utf-8") as out:
-        json.dump(value, out, indent=1, ensure_ascii=False)
-        out.write("\n")
+        out.write(_json(value) + "\n")
         out.flush()
         os.fsync(out.fileno())
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    # a file's name may hold bytes that are no text
+    return text if _is_text(text) else json.dumps(value, indent=1)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -136,7 +136,7 @@ def unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> tu
     if value is None:
         return None
     if wanted == pa.string() and not isinstance(value, str):
-        row[name] = value = json.dumps(value, ensure_ascii=False)
+        row[name] = value = json.dumps(value, ensure_ascii=False, default=str)
     try:
         fits = _same_kind(value, wanted) and pa.array([value], wanted) is not None
     except UnicodeEncodeError as error:

@@ -6,6 +6,7 @@ so that nothing of the parent is copied or imported. Messages are a length, JSON
 import json
 import mmap
 import os
+import stat
 import struct
 import sys
 from functools import lru_cache
@@ -46,19 +47,23 @@ def _opened(path: str) -> BinaryIO:
 
 
 def read_bytes(path: str, offset: int | None, size: int | None) -> bytes:
-    """A whole file, or a range of one. Raises Unusable."""
+    """A whole file, or a range of one. Raises Unusable; never waits for a pipe or reads a device."""
     try:
+        if offset is not None and (size or 0) <= MAX_BYTES:
+            return os.pread(_opened(path).fileno(), size or 0, offset)
         if offset is None:
-            data = Path(path).read_bytes() if os.path.getsize(path) <= MAX_BYTES else None
-        else:
-            data = os.pread(_opened(path).fileno(), size or 0, offset) if (size or 0) <= MAX_BYTES else None
-    except FileNotFoundError as error:
-        raise Unusable("missing_image", f"no file {path}") from error
+            state = os.stat(path)
+            if not stat.S_ISREG(state.st_mode):
+                raise Unusable("not_a_file", f"{path}: a folder, pipe or device")
+            if state.st_size <= MAX_BYTES:
+                return Path(path).read_bytes()
+    except (FileNotFoundError, ValueError) as error:  # a NUL in the name is a ValueError
+        if os.path.lexists(path.replace("\0", "")):
+            raise Unusable("unreadable_file", f"{path}: a link to nothing") from error
+        raise Unusable("missing_image", f"no file {path!r}") from error
     except OSError as error:
         raise Unusable("unreadable_file", f"{path}: {error.strerror}") from error
-    if data is None:
-        raise Unusable("undecodable", f"more than {MAX_BYTES >> 20} MB")
-    return data
+    raise Unusable("undecodable", f"more than {MAX_BYTES >> 20} MB")
 
 
 class Worker:

@@ -7,7 +7,6 @@ one that does it again is the culprit, and alone is lost."""
 import mmap
 import os
 import queue
-import select
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ TASK_IMAGES = 32  # 10-100 ms of work for one message
 SLABS = 4  # blocks under way: one at the model, the others being decoded
 TASK_SECONDS = 120.0
 ONE_SECONDS = 30.0
+START_TRIES = 3
 LOST = "the decoder crashed or took too long on it"
 
 
@@ -147,7 +147,14 @@ class Decoders:
 
     def _start(self) -> "_Process":
         settings = {"plans": self.plans, "rows": BLOCK_IMAGES, "slabs": SLABS, "hashed": self.hashed}
-        return _Process({**settings, "memory": self._file.fileno()})
+        for _ in range(START_TRIES):
+            worker = _Process({**settings, "memory": self._file.fileno()})
+            if worker.ready:
+                return worker
+        raise RunFailed(
+            "a decoding worker can't be started; is the extra there? pip install 'tamis[vision]' "
+            "(python -c 'import tamis.pipeline.images' says what is missing)"
+        )
 
 
 def _free(place: str) -> int:
@@ -165,11 +172,7 @@ class _Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             pass_fds=[settings["memory"]], env={**os.environ, **threads}, start_new_session=True,
         )  # fmt: skip
-        if self._talk(settings, b"", TASK_SECONDS) != "ready":
-            raise RunFailed(
-                "a decoding worker can't be started; is the extra there? pip install 'tamis[vision]' "
-                "(python -c 'import tamis.pipeline.images' says what is missing)"
-            )
+        self.ready = self._talk(settings, b"", TASK_SECONDS) == "ready"
 
     def ask(self, rows: list[Any], data: bytes, slab: int, seconds: float) -> list[Any] | None:
         """The worker's answers, one a row; None if it died or was too slow, and is gone."""
@@ -180,10 +183,12 @@ class _Process:
         assert stdin is not None
         assert stdout is not None
         answer = None
+        late = threading.Timer(seconds, self._process.kill)  # ends a worker that hangs, and with it the wait below
+        late.start()
         with suppress(OSError, ValueError):
             send(stdin, message, data)
-            if select.select([stdout], [], [], seconds)[0]:
-                answer = receive(stdout)
+            answer = receive(stdout)
+        late.cancel()
         if answer is None:
             self._process.kill()
             self.stop()

@@ -65,7 +65,7 @@ def _size(item: Item) -> int:
         return len(item.image.data)
     if item.image.size is not None:
         return item.image.size
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         return os.path.getsize(item.image.path)
     return 0
 
@@ -91,11 +91,10 @@ def _block(
         else:
             good.append((place, item, fact, fields))
     rows = [row for _, row, _, _ in good]
-    has_keys = source.key is not None or all(row.key is not None for row in rows)
     arrays = {
         "source": pa.array([row.source for row in rows], pa.string()),
         "position": pa.array([row.position for row in rows], pa.int64()),
-        **({"key": pa.array([row.key for row in rows], pa.string())} if has_keys else {}),
+        "key": pa.array([row.key for row in rows], pa.string()),
         "uri": pa.array([row.uri for row in rows], pa.string()),
         "offset": pa.array([row.image.offset for row in rows], pa.int64()),
         "text": pa.array([row.captions[0]["text"] if row.captions else None for row in rows], pa.string()),

@@ -4,12 +4,13 @@ Runs in decoding workers, with Pillow, numpy and scikit-image alone. A full deco
 usable: a truncated JPEG has a size and passes every cheaper check."""
 
 import io
+import re
 import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tamis.pipeline.classic import describe
 from tamis.pipeline.errors import Unusable
@@ -23,6 +24,7 @@ FORMATS: list[str] = [  # none that runs a program, as EPS does; all that this b
 ]
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a decompression bomb is refused by its header, before it is unpacked
 LONG = 4  # sides of 1 to 4: beyond that only the middle of an image is resized
+ADDRESS = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata that don't matter here
@@ -47,8 +49,11 @@ def decode(data: bytes, scaled_to: int | None = None) -> tuple[Image.Image, int,
         turned = _upright(image)
     except Unusable:
         raise
+    except UnidentifiedImageError as error:
+        raise Unusable("undecodable", "no image, or of a kind that is not read") from error
     except Exception as error:  # decoders raise whatever they like on damaged input
-        raise Unusable("undecodable", f"{type(error).__name__}: {error}") from error
+        told = ADDRESS.sub("", f"{type(error).__name__}: {error}")  # the same words in every run
+        raise Unusable("undecodable", told) from error
     if turned is not image and _swaps_sides(image):
         width, height = height, width
     return _rgb(turned), width, height
@@ -72,14 +77,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64)
-        return Image.fromarray(
-            np.clip(values / (257 if values.max(initial=0) > 255 else 1), 0, 255).astype(np.uint8)
-        ).convert("RGB")
+        values = np.asarray(image)
+        values = values // 257 if values.max(initial=0) > 255 else values
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-        span = values.max() - values.min()
-        return Image.fromarray(((values - values.min()) * (255 / span if span else 0)).astype(np.uint8)).convert("RGB")
+        reals = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
+        low, span = reals.min(), reals.max() - reals.min()
+        return Image.fromarray(((reals - low) * (255 / span if span else 0)).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         above = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

@@ -47,7 +47,7 @@ REJECT_REASONS = {
     "missing_image": "the image that a table or manifest names is not there",
     "download_failed": "img2dataset could not download it",
     "unsafe_path": "a tar member whose name leaves the tar",
-    "not_a_file": "a tar member that is a link, device or sparse file",
+    "not_a_file": "a link, device, pipe or sparse member where a file should be",
     "exact_duplicate": "same key and same content as an earlier sample",
     "key_conflict": "same key as an earlier sample, other content",
     "id_collision": "another key with the same 64-bit id",

@@ -225,12 +225,12 @@ def as_samples(block: Block, namespace: str, schema: pa.Schema, by_place: bool) 
     of_images = "content_hash" in table.column_names
     hashes = table["content_hash"].combine_chunks() if of_images else content_hashes(texts)
     sources = table["source"].to_pylist() if of_images else [block.source] * rows
-    if "key" in table.column_names:
-        keys = table["key"].to_pylist()
-    elif by_place:
-        keys = [f"{s}:{position}" for s, position in zip(sources, table["position"].to_pylist(), strict=True)]
+    if by_place:
+        named = [f"{s}:{position}" for s, position in zip(sources, table["position"].to_pylist(), strict=True)]
     else:
-        keys = [content.hex() for content in hashes.to_pylist()]
+        named = [content.hex() for content in hashes.to_pylist()]
+    own = table["key"].to_pylist() if "key" in table.column_names else [None] * rows
+    keys = [name if key is None else key for key, name in zip(own, named, strict=True)]
     arrays: dict[str, Any] = {
         "sample_id": pa.array(sample_ids(namespace, keys)),
         "key": pa.array(keys, pa.string()),

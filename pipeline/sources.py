@@ -47,7 +47,8 @@ def find_files(source: Source) -> list[SourceFile]:
     found: dict[str, str] = {}
     for path in source.paths:
         plain = os.path.exists(path) or not glob.has_magic(path)
-        matches = [path] if plain else [m for m in sorted(glob.glob(path, recursive=True)) if os.path.isfile(m)]
+        wanted = is_no_folder if source.format == "images" else os.path.isfile
+        matches = [path] if plain else [m for m in sorted(glob.glob(path, recursive=True)) if wanted(m)]
         if not matches:
             raise SourceError(f"source {path}: the glob finds no file. Check the path; it is relative to the recipe.")
         for match in matches:
@@ -65,15 +66,19 @@ def key_of_path(path: str, root: str) -> str:
     return (below.parent / below.stem).as_posix()
 
 
-def _by_key(path: str, root: str) -> tuple[str, str]:
+def _by_key(path: str, root: str) -> tuple[str, str, str]:
     """An image and its sidecars stand together."""
-    return key_of_path(path, root), path
+    return key_of_path(path, root), root, path
 
 
 def _with_sidecars(found: dict[str, str]) -> dict[str, str]:
     """A glob such as `photos/*.jpg` finds images alone; captions and fields that lie beside them come along."""
     beside = {str(Path(path).with_suffix(suffix)): root for path, root in found.items() for suffix in (".txt", ".json")}
     return {path: root for path, root in beside.items() if path not in found and os.path.isfile(path)} | found
+
+
+def is_no_folder(path: str) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def _fixed_folder(path: str) -> str:
@@ -107,7 +112,7 @@ def _all_files(root: Path) -> list[Path]:
     for folder, below, names in os.walk(root):
         place = Path(folder)
         below[:] = sorted(name for name in below if not name.startswith(".") and not is_store(place / name))
-        files += [place / name for name in names if not name.startswith(".") and (place / name).is_file()]
+        files += [place / name for name in names if not name.startswith(".")]  # links to nothing, too
     if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         raise SourceError(f"source {root}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     return files
@@ -139,7 +144,10 @@ def hf_arrow_files(folder: Path) -> list[Path]:
 
 
 def _stat(path: str, root: str) -> SourceFile:
-    state = os.stat(path)
+    try:
+        state = os.stat(path)
+    except OSError:
+        state = os.lstat(path)  # a link to nothing, or to itself: a reject later
     return SourceFile(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, root=root)
 
 
@@ -149,7 +157,9 @@ def grouped(files: list[SourceFile], kind: str) -> Iterator[list[SourceFile]]:
     by_key = kind in ("images", "img2dataset")
     group: list[SourceFile] = []
     size, most = 0, GROUP_IMAGES if kind == "images" else GROUP_BYTES
-    for _, some in groupby(files, key=lambda file: key_of_path(file.path, file.root) if by_key else file.path):
+    for _, some in groupby(
+        files, key=lambda file: (key_of_path(file.path, file.root), file.root) if by_key else file.path
+    ):
         together = list(some)
         more = len(together) if kind == "images" else sum(file.size for file in together)
         if group and size + more > most:

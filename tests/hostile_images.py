@@ -480,7 +480,7 @@ def manifests(corpus: Corpus) -> None:
     one("path_null", [{"id": "x", "file": None}], 0, {"missing_field": 1}, lost=["x"])
     one("path_absent_or_blank", [{"id": "x"}, {"id": "y", "file": " "}], 0, {"missing_field": 2})
     one("path_is_a_number", [{"id": "x", "file": 7}], 0, {"missing_field": 1})
-    one("path_is_a_folder", [{"id": "x", "file": "."}], 0, {"unreadable_file": 1})
+    one("path_is_a_folder", [{"id": "x", "file": "."}], 0, {"not_a_file": 1})
     one("path_with_a_zero_byte", [{"id": "x", "file": "a\0b.jpg"}], 0, {"missing_image": 1})
     one("path_of_half_a_character", [{"id": "x", "file": "\ud83d.jpg"}], 0, {"invalid_utf8": 1})
     one("key_missing", [{"file": "good1.jpg"}, {"id": None, "file": "good1.jpg"}], 0, {"missing_field": 2})

@@ -95,7 +95,7 @@ def raised(case: Case) -> str | None:
         with at_most(2):
             source = parse_recipe({"name": "t", "pool": [case.source]}, Path("/")).pool[0]
             files = find_files(source)
-            json.dumps([file.record() for file in files], ensure_ascii=False).encode()
+            json.dumps([file.record() for file in files]).encode()
             types, _ = settle_types([source], [(0, files)], None)
             items = list(image_rows(source, files))
             sum(map(image_blocks._size, items))
@@ -348,4 +348,4 @@ def test_a_manifest_that_names_a_fifo_does_not_wait_for_it(tmp_path: Path, monke
     with at_most(30):
         found = read(tmp_path / "run", [source])
     assert [row["key"] for row in found.samples] == ["a", "z"]
-    assert [(row["key"], row["reason"]) for row in found.rejects] == [("p", "unreadable_file")]
+    assert [(row["key"], row["reason"]) for row in found.rejects] == [("p", "not_a_file")]
