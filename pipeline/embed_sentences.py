@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.torch_models import declare_operators, devices, dtype_of, precision_for
+from tamis.pipeline.torch_models import TooLarge, declare_operators, devices, dtype_of, judged, precision_for
 
 SENTENCES_VERSION = 1  # raise when the same text would give another vector
 MOST_WINDOWS = 256  # of one text: 65,000 tokens; the rest of a book is cut, and counted
@@ -43,6 +43,7 @@ class SentenceTransformers:
 class SentenceModel:
     def __init__(self, settings: SentenceTransformers, folder: Path) -> None:
         self.settings = settings
+        self.batch = settings.batch
         self.cut = 0  # texts of which something went unread
         self.device = devices()[0]
         self.precision = precision_for(settings.precision, self.device)
@@ -65,12 +66,22 @@ class SentenceModel:
                 windows.append(piece)
                 owners.append(row)
                 sizes.append(size)
-        made = self.model.encode(
-            windows, batch_size=self.settings.batch, normalize_embeddings=True, show_progress_bar=False
-        )
+        made = self._encoded(windows)
         out = np.zeros((len(texts), self.dim), np.float32)
         np.add.at(out, owners, np.asarray(made, np.float32) * np.asarray(sizes, np.float32)[:, None])
         return out
+
+    def _encoded(self, windows: list[str]) -> Any:
+        """Vectors of the windows; where memory runs out, with half as many at once from here on."""
+        while True:
+            try:
+                return self.model.encode(
+                    windows, batch_size=self.batch, normalize_embeddings=True, show_progress_bar=False
+                )
+            except RuntimeError as error:
+                if not isinstance(judged(error), TooLarge) or self.batch == 1:
+                    raise
+                self.batch //= 2
 
     def _windows(self, text: str) -> list[tuple[int, str]]:
         """(tokens, piece) of each window; pieces are slices of the text itself."""

@@ -25,6 +25,7 @@ from tamis.selectors.vectors import as_array, as_column, vector_type
 if TYPE_CHECKING:
     from tamis.pipeline.embedders import Tower
 
+COUNTED = ("batch", "halved_from", "texts_cut", "without_vector", "images_gone")  # of column.json alone
 DRIFT_IMAGES = 64  # decoded both ways where the JPEG decoder shrinks, to say what that changes
 _at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
 
@@ -71,9 +72,17 @@ class Filling:
         return self.folder / "column.json"
 
     def note(self, **facts: Any) -> None:
-        known = read_json(self.record)
-        if any(known.get(name) != fact for name, fact in facts.items()):
-            write_json(self.record, {**known, **facts})
+        with _at_model:
+            known = read_json(self.record)
+            if any(known.get(name) != fact for name, fact in facts.items()):
+                write_json(self.record, {**known, **facts})
+
+    def count(self, what: str, part: str, rows: int) -> None:
+        """Rows of a part of which something is to be told: `texts_cut`, `without_vector`, `images_gone`."""
+        with _at_model:
+            known = read_json(self.record).get(what, {})
+            if known.get(part, 0) != rows:
+                self.note(**{what: {**known, part: rows}})
 
     @property
     def batch(self) -> int:
@@ -114,13 +123,12 @@ class Filling:
                     vectors[~lost] = self.model.texts([text for text in given if text and text.strip()])
         return as_column(vectors, self.dims, lost)
 
-    def of_texts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-        """The same, batch by batch, beside the samples' ids; and a note of the texts that were cut."""
+    def of_texts(self, part: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """The same, batch by batch, beside the samples' ids; texts that were cut are counted."""
         before = getattr(self.model, "cut", 0)
         for batch in batches:
             yield pa.table([batch["sample_id"], self.of_batch(batch)], ["sample_id", self.value])
-        if cut := getattr(self.model, "cut", 0) - before:
-            self.note(texts_cut=cut)
+        self.count("texts_cut", part, getattr(self.model, "cut", 0) - before)
 
     def write_part(self, name: str, digest: str, ids: Any, values: Any) -> None:
         """One whole part, made while its shard was decoded."""
@@ -130,10 +138,18 @@ class Filling:
     def write_batches(self, name: str, digest: str, batches: Iterable[Any]) -> None:
         """A part of the column, with what made it in its metadata. Not packed: vectors have nothing to gain by it."""
         schema = pa.schema([("sample_id", pa.uint64()), (self.value, self.type)], self.metadata(digest))
-        write_batches(self.folder / name, schema, batches, compression="none", write_statistics=False)
+        nulls = [0]
+
+        def counted() -> Iterator[Any]:
+            for batch in batches:
+                nulls[0] += batch[self.value].null_count
+                yield batch
+
+        write_batches(self.folder / name, schema, counted(), compression="none", write_statistics=False)
+        self.count("without_vector", name, nulls[0])
 
     def metadata(self, digest: str) -> dict[bytes, bytes]:
-        told = {key: value for key, value in read_json(self.record).items() if key not in ("batch", "texts_cut")}
+        told = {key: value for key, value in read_json(self.record).items() if key not in COUNTED}
         return {b"pool_part": digest.encode(), b"tamis": json.dumps(told, sort_keys=True).encode()}
 
     def classes(self, vectors: pa.Array) -> list[pa.Array]:

@@ -26,7 +26,7 @@ def fill_part(column: Filling, part: Part, say: Callable[[str], None]) -> None:
         _write_classes(column, part)
     else:
         batches = _batches(part, column.tower.reads, TEXT_ROWS)
-        column.write_batches(part.name, part.digest, column.of_texts(_counted(column, part, batches)))
+        column.write_batches(part.name, part.digest, column.of_texts(part.name, _counted(column, part, batches)))
 
 
 def _batches(part: Part, fields: tuple[str, ...], rows: int) -> Iterator[pa.RecordBatch]:
@@ -57,7 +57,7 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
             yield pa.table([batch["sample_id"], told], ["sample_id", column.value])
     counter.end()
     if changed:
-        column.note(images_gone={part.name: changed})
+        column.count("images_gone", part.name, changed)
         say(f"{part.name}: {changed:,} images are gone or changed since they were read; they have no vector")
 
 

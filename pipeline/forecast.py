@@ -8,7 +8,7 @@ from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import declared_makers, ngrams_maker
 from tamis.pipeline.database import check_where
 from tamis.pipeline.plans import resolve_steps
-from tamis.pipeline.recipe import Recipe, Source, emitted
+from tamis.pipeline.recipe import IMAGE_FORMATS, Recipe, Source, emitted
 from tamis.pipeline.sources import SourceFile, find_files
 from tamis.selectors.contract import inputs_of
 
@@ -47,7 +47,8 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
 
 def _fields(source: Source) -> str:
     kept = f", keeps {', '.join(source.keep)}" if source.keep else ""
-    return f" (key: {source.key or 'content hash' if source.format != 'texts' else 'path'}{kept})"
+    by_path = source.format in ("texts", *IMAGE_FORMATS)
+    return f" (key: {source.key or ('path' if by_path else 'content hash')}{kept})"
 
 
 def _read_already(store: Path, number: int, files: list[SourceFile]) -> int:
@@ -57,7 +58,9 @@ def _read_already(store: Path, number: int, files: list[SourceFile]) -> int:
 
 
 def _column_state(store: Path | None, name: str, fingerprint: str) -> str:
-    for folder in sorted((store / "columns").glob(f"{name}*")) if store else []:
+    column, _, output = name.partition(".")
+    for found in sorted((store / "columns").glob(f"{column}*")) if store else []:
+        folder = found / output
         record = folder / "column.json"
         if record.exists() and read_json(record)["fingerprint"] == fingerprint:
             parts = list(folder.glob("part-*.parquet"))
@@ -69,6 +72,8 @@ def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:
     """Seconds of an earlier run of this store with as many steps."""
     paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
     same = [m for m in map(read_json, paths) if len(m["steps"]) == len(recipe.steps)]
+    if not same and recipe.reads_images:
+        return "no earlier run to judge by; the first shard's line says how many images a second"
     if not same:
         return (
             f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"

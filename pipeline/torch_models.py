@@ -101,20 +101,20 @@ class Forward:
                     done = torch.cuda.Event()
                     done.record(torch.cuda.current_stream(device))
         except (RuntimeError, MemoryError) as error:
-            raise _judged(error) from error
+            raise judged(error) from error
 
         def result() -> npt.NDArray[np.float32]:
             try:
                 if done is not None:
                     done.synchronize()
             except RuntimeError as error:
-                raise _judged(error) from error
+                raise judged(error) from error
             return np.concatenate([out.numpy() for out in outs])
 
         return result
 
 
-def _judged(error: Exception) -> Exception:
+def judged(error: Exception) -> Exception:
     """Out of memory has its own class on GPUs, and only its words on processors."""
     short = isinstance(error, MemoryError) or any(word in str(error) for word in ("out of memory", "allocate memory"))
     return TooLarge(str(error)) if short else error

@@ -280,7 +280,7 @@ def test_texts_have_the_librarys_vectors_and_long_ones_the_mean_of_their_windows
     cut = {"mini": {"embed": "sentence_transformers", "model": minilm, "long": "cut", "dims": 64}}
     run_in(tmp_path, name="cut", pool=pool, target=[], columns=cut, steps=[], emit=[])
     folder = next(path for path in (tmp_path / "store" / "columns").iterdir() if path.name.startswith("mini-"))
-    assert json.loads((folder / "column.json").read_text())["texts_cut"] == 1
+    assert json.loads((folder / "column.json").read_text())["texts_cut"] == {"part-00000.parquet": 1}
     assert pq.read_schema(folder / "part-00000.parquet").field("mini").type.list_size == 64
 
 
@@ -315,6 +315,8 @@ def test_vectors_made_elsewhere_are_joined_by_key_never_by_position(
     run_in(tmp_path, **{**OF_PHOTOS, "columns": {"mine": column}})
     found = by_key(tmp_path / "store", "mine")
     assert [key for key, vector in found.items() if vector is None] == [f"digits/{n}" for n in range(36, 40)]
+    record = json.loads((tmp_path / "store" / "columns" / "mine" / "column.json").read_text())
+    assert record["without_vector"] == {"part-00000.parquet": 4}
     wanted = vectors_of(["flower/07"])[0]
     assert np.abs(np.array(found["flower/07"]) - wanted / np.linalg.norm(wanted)).max() < 2e-3
 

@@ -322,3 +322,64 @@ def test_the_decoders_shrinking_keeps_the_size_that_is_recorded(photos: Path) ->
     data = (photos / "china" / "00.jpg").read_bytes()
     shrunk, width, height = decode(data, scaled_to=40)
     assert (width, height) == (220, 180) and shrunk.size != (220, 180)
+
+
+def tamis(folder: Path, *words: Any) -> "subprocess.CompletedProcess[str]":
+    command = [Path(sys.executable).with_name("tamis"), *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_pick_and_init_know_images(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    for number in range(0, 36, 4):
+        shutil.move(photos / "china" / f"{number:02d}.jpg", tmp_path / "examples")
+    picked = tamis(tmp_path, "pick", "photos", "--like", "examples", "-n", 20, "-o", "out.txt")
+    assert picked.returncode == 0, picked.stderr
+    keys = (tmp_path / "out.txt").read_text().split()
+    assert sum(key.startswith("china/") for key in keys) >= 18
+    assert tamis(tmp_path, "init", "photos", "-o", "r.yaml").returncode == 0
+    drafted = yaml.safe_load((tmp_path / "r.yaml").read_text())
+    assert drafted["pool"] == [{"format": "images", "path": "photos", "keep": ["label"]}]
+    assert tamis(tmp_path, "run", "r.yaml", "--store", "s", "--local").returncode == 0
+    write_tar(tmp_path / "shards" / "00000.tar", photos)
+    assert tamis(tmp_path, "init", "shards", "-o", "t.yaml").returncode == 0
+    assert yaml.safe_load((tmp_path / "t.yaml").read_text())["pool"][0]["format"] == "webdataset"
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "some words"}\n')
+    mixed = tamis(tmp_path, "pick", "photos", "--like", "texts.jsonl", "-n", 5, "-o", "x.txt")
+    assert mixed.returncode == 2
+    assert "one holds images, the other texts" in mixed.stderr
+
+
+def test_the_image_demo_finds_its_digits(tmp_path: Path) -> None:
+    shown = tamis(tmp_path, "demo", "images", "--engine", "local")
+    assert shown.returncode == 0, shown.stderr
+    assert "Which of these scanned digits look like a 3?" in shown.stdout
+    pool, selection = shown.stdout.split("share of 3:")[1].split("\n")[0].split("→")
+    assert float(pool.split()[1].rstrip("%")) < 10
+    assert float(selection.split()[1].rstrip("%")) > 60
+    story = tamis(tmp_path, "why", "tamis-demo-images/store/runs/demo-images", "3/1246")
+    assert "image     64 x 64 pixels" in story.stdout
+    assert "nearest of the target: 3/" in story.stdout
+
+
+def test_ctrl_c_in_the_middle_of_decoding_leaves_no_worker_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    for copy in range(40):
+        shutil.copytree(photos, tmp_path / "many" / str(copy))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**OF_PHOTOS, "pool": [{"format": "images", "path": "many"}]}))
+    command = [Path(sys.executable).with_name("tamis"), "run", "run.yaml", "--store", "s", "--local"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("reading ")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(timeout=20) == 130
+    assert "Nothing is lost" in said
+    assert "Traceback" not in said
+    wait_until = time.monotonic() + 10
+    while (
+        left := subprocess.run(["pgrep", "-f", "decode_worker"], capture_output=True, check=False).stdout.split()
+    ) and (time.monotonic() < wait_until):
+        time.sleep(0.1)
+    assert not left, "a worker ends when nobody can ask it any more"
+    assert tamis(tmp_path, "run", "run.yaml", "--store", "s", "--local").returncode == 0
