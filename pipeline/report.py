@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline import report_data
-from tamis.pipeline.atomic import atomic_path
+from tamis.pipeline.atomic import atomic_path, read_json
 from tamis.pipeline.charts import funnel_svg, histogram_svg, rate_svg
 from tamis.pipeline.ledger import step_summary
-from tamis.pipeline.query import views
+from tamis.pipeline.query import column_folders, views
 from tamis.pipeline.show import funnel, notes
 from tamis.pipeline.store import Run, open_run
 
@@ -48,9 +48,30 @@ def contents(run: Run) -> dict[str, Any]:
         "selected": summaries[-1]["kept"] if summaries else run.pool.rows,
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
+        "columns": _columns(run),
         "compositions": [found for found in compositions if found],
         "examples": chosen,
     }
+
+
+def _columns(run: Run) -> list[dict[str, Any]]:
+    """Of each column of vectors what made it, and what it could not do."""
+    records = [(name, read_json(folder / "column.json")) for name, folder in column_folders(run).items()]
+    shown = []
+    for name, record in records:
+        if record.get("maker") != "embed":
+            continue
+        model = [record.get(field) for field in ("model", "pretrained", "path") if record.get(field)]
+        facts = {key: record[key] for key in ("dim", "precision", "batch", "weights") if record.get(key) is not None}
+        lost = {
+            key: sum(record[key].values()) for key in ("texts_cut", "without_vector", "images_gone") if key in record
+        }
+        drift = record.get("scaled_decode_drift")
+        if drift:
+            lost["cosine of a shrinking decode to a full one, worst of 64"] = drift["worst_cosine"]
+        told = {key.replace("_", " "): value for key, value in (facts | lost).items()}
+        shown.append({"name": name, "made_by": " ".join([record["embed"], *model]), "facts": told})
+    return shown
 
 
 def _step(con: Any, run: Run, summary: dict[str, Any]) -> dict[str, Any]:
