@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,17 @@ def digest_file(path: Path) -> str:
         while block := file.read(1 << 20):
             state.update(block)
     return state.hexdigest()
+
+
+def digest_of_input(path: Path) -> str:
+    """The same of a file that others wrote, read once a process while its size and time stand."""
+    about = path.stat()
+    return _digest_once(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest_once(path: Path, _size: int, _mtime_ns: int) -> str:
+    return digest_file(path)
 
 
 def fingerprint(value: Any) -> str:

@@ -4,7 +4,6 @@ ONNX files hold weights and a graph of known operators, no code. Outputs of thre
 by their first token or their mean."""
 
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +45,7 @@ class Onnx:
             raise ValueError("mean and std: wanted three numbers each, std above 0")
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.atomic import digest_file
+        from tamis.pipeline.atomic import digest_of_input
 
         if not (folder / self.model).is_file():
             raise RecipeError(f"onnx: no file {folder / self.model}")
@@ -54,7 +53,7 @@ class Onnx:
         return {
             **given,
             "model": "file",
-            "digest": digest_file(folder / self.model),
+            "digest": digest_of_input(folder / self.model),
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
 
@@ -124,7 +123,6 @@ class OnnxModel:
         return out.reshape(len(out), -1)
 
 
-@lru_cache(maxsize=2)
 def _load(path: str) -> Any:
     try:
         import onnxruntime

@@ -5,7 +5,6 @@ default. Checkpoints are read as weights alone: nothing is unpickled. Radford et
 
 import pickle  # for the name of its error alone
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,12 +37,12 @@ class OpenClip:
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         """What the vectors depend on; files by their digest."""
-        from tamis.pipeline.atomic import digest_file
+        from tamis.pipeline.atomic import digest_of_input
 
         given = {key: value for key, value in asdict(self).items() if key not in ("outputs", "batch", "classes")}
         file = folder / self.pretrained
         if file.is_file():
-            given |= {"pretrained": "file", "digest": digest_file(file)}
+            given |= {"pretrained": "file", "digest": digest_of_input(file)}
         return {**given, "version": [OPEN_CLIP_VERSION, PREPARE_VERSION]}
 
 
@@ -100,7 +99,6 @@ class ClipModel:
         return len(self.tokenizer.encode(text)) + 2
 
 
-@lru_cache(maxsize=2)
 def _load(name: str, pretrained: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
     import torch
 

@@ -95,7 +95,7 @@ class PrecomputedModel:
         return out, lost
 
     def _read(self, number: int) -> Any:
-        vectors = _vectors(self.files[number], self.settings.vector)
+        vectors = _vectors(self.files[number], self.settings.vector, self.files[number].stat().st_mtime_ns)
         if len(vectors) != self._counts[number]:
             raise RecipeError(
                 f"precomputed: {self.files[number]}: {self._counts[number]:,} keys, {len(vectors):,} vectors"
@@ -127,7 +127,7 @@ def _keys(path: Path, settings: Precomputed) -> list[str]:
 
 
 @lru_cache(maxsize=FILES_HELD)
-def _vectors(path: Path, name: str) -> npt.NDArray[Any]:
+def _vectors(path: Path, name: str, _mtime_ns: int) -> npt.NDArray[Any]:
     try:
         if path.suffix == ".npy":
             found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -145,7 +145,3 @@ def _vectors(path: Path, name: str) -> npt.NDArray[Any]:
         raise RecipeError(f"precomputed: {path}: wanted [rows, dim], found {list(found.shape)}")
     return found
 
-
-@lru_cache(maxsize=4)
-def load(settings: Precomputed, folder: Path) -> PrecomputedModel:
-    return PrecomputedModel(settings, folder)

@@ -5,7 +5,6 @@ no part of a document goes unread (`long: mean`), or cut (`long: cut`). Reimers 
 
 import os
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +30,12 @@ class SentenceTransformers:
     batch: int = 64
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.atomic import digest_file
+        from tamis.pipeline.atomic import digest_of_input
 
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
         if (folder / self.model).is_dir():
             weights = sorted((folder / self.model).rglob("*.safetensors"))
-            given |= {"model": "folder", "digests": [digest_file(path) for path in weights]}
+            given |= {"model": "folder", "digests": [digest_of_input(path) for path in weights]}
         return {**given, "version": SENTENCES_VERSION}
 
 
@@ -97,7 +96,6 @@ class SentenceModel:
         return [(len(some), text[some[0][0] : some[-1][1]]) for some in (places[i : i + self.window] for i in cuts)]
 
 
-@lru_cache(maxsize=2)
 def _load(model: str, device: str) -> Any:
     try:
         declare_operators()

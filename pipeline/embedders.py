@@ -52,10 +52,11 @@ class Tower:
     settings: Any
     folder: Path
     reads: tuple[str, ...]
+    of: str  # stands for settings and files: other weights under the old name are another model
 
     def model(self) -> Any:
         """The loaded model, one for all outputs of equal settings in this process."""
-        key = (self.embedder, repr(self.settings), str(self.folder))
+        key = (self.embedder, self.of)
         if key not in _LOADED:
             if len(_LOADED) >= MOST_LOADED:
                 _LOADED.pop(next(iter(_LOADED)))
@@ -63,7 +64,7 @@ class Tower:
         return _LOADED[key]
 
 
-_LOADED: dict[tuple[str, str, str], Any] = {}
+_LOADED: dict[tuple[str, str], Any] = {}
 MOST_LOADED = 2  # models in memory at once
 
 
@@ -78,32 +79,33 @@ def towers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> t
         made_of = {"embed": kind, **built.fingerprinted(folder)}
     except ValueError as error:
         raise RecipeError(f"columns.{name} ({kind}): {error}") from error
+    of = fingerprint(made_of)
     if kind == "open_clip":
-        outputs = _clip_outputs(name, built, folder, images)
+        outputs = _clip_outputs(name, built, folder, images, of)
         if built.classes:
             made_of["classes"] = fingerprint(read_classes(folder / built.classes))
     elif kind == "sentence_transformers":
-        outputs = [Tower("", "texts", kind, built, folder, ("text",))]
+        outputs = [Tower("", "texts", kind, built, folder, ("text",), of)]
     elif kind == "precomputed":
-        outputs = [Tower("", "keys", kind, built, folder, (built.on,))]
+        outputs = [Tower("", "keys", kind, built, folder, (built.on,), of)]
     else:
-        outputs = [Tower("", "images", kind, built, folder, ())]
+        outputs = [Tower("", "images", kind, built, folder, (), of)]
     if not images and any(tower.kind in ("images", "classes") for tower in outputs):
         raise RecipeError(f"columns.{name} ({kind}): reads images, and the pool has none")
     return outputs, made_of
 
 
-def _clip_outputs(name: str, built: OpenClip, folder: Path, images: bool) -> list[Tower]:
+def _clip_outputs(name: str, built: OpenClip, folder: Path, images: bool, of: str) -> list[Tower]:
     wanted = built.outputs or (["image", "text"] if images else ["text"])
     outputs = []
     if "image" in wanted:
-        outputs.append(Tower("image", "images", "open_clip", built, folder, ()))
+        outputs.append(Tower("image", "images", "open_clip", built, folder, (), of))
     if "text" in wanted:
-        outputs.append(Tower("text", "texts", "open_clip", built, folder, ("text",)))
+        outputs.append(Tower("text", "texts", "open_clip", built, folder, ("text",), of))
     if built.classes:
         if "image" not in wanted:
             raise RecipeError(f"columns.{name}: classes need the output `image`")
-        outputs.append(Tower("class", "classes", "open_clip", built, folder, ()))
+        outputs.append(Tower("class", "classes", "open_clip", built, folder, (), of))
     return outputs
 
 

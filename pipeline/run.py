@@ -104,6 +104,10 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         "recipe_folder": str(recipe_folder.absolute()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
+        "columns": {
+            maker.name: maker.fingerprint
+            for maker in declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+        },
         "made_by": {
             "tamis": version("tamis"),
             "reader": READER_VERSION,
@@ -117,7 +121,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         return
     known = read_json(path)
     complete = (folder / "manifest.json").exists()
-    matters = ["recipe", "code", *(["recipe_folder"] if request["code"] else []), *([] if complete else ["made_by"])]
+    matters = ["recipe", "code", "columns", *(["recipe_folder"] if request["code"] else []), *([] if complete else ["made_by"])]
     same = all(known.get(key) == request[key] for key in matters)
     if not same and not complete:
         say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
@@ -125,8 +129,14 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         write_json(path, request)
     elif not same:
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
-        what = f"another recipe (differs in: {', '.join(changed)})" if changed else "another version of the user's code"
+        what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
+
+
+def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
+    old = known.get("columns", {})
+    changed = [name for name, made_of in request["columns"].items() if old.get(name) != made_of]
+    return f"other files under column {changed[0]!r}" if changed else "another version of the user's code"
 
 
 def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 
 from tamis.pipeline import embed_open_clip, torch_models
+from tamis.pipeline.atomic import read_json
 from tamis.pipeline.embed_open_clip import ClipModel, OpenClip
 from tamis.pipeline.embed_precomputed import PrecomputedModel
-from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.errors import RecipeError, RunError
 from tamis.pipeline.query import ask
 from tamis.pipeline.store import open_complete
 from tamis.pipeline.torch_models import TooLarge, find_batch
@@ -319,6 +321,28 @@ def test_vectors_made_elsewhere_are_joined_by_key_never_by_position(
     assert record["without_vector"] == {"part-00000.parquet": 4}
     wanted = vectors_of(["flower/07"])[0]
     assert np.abs(np.array(found["flower/07"]) - wanted / np.linalg.norm(wanted)).max() < 2e-3
+
+
+def test_a_changed_file_of_vectors_never_serves_what_was_learned_from_the_old_one(
+    run_in: Runner, photos: Path, tmp_path: Path
+) -> None:
+    keys = [f"{name}/{number:02d}" for name in ("china", "flower", "digits") for number in range(40)]
+    made = np.random.default_rng(0).normal(size=(len(keys), 16)).astype(np.float32)
+    asked = {
+        **OF_PHOTOS,
+        "columns": {"mine": {"embed": "precomputed", "path": "made.npz"}},
+        "target": [{"format": "images", "path": "photos/*/0[0-4].*"}],
+        "steps": [{"importance_resampling": {"features": "mine", "budget": 10}}],
+    }
+    np.savez(tmp_path / "made.npz", key=np.array(keys), vector=made)
+    run_in(tmp_path, name="first", **asked)
+    np.savez(tmp_path / "made.npz", key=np.array(keys), vector=made[np.random.default_rng(1).permutation(len(keys))])
+    with pytest.raises(RunError, match="other files under column 'mine'"):
+        run_in(tmp_path, name="first", **asked)
+    beside = run_in(tmp_path, name="second", **asked)
+    shutil.rmtree(tmp_path / "store")
+    alone = run_in(tmp_path, name="second", **asked)
+    assert read_json(beside.folder / "steps" / "step-00.json") == read_json(alone.folder / "steps" / "step-00.json")
 
 
 def test_vectors_made_elsewhere_are_checked(tmp_path: Path) -> None:
