@@ -114,6 +114,15 @@ def digest_of_input(path: Path) -> str:
     return _digest_once(path, about.st_size, about.st_mtime_ns)
 
 
+def digest_of_folder(folder: Path) -> dict[str, str]:
+    """The same of every file below it that is not hidden."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    below = {path.relative_to(folder).as_posix(): path for path in files}
+    return {
+        name: digest_of_input(path) for name, path in below.items() if not name.startswith(".") and "/." not in name
+    }
+
+
 @lru_cache(maxsize=256)
 def _digest_once(path: Path, _size: int, _mtime_ns: int) -> str:
     return digest_file(path)

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_batches, write_json
-from tamis.pipeline.embedders import Tower, towers
+from tamis.pipeline.embedders import Tower, outputs, towers
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
@@ -150,15 +150,17 @@ def by_name(makers: list[Maker]) -> dict[str, Maker]:
 
 
 def column_names(columns: dict[str, dict[str, Any]], folder: Path, images: bool) -> set[str]:
-    """What steps may call the recipe's columns; runs no code and loads no model."""
-    names = {name for name, settings in columns.items() if "embed" not in settings}
-    declared = {name: settings for name, settings in columns.items() if "embed" in settings}
-    return names | set(by_name(declared_makers(declared, folder, allow_code=False, images=images)))
+    """What steps may call the recipe's columns; runs no code and opens no file."""
+    names = set(columns)
+    for name, settings in columns.items():
+        if "embed" in settings:
+            names |= {f"{name}.{tower.output}" for tower in outputs(name, settings, folder, images) if tower.output}
+    return names
 
 
 def embed_makers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Maker]:
     """One maker for each output of an embedder."""
-    outputs, made_of = towers(name, settings, folder, images)
+    named, made_of = towers(name, settings, folder, images)
     classes = made_of.pop("classes", None)
     return [
         Maker(
@@ -167,7 +169,7 @@ def embed_makers(name: str, settings: dict[str, Any], folder: Path, images: bool
             reads=tower.reads,
             tower=tower,
         )
-        for tower in outputs
+        for tower in named
     ]
 
 
@@ -195,13 +197,21 @@ def filling(maker: Maker, folder: Path) -> Filling:
     return Filling(maker.tower, folder, maker.name)
 
 
-def make_part(maker: Maker, folder: Path, part: Part, say: Callable[[str], None]) -> None:
-    """Write one part of a column, unless it is there and of this very shard."""
+def image_output(maker: Maker) -> Maker:
+    """Of a column whose classes are asked for: the maker of the image vectors that they are told from."""
+    settings = {name: value for name, value in maker.settings.items() if name != "classes"}
+    return replace(maker, name=f"{maker.name.partition('.')[0]}.image", settings=settings)
+
+
+def make_part(maker: Maker, base: Path, part: Part, say: Callable[[str], None]) -> None:
+    """Write one part of a column below `base`, unless it is there and of this very shard."""
+    folder = column_folder(base, maker)
     final = folder / part.name
     if final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode():
         return
     if maker.tower is not None:
-        fill_part(filling(maker, folder), part, say)
+        images = column_folder(base, image_output(maker)) if maker.tower.kind == "classes" else folder
+        fill_part(filling(maker, folder), part, images, say)
         return
     assert maker.make is not None
     assert maker.schema is not None

@@ -94,8 +94,9 @@ def read_inputs(folder: Path) -> None:
         groups["target"] = target.groups
     path = folder / "inputs.json"
     if not path.exists() or read_json(path) != groups:
-        for stale in ("ledger", "steps", ".work"):  # decisions over other shards are no decisions
+        for stale in ("ledger", "steps", ".work", "exports"):  # decisions over other shards are no decisions
             shutil.rmtree(folder / stale, ignore_errors=True)
+        (folder / "selection.parquet").unlink(missing_ok=True)
         write_json(path, groups)
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
@@ -137,10 +138,10 @@ def make_columns(folder: Path, names: list[str]) -> None:
     first = run.pool.parts[0].name in names
     for maker in run.makers:
         for name in names:
-            make_part(maker, run.column(maker), run.part(name), say)
+            make_part(maker, run.columns_base(of_target=False), run.part(name), say)
         if first and run.target:
             for part in run.target.parts:
-                make_part(maker, run.column(maker, of_target=True), part, say)
+                make_part(maker, run.columns_base(of_target=True), part, say)
 
 
 def write_outputs(folder: Path) -> None:

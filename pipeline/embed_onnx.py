@@ -3,6 +3,7 @@
 ONNX files hold weights and a graph of known operators, no code. Outputs of three dimensions (tokens) become vectors
 by their first token or their mean."""
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tamis.pipeline.atomic import digest_of_input
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.image_plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.torch_models import Result, TooLarge, find_batch
@@ -45,8 +47,6 @@ class Onnx:
             raise ValueError("mean and std: wanted three numbers each, std above 0")
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.atomic import digest_of_input
-
         if not (folder / self.model).is_file():
             raise RecipeError(f"onnx: no file {folder / self.model}")
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
@@ -54,8 +54,16 @@ class Onnx:
             **given,
             "model": "file",
             "digest": digest_of_input(folder / self.model),
+            **self._beside(folder / self.model),
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
+
+    def _beside(self, model: Path) -> dict[str, Any]:
+        """Digests of the files that hold weights of the model's: those whose names it speaks of."""
+        named = model.read_bytes()
+        others = sorted(path for path in model.parent.iterdir() if path.is_file() and path != model)
+        found = {path.name: digest_of_input(path) for path in others if os.fsencode(path.name) in named}
+        return {"external": found} if found else {}
 
 
 class OnnxModel:

@@ -17,6 +17,7 @@ from tamis.pipeline.torch_models import Forward, Result, declare_operators, find
 
 OPEN_CLIP_VERSION = 1  # raise when the same input would give other vectors
 TEXT_BATCH = 64
+LOCAL = "local-dir:"  # how open_clip calls a model in a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,14 @@ class OpenClip:
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         """What the vectors depend on; files by their digest."""
-        from tamis.pipeline.atomic import digest_of_input
+        from tamis.pipeline.atomic import digest_of_folder, digest_of_input
 
         given = {key: value for key, value in asdict(self).items() if key not in ("outputs", "batch", "classes")}
         file = folder / self.pretrained
         if file.is_file():
             given |= {"pretrained": "file", "digest": digest_of_input(file)}
+        if self.model.startswith(LOCAL) and (local := Path(self.model.removeprefix(LOCAL))).is_dir():
+            given |= {"model": "folder", "digests": digest_of_folder(local)}
         return {**given, "version": [OPEN_CLIP_VERSION, PREPARE_VERSION]}
 
 
@@ -105,7 +108,7 @@ def _load(name: str, pretrained: str, folder: Path) -> tuple[Any, dict[str, Any]
     open_clip = imported()
     file = folder / pretrained
     random = pretrained == "random"
-    if name not in open_clip.list_models() and not name.startswith(("hf-hub:", "local-dir:")):
+    if name not in open_clip.list_models() and not name.startswith(("hf-hub:", LOCAL)):
         raise RecipeError(
             f"open_clip has no model {name!r}; python -c 'import open_clip; print(open_clip.list_models())'"
         )

@@ -119,7 +119,7 @@ def _keys(path: Path, settings: Precomputed) -> list[str]:
         if beside:
             return beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         with np.load(path, allow_pickle=False) as held:
-            return [str(key) for key in held[settings.key].tolist()]
+            return [key.decode() if isinstance(key, bytes) else str(key) for key in held[settings.key].tolist()]
     except (OSError, KeyError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
         raise RecipeError(
             f"precomputed: no keys {settings.key!r} for {path} ({' '.join(str(error).split())[:160]})"
@@ -144,4 +144,3 @@ def _vectors(path: Path, name: str, _mtime_ns: int) -> npt.NDArray[Any]:
     if found.ndim != 2:
         raise RecipeError(f"precomputed: {path}: wanted [rows, dim], found {list(found.shape)}")
     return found
-

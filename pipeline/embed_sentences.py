@@ -30,12 +30,11 @@ class SentenceTransformers:
     batch: int = 64
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.atomic import digest_of_input
+        from tamis.pipeline.atomic import digest_of_folder
 
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
         if (folder / self.model).is_dir():
-            weights = sorted((folder / self.model).rglob("*.safetensors"))
-            given |= {"model": "folder", "digests": [digest_of_input(path) for path in weights]}
+            given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": SENTENCES_VERSION}
 
 

@@ -1,7 +1,7 @@
 """`embed:` in a recipe: name to maker of vectors. Settings are checked here; a model is loaded when it is needed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from tamis.pipeline.embed_open_clip import ClipModel, OpenClip
 from tamis.pipeline.embed_precomputed import Precomputed, PrecomputedModel
 from tamis.pipeline.embed_sentences import SentenceModel, SentenceTransformers
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.plain_yaml import load_yaml
 from tamis.selectors.catalog import build_class
 
 Kind = Literal["images", "texts", "keys", "classes"]
@@ -52,7 +53,7 @@ class Tower:
     settings: Any
     folder: Path
     reads: tuple[str, ...]
-    of: str  # stands for settings and files: other weights under the old name are another model
+    of: str = ""  # stands for settings and files: other weights under the old name are another model
 
     def model(self) -> Any:
         """The loaded model, one for all outputs of equal settings in this process."""
@@ -69,50 +70,62 @@ MOST_LOADED = 2  # models in memory at once
 
 
 def towers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> tuple[list[Tower], dict[str, Any]]:
-    """The outputs of column `name`, and what its vectors depend on. Raises RecipeError."""
+    """The outputs of column `name`, and what its vectors depend on, files by what they hold. Raises RecipeError."""
+    named = outputs(name, settings, folder, images)
+    built = named[0].settings
+    try:
+        made_of = {"embed": named[0].embedder, **built.fingerprinted(folder)}
+    except ValueError as error:
+        raise RecipeError(f"columns.{name} ({named[0].embedder}): {error}") from error
+    of = fingerprint(made_of)
+    if getattr(built, "classes", None):
+        made_of["classes"] = fingerprint(read_classes(folder / built.classes))
+    return [replace(tower, of=of) for tower in named], made_of
+
+
+def outputs(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Tower]:
+    """The same as the recipe alone tells; no file is looked at. Raises RecipeError."""
     kind = settings.get("embed")
     if kind not in EMBEDDERS:
         raise RecipeError(f"columns.{name}: no embedder {kind!r}; known: {', '.join(sorted(EMBEDDERS))}")
-    given = {key: value for key, value in settings.items() if key != "embed"}
     try:
-        built = build_class(EMBEDDERS[kind], given)
-        made_of = {"embed": kind, **built.fingerprinted(folder)}
+        built = build_class(EMBEDDERS[kind], {key: value for key, value in settings.items() if key != "embed"})
     except ValueError as error:
         raise RecipeError(f"columns.{name} ({kind}): {error}") from error
-    of = fingerprint(made_of)
+    for setting in ("dims", "batch"):
+        if (number := getattr(built, setting, None)) is not None and number < 1:
+            raise RecipeError(f"columns.{name} ({kind}): {setting} must be 1 or more, found {number}")
     if kind == "open_clip":
-        outputs = _clip_outputs(name, built, folder, images, of)
-        if built.classes:
-            made_of["classes"] = fingerprint(read_classes(folder / built.classes))
+        named = _clip_outputs(name, built, folder, images)
     elif kind == "sentence_transformers":
-        outputs = [Tower("", "texts", kind, built, folder, ("text",), of)]
+        named = [Tower("", "texts", kind, built, folder, ("text",))]
     elif kind == "precomputed":
-        outputs = [Tower("", "keys", kind, built, folder, (built.on,), of)]
+        named = [Tower("", "keys", kind, built, folder, (built.on,))]
     else:
-        outputs = [Tower("", "images", kind, built, folder, (), of)]
-    if not images and any(tower.kind in ("images", "classes") for tower in outputs):
+        named = [Tower("", "images", kind, built, folder, ())]
+    if not images and any(tower.kind in ("images", "classes") for tower in named):
         raise RecipeError(f"columns.{name} ({kind}): reads images, and the pool has none")
-    return outputs, made_of
+    return named
 
 
-def _clip_outputs(name: str, built: OpenClip, folder: Path, images: bool, of: str) -> list[Tower]:
+def _clip_outputs(name: str, built: OpenClip, folder: Path, images: bool) -> list[Tower]:
     wanted = built.outputs or (["image", "text"] if images else ["text"])
-    outputs = []
+    if built.classes and "image" not in wanted:
+        raise RecipeError(f"columns.{name}: classes need the output `image`")
+    named = []
     if "image" in wanted:
-        outputs.append(Tower("image", "images", "open_clip", built, folder, (), of))
+        named.append(Tower("image", "images", "open_clip", built, folder, ()))
     if "text" in wanted:
-        outputs.append(Tower("text", "texts", "open_clip", built, folder, ("text",), of))
+        named.append(Tower("text", "texts", "open_clip", built, folder, ("text",)))
     if built.classes:
-        if "image" not in wanted:
-            raise RecipeError(f"columns.{name}: classes need the output `image`")
-        outputs.append(Tower("class", "classes", "open_clip", built, folder, (), of))
-    return outputs
+        named.append(Tower("class", "classes", "open_clip", built, folder, ()))
+    return named
 
 
 def read_classes(path: Path) -> dict[str, list[str]]:
     """Prompts by class, from YAML: `cat: [a photo of a cat, ...]`, or `cat: a photo of a cat`. Raises RecipeError."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"classes {path}: {' '.join(str(error).split())[:160]}") from error
     wanted = "wanted a map of class to prompts, such as `cat: [a photo of a cat, a drawing of a cat]`"

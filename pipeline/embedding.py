@@ -19,6 +19,7 @@ from tamis.pipeline.atomic import read_json, write_batches, write_json
 from tamis.pipeline.classic import PLAN
 from tamis.pipeline.classic import length as classic_length
 from tamis.pipeline.decoding import Decoded, Decoders, Encoded
+from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.torch_models import TooLarge
 from tamis.selectors.vectors import as_array, as_column, vector_type
 
@@ -84,6 +85,9 @@ class Filling:
             if known.get(part, 0) != rows:
                 self.note(**{what: {**known, part: rows}})
 
+    def without_vector(self, part: str) -> int:
+        return int(read_json(self.record).get("without_vector", {}).get(part, 0))
+
     @property
     def batch(self) -> int:
         """Images at once: the recipe's, the recorded one, or what this machine is best at."""
@@ -112,7 +116,10 @@ class Filling:
 
     def of_batch(self, batch: pa.RecordBatch) -> pa.Array:
         """Values of a batch that needs no image: its texts, or its keys."""
-        given = batch[self.tower.reads[0]].cast(pa.string()).to_pylist()
+        field = self.tower.reads[0]
+        if field not in batch.schema.names:
+            raise RecipeError(f"column {self.name}: the pool has no field {field!r}; add it to `keep`")
+        given = batch[field].cast(pa.string()).to_pylist()
         if self.tower.kind == "keys":
             vectors, lost = self.model.keys(given)
         else:

@@ -17,15 +17,21 @@ from tamis.pipeline.locate import image_bytes, is_image
 FILE_BYTES = 500 << 20  # a new Arrow file after this much
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 HIDDEN = ("content_hash", "source", "position", "offset", "n_bytes")
-NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # Arrow's names -> the library's
+NAMES = {
+    "double": "float64",
+    "float": "float32",
+    "halffloat": "float16",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}  # Arrow's names -> the library's
 
 
-def write_hf(batches: Iterable[pa.RecordBatch], folder: Path) -> None:
-    """Write the dataset into `folder`. Raises RunFailed where an image is gone."""
+def write_hf(batches: Iterable[pa.RecordBatch], images: bool, folder: Path) -> None:
+    """Write the dataset into `folder`; `images` says whether the pool has any. Raises RunFailed where one is gone."""
     names: list[str] = []
     features: dict[str, Any] = {}
     out, size, sizes = None, 0, []
-    for batch in _with_images(batches):
+    for batch in _with_images(batches, images):
         features = features or {field.name: feature_of(field.type) for field in batch.schema}
         told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
         if out is None or size > FILE_BYTES:
@@ -52,18 +58,20 @@ def write_hf(batches: Iterable[pa.RecordBatch], folder: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
 
 
-def _with_images(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _with_images(batches: Iterable[pa.RecordBatch], images: bool) -> Iterator[pa.RecordBatch]:
     for whole in batches:
-        for first in range(0, whole.num_rows, 64):  # 64 photos of 1 MB at once
+        for first in range(0, max(1, whole.num_rows), 64):  # 64 photos of 1 MB at once
             batch = whole.slice(first, 64)
             rows = batch.to_pylist()
             arrays: dict[str, Any] = {}
-            if any(is_image(row) for row in rows):
+            if images:
                 arrays["image"] = pa.array([_image(row) if is_image(row) else None for row in rows], IMAGE)
-            arrays["sample_id"] = pa.array([hex_id(row["sample_id"]) for row in rows])
+            arrays["sample_id"] = pa.array([hex_id(row["sample_id"]) for row in rows], pa.string())
             for name in batch.schema.names:
                 if name not in arrays and name not in HIDDEN:
-                    arrays[name] = batch[name]
+                    column = batch[name]
+                    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+                    arrays[name] = column.cast(plain)
             yield pa.record_batch(arrays)
 
 
@@ -72,7 +80,8 @@ def _image(row: dict[str, Any]) -> dict[str, Any]:
         return {"bytes": image_bytes(row), "path": Path(row["uri"]).name}
     except Unusable as error:
         raise RunFailed(
-            f"hf: {row['key']}: {error.args[1]}. Restore it and run the same command, or read the pool anew."
+            f"hf: {row['key']}: {error.args[1]}. Restore it and run the same command, or read the pool anew "
+            "into another --store."
         ) from error
 
 

@@ -4,6 +4,7 @@ Each is whole or absent. Nothing is re-encoded: image bytes are copied as they l
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.database import connect, quoted, rows, view
+from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
@@ -23,6 +25,7 @@ from tamis.pipeline.recipe import Webdataset, emitted
 from tamis.pipeline.store import Run, open_run
 
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
+HEX = re.compile(r"[0-9a-fA-F]{32}")
 UID_TYPE = np.dtype("u8,u8")  # DataComp's: the two halves of 128 bits
 CREDITS = (  # kept fields that say whose a sample is and how it may be used
     "license", "licence", "license_url", "author", "creator", "artist", "photographer", "credit", "copyright",
@@ -41,7 +44,7 @@ def write_exports(folder: Path) -> None:
         elif name == "uids":
             _uids(run)
         elif name == "hf":
-            _whole_folder(run, name, partial(write_hf, placed(run)))
+            _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
         elif name == "webdataset":
             _whole_folder(run, name, partial(write_webdataset, run, placed(run), Webdataset.model_validate(settings)))
     if run.recipe.emit:
@@ -75,7 +78,9 @@ def placed(run: Run) -> Iterator[pa.RecordBatch]:
         ]
         fields = ", ".join(["s.*", *(f"p.{quoted(name)}" for name in more)])
         query = f"select {fields} from selection s join pool p using (sample_id) order by s.rank"
-        yield from con.sql(query).to_arrow_reader(1024)
+        reader = con.sql(query).to_arrow_reader(1024)
+        yield pa.RecordBatch.from_pylist([], reader.schema)  # so that an empty selection has its fields, too
+        yield from reader
 
 
 def records(selection: Path) -> Iterator[dict[str, Any]]:
@@ -115,7 +120,12 @@ def _csv(selection: Path, path: Path) -> None:
 def _keys(selection: Path, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         for batch in pq.ParquetFile(selection).iter_batches(columns=["key"]):
-            out.writelines(f"{key}\n" for key in batch["key"].to_pylist())
+            out.writelines(f"{_on_one_line(key)}\n" for key in batch["key"].to_pylist())
+
+
+def _on_one_line(key: str) -> str:
+    """A key that would break its line is quoted as in JSON."""
+    return key if len(key.splitlines()) == 1 else json.dumps(key)
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}
@@ -129,15 +139,21 @@ def _uids(run: Run) -> None:
             found += batch["uid"].to_pylist()
         else:
             found += [value.hex() for value in batch["content_hash"].to_pylist()]
+    try:
+        pairs = uids(found)
+    except ValueError as error:
+        raise RunFailed(
+            f"{error}. Keep the pool's uids under another name: then they are made of the contents."
+        ) from error
     with atomic_path(run.folder / "exports" / "uids.npy") as path, path.open("wb") as out:
-        np.save(out, uids(found), allow_pickle=False)
+        np.save(out, pairs, allow_pickle=False)
 
 
 def uids(hexes: list[str]) -> np.ndarray[Any, np.dtype[Any]]:
     """[n] of UID_TYPE from 32 hex digits each, sorted. Raises ValueError where one is something else."""
     pairs = []
     for text in hexes:
-        if text is None or len(text) != 32:
+        if not (isinstance(text, str) and HEX.fullmatch(text)):
             raise ValueError(f"uids: wanted 32 hex digits, found {text!r}")
         pairs.append((int(text[:16], 16), int(text[16:], 16)))
     return np.array(sorted(pairs), UID_TYPE)

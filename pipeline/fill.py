@@ -1,6 +1,7 @@
 """A part of a model's column for a shard that stands already: from the pool's uris, texts or keys."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,19 @@ from tamis.pipeline.progress import Counter
 TEXT_ROWS = 256  # texts handed to a model at once: sorted by length they fill its batches evenly
 
 
-def fill_part(column: Filling, part: Part, say: Callable[[str], None]) -> None:
-    """Write the part whole; where memory runs out, again with half the batch."""
+def fill_part(column: Filling, part: Part, images: Path, say: Callable[[str], None]) -> None:
+    """Write the part whole; where memory runs out, again with half the batch. Classes are told from the vectors in
+    the folder `images`."""
     kind = column.tower.kind
     if kind == "images":
         retried([column], lambda: column.write_batches(part.name, part.digest, _of_images(column, part, say)), say)
     elif kind == "classes":
-        _write_classes(column, part)
+        _write_classes(column, images, part)
     else:
         batches = _batches(part, column.tower.reads, TEXT_ROWS)
         column.write_batches(part.name, part.digest, column.of_texts(part.name, _counted(column, part, batches)))
+        if kind == "keys" and column.without_vector(part.name) == part.rows:
+            say(f"{column.name} {part.name}: not one of {part.rows:,} samples has a vector; do the keys look alike?")
 
 
 def _batches(part: Part, fields: tuple[str, ...], rows: int) -> Iterator[pa.RecordBatch]:
@@ -51,7 +55,7 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
             hashes = batch["content_hash"].to_pylist()
             lost = np.array([len(f) == 2 or bytes.fromhex(f[3]) != h for f, h in zip(facts, hashes, strict=True)], bool)
             if lost.any():
-                changed += int(lost.sum())
+                changed += int((lost & batch["width"].is_valid().to_numpy(zero_copy_only=False)).sum())
             told = pc.if_else(pa.array(lost), pa.scalar(None, values.type), values)
             counter.add(batch.num_rows, note="" if column.is_classic else f"the model waited {work.share_waited:.0%}")
             yield pa.table([batch["sample_id"], told], ["sample_id", column.value])
@@ -62,12 +66,12 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
 
 
 def _placed(part: Part) -> Iterator[tuple[pa.RecordBatch, list[Encoded]]]:
-    for batch in _batches(part, ("content_hash", "width", *PLACE), BLOCK_IMAGES):
+    for batch in _batches(part, ("width", *PLACE), BLOCK_IMAGES):
         rows: list[dict[str, Any]] = batch.select(list(PLACE)).to_pylist()
         yield batch, encoded(rows)
 
 
-def _write_classes(column: Filling, part: Part) -> None:
+def _write_classes(column: Filling, images: Path, part: Part) -> None:
     """Best class of each image, from the vectors of the output beside this one."""
     from tamis.pipeline.atomic import write_batches
 
@@ -75,6 +79,6 @@ def _write_classes(column: Filling, part: Part) -> None:
         [("sample_id", pa.uint64()), (column.value, pa.string()), ("cosine", pa.float32()), ("margin", pa.float32())],
         column.metadata(part.digest),
     )
-    images = pq.ParquetFile(column.folder.parent / "image" / part.name).iter_batches(batch_size=TEXT_ROWS)
-    made = (pa.record_batch([batch["sample_id"], *column.classes(batch["image"])], schema.names) for batch in images)
+    vectors = pq.ParquetFile(images / part.name).iter_batches(batch_size=TEXT_ROWS)
+    made = (pa.record_batch([batch["sample_id"], *column.classes(batch["image"])], schema.names) for batch in vectors)
     write_batches(column.folder / part.name, schema, made)

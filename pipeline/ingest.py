@@ -27,7 +27,7 @@ from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.schemas import POOL, REJECTS
 from tamis.pipeline.shards import Seen, ShardWriter, as_samples, with_values
-from tamis.pipeline.sources import SourceFile, find_files, grouped
+from tamis.pipeline.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
 from tamis.pipeline.torch_models import TooLarge
 
 READER_VERSION = 2  # raise when the same files would give other rows
@@ -81,7 +81,7 @@ def ingest(
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
     records = _records(folder)
-    current, covered = _still_true(records, files)
+    current, covered = _still_true(records, files, sources)
     writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
     for number, found in files:
         new = [file for file in found if (number, file.path) not in covered]
@@ -111,7 +111,7 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
     others = known and (known["reader"] != READER_VERSION or known["sources"] != asked[: len(known["sources"])])
     begun = list((folder / ".groups").glob("*.partial")) and not others
     if known and not begun and not any(record["parts"] for record in _records(folder)):
-        shutil.rmtree(folder)  # nothing was ever read so: a mended recipe starts over
+        _forget(folder)  # nothing was ever read so: a mended recipe starts over
         known = others = None
     if known and others:
         names = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in known["sources"])
@@ -128,18 +128,37 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
     return types
 
 
+def _forget(folder: Path) -> None:
+    """All that was read; columns beside it stay, whose folders are settled already."""
+    shutil.rmtree(folder / ".groups", ignore_errors=True)
+    for path in [*folder.glob("part-*.parquet"), folder / "rejects.parquet", folder / ".pool.json"]:
+        path.unlink(missing_ok=True)
+
+
 def _records(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((folder / ".groups").glob("*.json"))]
 
 
 def _still_true(
-    records: list[dict[str, Any]], files: list[tuple[int, list[SourceFile]]]
+    records: list[dict[str, Any]], files: list[tuple[int, list[SourceFile]]], sources: list[Source]
 ) -> tuple[list[dict[str, Any]], set[tuple[int, str]]]:
-    """The recorded groups whose files are all unchanged and whose rejects don't lean on a voided group."""
+    """The recorded groups whose files are all unchanged and whose rejects don't lean on a voided group.
+
+    A new file that belongs to a known image, or to a known shard of img2dataset, changes that one's group."""
     now = {(number, file.path): file.record() for number, found in files for file in found}
+    known = {(record["origin"], file["path"]) for record in records for file in record["files"]}
+    joined = {
+        (number, key_of_path(path, now[number, path]["root"]))
+        for number, path in now.keys() - known
+        if sources[number].format in READ_BY_KEY
+    }
     voided: set[int] = set()
     for record in records:  # in order: a group leans only on earlier ones
-        changed = any(now.get((record["origin"], file["path"])) != file for file in record["files"])
+        changed = any(
+            now.get((record["origin"], file["path"])) != file
+            or (joined and (record["origin"], key_of_path(file["path"], file["root"])) in joined)
+            for file in record["files"]
+        )
         if changed or voided & set(record["leans_on"]):
             voided.add(record["group"])
     current = [record for record in records if record["group"] not in voided]

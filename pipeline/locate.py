@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from tamis.pipeline.decode_worker import read_bytes
 from tamis.pipeline.decoding import Encoded
+from tamis.pipeline.errors import Unusable
 
-PLACE = ("source", "position", "uri", "offset", "n_bytes")  # the pool's fields that say where
+PLACE = ("source", "position", "uri", "offset", "n_bytes", "content_hash")  # the pool's fields that say where
 LOST = "/nonexistent"  # what no file is called: bytes that are gone decode to nothing
 
 
@@ -34,11 +36,12 @@ def _encoded(row: Mapping[str, Any]) -> Encoded:
 
 
 def image_bytes(row: Mapping[str, Any]) -> bytes:
-    """The bytes of one stored image. Raises Unusable."""
+    """The bytes of one stored image, those that were read for the pool. Raises Unusable."""
     place = _encoded(row)
-    if place.data is not None:
-        return place.data
-    return read_bytes(place.path, place.offset, place.size)
+    data = read_bytes(place.path, place.offset, place.size) if place.data is None else place.data
+    if xxhash.xxh3_128_digest(data) != row["content_hash"]:
+        raise Unusable("missing_image", "its bytes are others now")
+    return data
 
 
 def _held(source: str, field: str, position: int) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import digest_file, read_json, write_json
+from tamis.pipeline.columns import Maker
 from tamis.pipeline.ingest import Pool
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.store import Run, open_run
@@ -34,6 +35,7 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
                 "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
+                **(_of_target(run, maker, run.target) if run.target else {}),
             }
             for maker in run.makers
         ],
@@ -48,6 +50,14 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
     }
     write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
+
+
+def _of_target(run: Run, maker: Maker, target: Pool) -> dict[str, Any]:
+    folder = run.column(maker, of_target=True)
+    return {
+        "target_folder": str(folder.relative_to(run.store)),
+        "target_parts": {part.name: digest_file(folder / part.name) for part in target.parts},
+    }
 
 
 def _version(name: str) -> str | None:
@@ -96,6 +106,8 @@ def verify(run: Run) -> list[str]:
     for column in manifest["columns"]:
         for name, digest in column["parts"].items():
             damage += _changed(run.store / column["folder"] / name, digest)
+        for name, digest in column.get("target_parts", {}).items():
+            damage += _changed(run.store / column["target_folder"] / name, digest)
     if not damage:  # counting in damaged files would only fail less clearly
         damage += _sums_differ(run, manifest)
     return damage

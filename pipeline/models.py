@@ -22,7 +22,7 @@ def model_path(run: Run, step: int) -> Path:
         "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
         "seed": run.recipe.seed,
         "code": run.code,
-        "columns": {maker.name: maker.fingerprint for maker in run.declared},
+        "columns": run.columns,
         "pool": run.pool.fingerprint,
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,

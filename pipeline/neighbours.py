@@ -18,13 +18,13 @@ def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list
     column = columns.get(name) or next((c for key, c in columns.items() if key.startswith(f"{name}.")), None)
     if column is None or run.target is None:
         return []
-    value, folder = column["name"].rpartition(".")[2], column["folder"].removeprefix("columns/")
+    value = column["name"].rpartition(".")[2]
     mine = _vector(run, column["folder"], value, sample_id)
     if mine is None:
         return []
     found: list[tuple[float, str]] = []
     for part in run.target.parts:
-        path = run.target_folder / "columns" / folder / part.name
+        path = run.store / column["target_folder"] / part.name
         if not path.exists():
             continue
         keys = pq.read_table(part.path, columns=["key"])["key"].to_pylist()

@@ -19,6 +19,7 @@ from tamis.pipeline.read_images import (
     Item,
     Row,
     captions_of,
+    folder_rows,
     label_of,
     lost,
     member_rows,
@@ -27,7 +28,7 @@ from tamis.pipeline.read_images import (
     without_suffix,
 )
 from tamis.pipeline.recipe import Source
-from tamis.pipeline.sources import IMAGE_SUFFIXES, key_of_path
+from tamis.pipeline.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
 from tamis.pipeline.tars import Member, members
 
 TABLE_ROWS = 64  # rows of a table with image bytes read at once: 64 photos of 1 MB
@@ -63,6 +64,9 @@ def downloaded_rows(source: Source, stem: Path, paths: list[Path]) -> Iterator[I
     rest = [member for key, some in found.items() if key not in told for member in some]
     if tars:  # what the table doesn't speak of
         yield from member_rows(source, tars[0], rest)
+    elif stem.is_dir():
+        files = [SourceFile(str(file), 0, 0, str(stem)) for file in sorted(stem.iterdir()) if file.stem not in told]
+        yield from folder_rows(source, [file for file in files if not Path(file.path).name.startswith(".")])
 
 
 def _downloaded(

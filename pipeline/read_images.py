@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tamis.pipeline.blocks import Reject, shorten
 from tamis.pipeline.bytes_in import Truncated
+from tamis.pipeline.decode_worker import read_bytes
 from tamis.pipeline.decoding import Encoded
 from tamis.pipeline.errors import Unusable
 from tamis.pipeline.recipe import Source
@@ -49,7 +50,7 @@ def image_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
     from tamis.pipeline.read_image_tables import downloaded_rows, table_rows
 
     if source.format == "images":
-        yield from map(_storable, _folder_rows(source, files))
+        yield from map(_storable, folder_rows(source, files))
         return
     for stem, some in groupby(files, key=lambda file: file.path.removesuffix(Path(file.path).suffix)):
         paths = [Path(file.path) for file in some]
@@ -92,7 +93,7 @@ def lost(source: str, position: int | None, key: str | None, reason: str, detail
     return Reject(source, position, key, reason, shorten(detail))
 
 
-def _folder_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
+def folder_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
     for (key, _), some in groupby(files, key=lambda file: (key_of_path(file.path, file.root), file.root)):
         yield from _one_key(source, key, [Place(1, file.path, file.path, Encoded(file.path)) for file in some])
 
@@ -178,7 +179,11 @@ def _sidecar(place: Encoded) -> str:
         size = os.path.getsize(place.path) if place.offset is None else place.size or 0
         data = b""
         if size <= SIDECAR_BYTES:
-            data = Path(place.path).read_bytes() if place.offset is None else read_range(place.path, place.offset, size)
+            data = (
+                read_bytes(place.path, None, None)
+                if place.offset is None
+                else read_range(place.path, place.offset, size)
+            )
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unusable("invalid_utf8", f"a sidecar: {error}") from error

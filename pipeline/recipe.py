@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.plain_yaml import load_yaml
 from tamis.pipeline.schemas import POOL
 
 Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
@@ -22,6 +23,7 @@ RESERVED = {  # names of the pool's own fields, of the selection's, of views, an
     *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "filename", "file_row_number",
     "pool", "rejects", "all_rejects", "ledger", "selection",
 }  # fmt: skip
+SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
 EMITTERS = ("parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf")
 
 
@@ -143,8 +145,10 @@ class Recipe(Model):
     @classmethod
     def _plain_columns(cls, columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in columns:
-            if not name.isidentifier() or name.casefold() in RESERVED:
+            if not name.isidentifier() or name.casefold() in (*RESERVED, *SCHEMAS):
                 raise ValueError(f"{name!r} can't name a column: use another word of letters, digits and _")
+        if len({name.casefold() for name in columns}) < len(columns):
+            raise ValueError("two columns differ only in upper and lower case; rename one")
         return columns
 
     @model_validator(mode="after")
@@ -153,6 +157,13 @@ class Recipe(Model):
         for name in self.columns:
             if name.casefold() in kept:
                 raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_image_each(self) -> "Recipe":
+        writes_hf = any(emitted(entry)[0] == "hf" for entry in self.emit)
+        if writes_hf and self.reads_images and any("image" in source.keep for source in self.pool):
+            raise ValueError("emit hf writes the field `image`; keep yours under another name: {my_image: image}")
         return self
 
     @field_validator("emit")
@@ -216,7 +227,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read and check a recipe. Paths in it are taken relative to its folder and made absolute."""
     path = Path(path)
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror}. Make one with `tamis init PATH`.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -259,9 +270,9 @@ def _override(value: dict[str, Any], override: str) -> None:
         for key in walk:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         if isinstance(node, list):
-            node[int(last)] = yaml.safe_load(text)
+            node[int(last)] = load_yaml(text)
         else:
-            node[last] = yaml.safe_load(text)
+            node[last] = load_yaml(text)
     except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(f"--set {override}: the recipe has no such place") from error
 

@@ -97,7 +97,7 @@ def boundary(con: Any, step: int) -> dict[str, list[dict[str, Any]]]:
 
 def examples(con: Any) -> dict[str, list[dict[str, Any]]]:
     """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance."""
-    place = 'p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.width'
+    place = 'p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.content_hash, p.width'
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
     kept = (

@@ -121,7 +121,14 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         return
     known = read_json(path)
     complete = (folder / "manifest.json").exists()
-    matters = ["recipe", "code", "columns", *(["recipe_folder"] if request["code"] else []), *([] if complete else ["made_by"])]
+    matters = [
+        "recipe",
+        "code",
+        "columns",
+        *(["recipe_folder"] if request["code"] else []),
+        *([] if complete else ["made_by"]),
+    ]
+    known.setdefault("columns", request["columns"])  # of an older version, which did not record them
     same = all(known.get(key) == request[key] for key in matters)
     if not same and not complete:
         say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
@@ -131,6 +138,8 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
+    elif not complete and known != request:  # the same, begun where its files then lay
+        write_json(path, request)
 
 
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:

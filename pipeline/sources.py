@@ -26,6 +26,7 @@ SUFFIXES = {
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
 )  # fmt: skip
+READ_BY_KEY = ("images", "img2dataset")  # files of one name belong together
 PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -107,15 +108,20 @@ def _files_under(source: Source, path: Path) -> list[Path]:
 
 
 def _all_files(root: Path) -> list[Path]:
-    """Every file that is not hidden: an image, a sidecar, or a reject. Links to folders are not followed."""
+    """Every file that is not hidden: an image, a sidecar, or a reject; a link to a folder is a reject, too."""
     files = []
-    for folder, below, names in os.walk(root):
+    for folder, below, names in os.walk(root, onerror=_refuse):
         place = Path(folder)
-        below[:] = sorted(name for name in below if not name.startswith(".") and not is_store(place / name))
+        names += [name for name in below if (place / name).is_symlink()]
+        below[:] = sorted(name for name in set(below) - set(names) if name[0] != "." and not is_store(place / name))
         files += [place / name for name in names if not name.startswith(".")]  # links to nothing, too
     if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         raise SourceError(f"source {root}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     return files
+
+
+def _refuse(error: OSError) -> None:
+    raise SourceError(f"source {error.filename}: {error.strerror}. Mend it; what lies in there would go unseen.")
 
 
 def _is_ours(file: Path, root: Path) -> bool:
@@ -154,7 +160,7 @@ def _stat(path: str, root: str) -> SourceFile:
 def grouped(files: list[SourceFile], kind: str) -> Iterator[list[SourceFile]]:
     """Split a source's files into groups, in order: of GROUP_IMAGES files of a folder of images, else of GROUP_BYTES;
     a larger file is a group alone. What belongs to one image, or one shard of img2dataset, stays together."""
-    by_key = kind in ("images", "img2dataset")
+    by_key = kind in READ_BY_KEY
     group: list[SourceFile] = []
     size, most = 0, GROUP_IMAGES if kind == "images" else GROUP_BYTES
     for _, some in groupby(

@@ -26,6 +26,7 @@ class Run:
     recipe_folder: Path
     allow_code: bool
     code: dict[str, str]  # digests of the user's Python files that the recipe names
+    columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
 
     @property
     def name(self) -> str:
@@ -82,9 +83,11 @@ class Run:
                 wanted[maker.fingerprint] = maker
         return [*self.declared, *wanted.values()]
 
+    def columns_base(self, of_target: bool) -> Path:
+        return (self.target_folder if of_target else self.store) / "columns"
+
     def column(self, maker: Maker, of_target: bool = False) -> Path:
-        base = self.target_folder / "columns" if of_target else self.store / "columns"
-        return column_folder(base, maker)
+        return column_folder(self.columns_base(of_target), maker)
 
     def part(self, name: str) -> Part:
         return self.pool.parts[self.part_number(name)]
@@ -122,6 +125,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
         recipe_folder=Path(request["recipe_folder"]),
         allow_code=request["allow_code"],
         code=request["code"],
+        columns=request.get("columns", {}),
     )
 
 

@@ -9,7 +9,7 @@ with ranked as (
 )
 select
     ranked.rank, ranked.score, ranked.kept, ranked.reason, ranked.detail, ranked.sample_id, pool.key, pool.text,
-    pool.source, pool.position, pool.uri, pool."offset", pool.n_bytes, pool.width
+    pool.source, pool.position, pool.uri, pool."offset", pool.n_bytes, pool.content_hash, pool.width
 from ranked join pool using (sample_id)
 where nearness <= $each_side
 order by ranked.kept desc, nearness

@@ -315,16 +315,19 @@ def folders(corpus: Corpus) -> None:
     corpus.folder("a_file_that_is_no_image", {"notes.md": b"# notes", "x.jpg.part": jpeg}, 0, {"no_image": 2})
 
     def links(place: Path) -> None:
-        (place / "loop").symlink_to(place, target_is_directory=True)  # not followed, as documented
+        (place / "loop").symlink_to(place, target_is_directory=True)  # not followed: a reject
         (place / "x.jpg").symlink_to(corpus.root / "hidden_files" / "hidden_files" / "x.jpg")
 
-    corpus.folder("links", {}, 1, more=links, keys=["x"])
+    corpus.folder("links", {}, 1, {"no_image": 1}, more=links, keys=["x"])
     # what is listed as an image and can't be opened is lost, and must be said to be
     corpus.folder(
         "a_link_to_nothing", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("gone.jpg")
     )
     corpus.folder("a_link_to_itself", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("x.jpg"))
     corpus.folder("a_fifo_named_like_an_image", {}, 0, {"not_a_file": 1}, more=lambda at: os.mkfifo(at / "x.jpg"))
+    corpus.folder(
+        "a_fifo_for_a_caption", {"x.jpg": jpeg}, 0, {"not_a_file": 1}, more=lambda at: os.mkfifo(at / "x.txt")
+    )
     if UNREADABLE.exists():
         corpus.folder(
             "an_unreadable_image", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to(UNREADABLE)
@@ -645,7 +648,7 @@ def downloads(corpus: Corpus) -> None:
     pq.write_table(
         pa.table({"key": [f"{name}_1", f"{name}_2"], "status": [done, done]}), corpus.root / name / "00000.parquet"
     )
-    corpus.add(name, 1, {"missing_image": 1}, source={"format": "img2dataset"})
+    corpus.add(name, 2, {"missing_image": 1}, source={"format": "img2dataset"})
 
 
 def make_corpus(root: Path) -> list[Case]:
