@@ -47,22 +47,33 @@ def write_parquet(final: Path, table: pa.Table, compression: str = "snappy") -> 
 
 
 def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], **options: Any) -> int:
-    """Write a stream of batches, a row group in memory at a time. Returns the rows.
+    """Write a stream of batches, a row group in memory at a time. Returns the rows."""
+    rows = 0
+    with batch_writer(final, schema, **options) as write:
+        for batch in batches:
+            write(batch)
+            rows += batch.num_rows
+    return rows
+
+
+@contextmanager
+def batch_writer(final: Path, schema: pa.Schema, **options: Any) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Yield a function that takes batches; the file is there when the block ends without an error.
 
     Row groups don't depend on where the stream was cut, so the bytes don't."""
-    rows = 0
     options = {"compression": "snappy", "use_dictionary": False, **options}
+    held: list[pa.Table] = []
     with atomic_path(final) as path, pq.ParquetWriter(path, schema, **options) as out:
-        held: list[pa.Table] = []
-        for batch in batches:
+
+        def write(batch: pa.RecordBatch) -> None:
             held.append(pa.table(batch).cast(schema))
-            rows += batch.num_rows
             while sum(table.num_rows for table in held) >= ROW_GROUP_ROWS:
                 group = pa.concat_tables(held)
                 out.write_table(group.slice(0, ROW_GROUP_ROWS))
-                held = [group.slice(ROW_GROUP_ROWS)]
+                held[:] = [group.slice(ROW_GROUP_ROWS)]
+
+        yield write
         out.write_table(pa.concat_tables([schema.empty_table(), *held]))
-    return rows
 
 
 def write_json(final: Path, value: Any) -> None:

@@ -4,6 +4,7 @@ Pool and columns are read side by side, batch by batch; equal ids are asserted, 
 sample its neighbour's score."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tamis.selectors.contract import Inputs, inputs_of
 def candidates(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
     """Batches of the rows that earlier steps kept, in the pool's order; `more` adds fields to the selector's own."""
     inputs = inputs_of(run.steps[step].selector)
-    wanted = Inputs(tuple(dict.fromkeys([*inputs.fields, *more])), inputs.ngrams)
+    wanted = replace(inputs, fields=tuple(dict.fromkeys([*inputs.fields, *more])))
     keep = kept_mask(run, part, step)
     first = 0
     for batch in side_by_side(run, part, wanted, of_target=False):
@@ -60,11 +61,13 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
 def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Iterator[pa.RecordBatch]:
     """Batches of one whole part: `sample_id`, the pool's fields asked for, then columns by name."""
     declared = by_name(run.declared)
-    own = {name: name for name in inputs.fields if name not in declared and name != "sample_id"}
+    kept = {name for source in run.recipe.pool for name in source.keep}
+    fields = [*inputs.fields, *(n for n in inputs.optional if n not in inputs.fields and (n in declared or n in kept))]
+    own = {name: name for name in fields if name not in declared and name != "sample_id"}
     files = [(part.path, own)]  # (file, its field -> the batch's)
     files += [
-        (run.column(declared[name], of_target) / part.name, {declared[name].value: name})
-        for name in inputs.fields
+        (run.column(declared[name].maker, of_target) / part.name, {declared[name].field: name})
+        for name in fields
         if name in declared
     ]
     if inputs.ngrams is not None:

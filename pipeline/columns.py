@@ -21,6 +21,7 @@ from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
 from tamis.pipeline.ingest import Part
+from tamis.pipeline.judges import Judge, judge_of
 from tamis.selectors.ngrams import Ngrams
 
 BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
@@ -36,6 +37,7 @@ class Maker:
     schema: pa.Schema | None = None  # the values, main value first; a tower's are known when its model is loaded
     make: Callable[[pa.RecordBatch], list[pa.Array]] | None = None
     tower: Tower | None = None
+    judge: Judge | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -130,22 +132,80 @@ def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code
     for name, settings in columns.items():
         if "embed" in settings:
             makers += embed_makers(name, settings, folder, images)
+        elif "loss" in settings or "classify" in settings:
+            makers.append(judge_maker(name, settings, folder))
         elif set(settings) == {"python"} and isinstance(settings["python"], str):
             need_permission(settings["python"], allow_code)
             makers.append(python_maker(name, settings["python"], folder))
         else:
             raise RecipeError(
-                f"columns.{name}: wanted {{embed: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
+                f"columns.{name}: wanted {{embed: NAME, ...}}, {{loss: NAME, ...}}, {{classify: NAME, ...}} or "
+                f"{{python: FILE.py:NAME}}, found {settings!r}"
             )
     return makers
 
 
-def by_name(makers: list[Maker]) -> dict[str, Maker]:
-    """Makers by the names that steps use: `look`, `clip.image`; `clip` alone is its first output."""
-    named: dict[str, Maker] = {}
+def judge_maker(name: str, settings: dict[str, Any], folder: Path) -> Maker:
+    """The maker of a column that a model gives texts. What it learns from is added when that is read (`bound`)."""
+    judge = judge_of(name, settings, folder)
+    try:
+        made_of = {"maker": judge.verb, judge.verb: judge.kind, **judge.settings.fingerprinted(folder)}
+    except ValueError as error:
+        raise RecipeError(f"columns.{name} ({judge.kind}): {error}") from error
+    return Maker(name, made_of, judge.reads, schema=judge.schema, judge=judge)
+
+
+def bound(makers: list[Maker], pool: str, target: str | None) -> list[Maker]:
+    """The makers with what their models learn from among their settings: fingerprints of pool and target, and of the
+    columns that they go on from."""
+    done: dict[str, Maker] = {}
     for maker in makers:
-        named[maker.name] = maker
-        named.setdefault(maker.name.partition(".")[0], maker)
+        if maker.judge is None or not maker.judge.learns:
+            done[maker.name] = maker
+            continue
+        what: dict[str, Any] = {"pool": pool, "target": target}
+        learned_from = {name: what[name] for name in maker.judge.learns}
+        learned_from |= {
+            column: by_name(list(done.values()))[column].maker.fingerprint for column in maker.judge.columns
+        }
+        done[maker.name] = replace(maker, settings={**maker.settings, "learned_from": learned_from})
+    return list(done.values())
+
+
+def check_judges(makers: list[Maker], has_target: bool) -> None:
+    """What learned columns need of the rest of the recipe. Raises RecipeError."""
+    known: list[Maker] = []
+    for maker in makers:
+        judge = maker.judge
+        if judge is not None:
+            if "target" in judge.learns and not has_target:
+                raise RecipeError(f"columns.{maker.name}: learns from the target: add `target:` to the recipe")
+            for column in judge.columns:
+                if column not in by_name(known):
+                    raise RecipeError(f"columns.{maker.name}: no column {column!r} before it")
+            if judge.start is not None and by_name(known)[judge.start].maker.settings.get("loss") != "train":
+                raise RecipeError(
+                    f"columns.{maker.name}: from {judge.start!r}: that column's model is not trained here"
+                )
+        known.append(maker)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a column's files."""
+
+    maker: Maker
+    field: str
+
+
+def by_name(makers: list[Maker]) -> dict[str, Field]:
+    """Fields by the names that steps use: `look`, `clip.image`, `nll_tokens`; `clip` alone is its first output."""
+    named: dict[str, Field] = {}
+    for maker in makers:
+        named[maker.name] = Field(maker, maker.value)
+        named.setdefault(maker.name.partition(".")[0], Field(maker, maker.value))
+        if maker.judge is not None:
+            named |= {f"{maker.name}_{name}": Field(maker, name) for name in maker.judge.schema.names[1:]}
     return named
 
 
@@ -155,6 +215,8 @@ def column_names(columns: dict[str, dict[str, Any]], folder: Path, images: bool)
     for name, settings in columns.items():
         if "embed" in settings:
             names |= {f"{name}.{tower.output}" for tower in outputs(name, settings, folder, images) if tower.output}
+        elif "loss" in settings or "classify" in settings:
+            names |= {f"{name}_{field}" for field in judge_of(name, settings, folder).schema.names[1:]}
     return names
 
 
@@ -203,11 +265,17 @@ def image_output(maker: Maker) -> Maker:
     return replace(maker, name=f"{maker.name.partition('.')[0]}.image", settings=settings)
 
 
+def stands(folder: Path, part: Part) -> bool:
+    """Whether a column's part is there, and of this very shard."""
+    final = folder / part.name
+    return final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode()
+
+
 def make_part(maker: Maker, base: Path, part: Part, say: Callable[[str], None]) -> None:
     """Write one part of a column below `base`, unless it is there and of this very shard."""
     folder = column_folder(base, maker)
     final = folder / part.name
-    if final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode():
+    if stands(folder, part):
         return
     if maker.tower is not None:
         images = column_folder(base, image_output(maker)) if maker.tower.kind == "classes" else folder

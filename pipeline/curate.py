@@ -12,11 +12,14 @@ from threading import Thread
 from typing import Any, Protocol
 
 from tamis.pipeline.atomic import read_json, write_json
-from tamis.pipeline.columns import filling, make_part
+from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.columns import filling, make_part, stands
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.exports import write_exports
-from tamis.pipeline.ingest import Pool, ingest
+from tamis.pipeline.fill_judged import Judged, fill_judged
+from tamis.pipeline.ingest import Part, Pool, ingest
+from tamis.pipeline.learning import learn
 from tamis.pipeline.manifest import write_manifest
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
@@ -24,7 +27,7 @@ from tamis.pipeline.report import write_report
 from tamis.pipeline.selection import write_selection
 from tamis.pipeline.steps import choose, fit_step, score_parts
 from tamis.pipeline.store import Run, open_run
-from tamis.selectors.contract import inputs_of
+from tamis.selectors.contract import Inputs, inputs_of
 from tamis.selectors.ngrams import load_loops
 
 
@@ -56,9 +59,16 @@ def curate(folder: Path, engine: Engine) -> Path:
     clock.lap("read")
     run = open_run(folder)
     names = [part.name for part in run.pool.parts]
-    if run.makers:
+    if any(maker.judge is None for maker in run.makers):
         engine.many("columns", make_columns, names, folder)
         clock.lap("columns")
+    for maker in run.makers:
+        if maker.judge is not None and maker.judge.learns:
+            engine.one(f"train {maker.name}", train_model, folder, maker.name)
+            clock.lap(f"train {maker.name}")
+    if any(maker.judge is not None for maker in run.makers):
+        engine.many("judge", judge_columns, names, folder)
+        clock.lap("judge")
     for step in run.steps:
         label = f"step {step.number} {step.name}"
         if not run.step_record(step.number).exists():
@@ -136,12 +146,39 @@ def make_columns(folder: Path, names: list[str]) -> None:
     """Make the named parts of every column that the run needs; with the first also the target's."""
     run = open_run(folder)
     first = run.pool.parts[0].name in names
-    for maker in run.makers:
+    for maker in [maker for maker in run.makers if maker.judge is None]:
         for name in names:
             make_part(maker, run.columns_base(of_target=False), run.part(name), say)
         if first and run.target:
             for part in run.target.parts:
                 make_part(maker, run.columns_base(of_target=True), part, say)
+
+
+def train_model(folder: Path, name: str) -> None:
+    """Train the model of a column that learns, unless it stands."""
+    run = open_run(folder)
+    learn(run, next(maker for maker in run.makers if maker.name == name))
+
+
+def judge_columns(folder: Path, names: list[str]) -> None:
+    """The named parts of the columns that models judge, in one pass over a part; with the first also the target's."""
+    run = open_run(folder)
+    for name in names:
+        _judge(run, run.part(name), of_target=False)
+    if run.pool.parts[0].name in names and run.target:
+        for part in run.target.parts:
+            _judge(run, part, of_target=True)
+
+
+def _judge(run: Run, part: Part, of_target: bool) -> None:
+    columns = [
+        Judged(maker.name, maker.judge, run.column(maker, of_target), run.learned(maker))
+        for maker in run.makers
+        if maker.judge is not None and not stands(run.column(maker, of_target), part)
+    ]
+    if columns:
+        reads = dict.fromkeys(field for column in columns for field in column.judge.reads)
+        fill_judged(columns, part, side_by_side(run, part, Inputs(fields=tuple(reads)), of_target), say)
 
 
 def write_outputs(folder: Path) -> None:

@@ -97,11 +97,15 @@ def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     for maker in run.declared:
         files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
         value = maker.name if maker.name == maker.value else maker.name.replace(".", "\0")
+        fields = f"{quoted(maker.value)} as {quoted(value)}"
+        if maker.judge is not None:
+            more = maker.judge.schema.names[1:]
+            fields += "".join(f", {quoted(name)} as {quoted(f'{maker.name}_{name}')}" for name in more)
         query = (
-            f"select * from ({query}) join (select sample_id, {quoted(maker.value)} as {quoted(value)} "
-            f"from read_parquet([{files}])) using (sample_id)"
+            f"select * from ({query}) join (select sample_id, {fields} from read_parquet([{files}])) using (sample_id)"
         )
-        columns.setdefault(maker.name.partition(".")[0], []).append(value)
+        if maker.judge is None:
+            columns.setdefault(maker.name.partition(".")[0], []).append(value)
     outputs = {column: values for column, values in columns.items() if values != [column]}
     if not outputs:
         return query

@@ -52,8 +52,10 @@ class Precomputed:
 
 
 class PrecomputedModel:
-    def __init__(self, settings: Precomputed, folder: Path) -> None:
-        self.settings = settings
+    """Vectors by key; with `numbers`, one number a key."""
+
+    def __init__(self, settings: Precomputed, folder: Path, numbers: bool = False) -> None:
+        self.settings, self.numbers = settings, numbers
         self.files = settings.files(folder)
         ids, files, places = [], [], []
         self._counts: list[int] = []
@@ -96,6 +98,10 @@ class PrecomputedModel:
 
     def _read(self, number: int) -> Any:
         vectors = _vectors(self.files[number], self.settings.vector, self.files[number].stat().st_mtime_ns)
+        if self.numbers and vectors.ndim == 1:
+            vectors = vectors[:, None]
+        if vectors.ndim != 2:
+            raise RecipeError(f"precomputed: {self.files[number]}: wanted [rows, dim], found {list(vectors.shape)}")
         if len(vectors) != self._counts[number]:
             raise RecipeError(
                 f"precomputed: {self.files[number]}: {self._counts[number]:,} keys, {len(vectors):,} vectors"
@@ -136,11 +142,12 @@ def _vectors(path: Path, name: str, _mtime_ns: int) -> npt.NDArray[Any]:
                 found = held[name]
         else:
             column = pq.read_table(path, columns=[name])[name].combine_chunks()
-            found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+                found = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            else:
+                found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise RecipeError(
             f"precomputed: no vectors {name!r} in {path} ({' '.join(str(error).split())[:160]})"
         ) from error
-    if found.ndim != 2:
-        raise RecipeError(f"precomputed: {path}: wanted [rows, dim], found {list(found.shape)}")
     return found

@@ -4,7 +4,6 @@ A column's batch size is settled once, recorded in its column.json and kept; whe
 and the shard begins again. While one block is at the model the next ones are being decoded."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -15,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.pipeline.atomic import read_json, write_batches, write_json
+from tamis.pipeline.atomic import read_json, write_batches
 from tamis.pipeline.classic import PLAN
 from tamis.pipeline.classic import length as classic_length
+from tamis.pipeline.column_notes import Notes, at_model
 from tamis.pipeline.decoding import Decoded, Decoders, Encoded
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.torch_models import TooLarge
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 COUNTED = ("batch", "halved_from", "texts_cut", "without_vector", "images_gone")  # of column.json alone
 DRIFT_IMAGES = 64  # decoded both ways where the JPEG decoder shrinks, to say what that changes
-_at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
 
 
-class Filling:
+class Filling(Notes):
     """One output of a column and its folder; the model is loaded when the first value is asked for."""
 
     def __init__(self, tower: "Tower", folder: Path, name: str) -> None:
-        self.tower, self.folder, self.name = tower, folder, name
+        super().__init__(folder)
+        self.tower, self.name = tower, name
 
     @property
     def value(self) -> str:
@@ -44,7 +44,7 @@ class Filling:
 
     @cached_property
     def model(self) -> Any:
-        with _at_model:
+        with at_model:
             model = self.tower.model()
             self.note(**model.facts)
         return model
@@ -67,23 +67,6 @@ class Filling:
     def plan(self) -> dict[str, Any]:
         """What decoding workers leave of each image for this column."""
         return PLAN if self.is_classic else self.model.plan
-
-    @property
-    def record(self) -> Path:
-        return self.folder / "column.json"
-
-    def note(self, **facts: Any) -> None:
-        with _at_model:
-            known = read_json(self.record)
-            if any(known.get(name) != fact for name, fact in facts.items()):
-                write_json(self.record, {**known, **facts})
-
-    def count(self, what: str, part: str, rows: int) -> None:
-        """Rows of a part of which something is to be told: `texts_cut`, `without_vector`, `images_gone`."""
-        with _at_model:
-            known = read_json(self.record).get(what, {})
-            if known.get(part, 0) != rows:
-                self.note(**{what: {**known, part: rows}})
 
     def without_vector(self, part: str) -> int:
         return int(read_json(self.record).get("without_vector", {}).get(part, 0))
@@ -126,7 +109,7 @@ class Filling:
             lost = np.array([not (text and text.strip()) for text in given], bool)
             vectors = np.zeros((len(given), self.model.dim), np.float32)
             if not lost.all():
-                with _at_model:
+                with at_model:
                     vectors[~lost] = self.model.texts([text for text in given if text and text.strip()])
         return as_column(vectors, self.dims, lost)
 
@@ -181,7 +164,7 @@ class Filling:
 
         classes = read_classes(self.tower.folder / self.tower.settings.classes)
         means = []
-        with _at_model:
+        with at_model:
             for prompts in classes.values():
                 vectors = self.model.texts(prompts)
                 means.append((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(0))
@@ -218,7 +201,7 @@ class ImagePass:
             if about_and_decoded is not None:
                 about, decoded = about_and_decoded
                 lost = np.array([len(fact) == 2 for fact in decoded.facts], bool)
-                with _at_model:
+                with at_model:
                     for filling, array in zip(self.fillings, decoded.arrays, strict=True):
                         self._say_drift(filling, decoded)
                         array[lost] = 0  # a lost image leaves nothing of the block before it

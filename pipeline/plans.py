@@ -1,6 +1,6 @@
 """A recipe's steps as what will run: selector, budget, scope. What is wrong is found here, before anything starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,17 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
         selector = build_class(load_object(step.name, folder), settings, recipe.seed, number)
     else:
         selector = build(step.name, settings, recipe.seed, number)
+    fields = {name for source in recipe.pool for name in source.keep}
+    fields |= column_names(recipe.columns, folder, recipe.reads_images)
+    if isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None:
+        counted = getattr(selector, "tokens_field", None)
+        budget = replace(budget, by=counted if counted in fields else None)
     plan = StepPlan(number, step.name, selector, budget, step.where)
     _check_budget(plan)
     if step.where is not None and not isinstance(step.where, str):
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if getattr(selector, "needs_target", False) and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
-    fields = {name for source in recipe.pool for name in source.keep}
-    fields |= column_names(recipe.columns, folder, recipe.reads_images)
     if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
         raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
@@ -72,7 +75,7 @@ def _check_budget(plan: StepPlan) -> None:
     if plan.choice == "exact_dedup":
         if plan.budget is not None:
             raise ValueError("this step takes no budget: it keeps one of each content")
-    elif plan.budget is None:
+    elif plan.budget is None and not getattr(plan.selector, "rules", False):
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N} or {bytes: N}) or `fraction`")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
         raise ValueError("a quota's budget is a number of rows")

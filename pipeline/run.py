@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
-from tamis.pipeline.columns import NGRAMS_VERSION, code_file, declared_makers
+from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, curate
 from tamis.pipeline.database import check_where
 from tamis.pipeline.errors import DamageFound, RunError, RunFailed, SourceError, StoreError, TamisError
@@ -86,7 +86,8 @@ def _said(error: Exception, store: Path) -> Exception:
 
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
-    declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+    makers = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+    check_judges(makers, bool(recipe.target))
     for step in resolve_steps(recipe, recipe_folder, allow_code):
         if step.where is not None:
             check_where(step.where)

@@ -89,6 +89,8 @@ LEDGER_REASONS = {
     "not_scorable": "the score is not a number",
     "too_short": "fewer tokens than min_length",
     "low_quality": "outside the quality mask",
+    "out_of_band": "outside what the step keeps of its column",
+    "in_training_slice": "a model that judges it was trained on it",
     "in_target": "its text is in the target",
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",

@@ -83,7 +83,12 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
         if not final.exists():
             plan, number = run.steps[step], run.part_number(name)
             pairs = with_scope(run, run.part(name), step, _cost_fields(plan))
-            write_batches(final, SCORES, (_score(plan, learned, number, *pair) for pair in pairs))
+            try:
+                write_batches(final, SCORES, (_score(plan, learned, number, *pair) for pair in pairs))
+            except pa.ArrowException:
+                raise
+            except ValueError as error:
+                raise RecipeError(f"step {step} ({plan.name}): {error}") from error
 
 
 def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
@@ -106,11 +111,9 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
     barred = [reason if ok else "not_in_scope" for reason, ok in zip(barred, inside.tolist(), strict=True)]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
-    marks = (
-        ["in target" if found else None for found in learned.is_in_target(batch)]
-        if hasattr(learned, "is_in_target")
-        else None
-    )
+    marks = learned.details(batch) if hasattr(learned, "details") else None
+    if hasattr(learned, "is_in_target"):
+        marks = ["in target" if found else None for found in learned.is_in_target(batch)]
     costs, numbers = _costs(plan, batch), pa.array(np.full(count, part, np.int32))
     tables = []
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
@@ -158,7 +161,7 @@ def choose(folder: Path, step: int) -> None:
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
         budget = budget_in_units(plan, eligible)
-        reader = _decisions(con, plan, scores, budget, proportions)
+        reader = _decisions(con, plan, scores, budget, eligible, proportions)
         for part, table in by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
@@ -175,7 +178,9 @@ def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
     return plan.budget.amount if plan.budget else None
 
 
-def _decisions(con: Any, plan: StepPlan, scores: list[str], budget: int | None, proportions: Sequence[float]) -> Any:
+def _decisions(
+    con: Any, plan: StepPlan, scores: list[str], budget: int | None, eligible: int, proportions: Sequence[float]
+) -> Any:
     """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
     if plan.choice == "quota":
@@ -194,5 +199,5 @@ def _decisions(con: Any, plan: StepPlan, scores: list[str], budget: int | None, 
             rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
     else:
         query = "choose_budget"
-        parameters["budget"] = budget
+        parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.atomic import fingerprint, read_json
-from tamis.pipeline.columns import Maker, column_folder, declared_makers, ngrams_maker
+from tamis.pipeline.columns import Maker, bound, column_folder, declared_makers, ngrams_maker
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.ingest import Part, Pool, current_pool
 from tamis.pipeline.plans import StepPlan, resolve_step, resolve_steps
@@ -69,8 +69,12 @@ class Run:
 
     @cached_property
     def declared(self) -> list[Maker]:
+        """The recipe's columns; before the inputs are settled, what some of them learn from is not known yet."""
         images = self.recipe.reads_images
-        return declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code, images)
+        makers = declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code, images)
+        if not (self.folder / "inputs.json").exists():
+            return makers
+        return bound(makers, self.pool.fingerprint, self.target.fingerprint if self.target else None)
 
     @cached_property
     def makers(self) -> list[Maker]:
@@ -88,6 +92,10 @@ class Run:
 
     def column(self, maker: Maker, of_target: bool = False) -> Path:
         return column_folder(self.columns_base(of_target), maker)
+
+    def learned(self, maker: Maker) -> Path:
+        """Where the model lies that a column's maker learned, if it learns any."""
+        return self.store / "models" / maker.fingerprint
 
     def part(self, name: str) -> Part:
         return self.pool.parts[self.part_number(name)]

@@ -11,14 +11,20 @@ from pydantic import TypeAdapter, ValidationError
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
+from tamis.selectors.loss_reduction import LossReduction
+from tamis.selectors.perplexity import Perplexity
 from tamis.selectors.quota import Quota
+from tamis.selectors.threshold import Threshold
 from tamis.selectors.uniform import Random
 
 SELECTORS: dict[str, type] = {
     "exact_dedup": ExactDedup,
     "importance_resampling": ImportanceResampling,
+    "loss_reduction": LossReduction,
+    "perplexity": Perplexity,
     "quota": Quota,
     "random": Random,
+    "threshold": Threshold,
 }
 
 

@@ -26,6 +26,7 @@ class Inputs:
 
     fields: tuple[str, ...] = ("text",)
     ngrams: Ngrams | None = None
+    optional: tuple[str, ...] = ()  # fields that are given where the pool has them
 
 
 class Fitted(Protocol):
@@ -34,6 +35,7 @@ class Fitted(Protocol):
     `scores(batch)` -> [targets, rows] where several targets are served one after another, with `proportions`;
     `order_keys(batch, scores)` -> [targets, rows], what the choice sorts by (default: the scores);
     `barred(batch)` -> [rows] reason why a row may not be chosen, or None;
+    `details(batch)` -> [rows] text for the ledger, or None;
     `groups(batch)` -> [rows] text or bytes, what quotas and deduplication group by;
     `explain(text)` -> rows (what, count, contribution) whose contributions sum to the score."""
 
@@ -45,6 +47,8 @@ class Scorer(Protocol):
     """Settings. Optional besides `fit`:
 
     `needs_target` (False) and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
+    `rules` (False): whether it decides without a budget, by `barred` alone;
+    `tokens_field`: the field that counts a sample's tokens, for a budget in tokens that names none;
     `inputs()`, what the batches must hold (default: the text);
     `fitted`, class variable: the class that `fit` returns, where that is not the settings' own;
     fields `seed` and `step`, which the run fills in."""

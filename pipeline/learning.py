@@ -1,0 +1,29 @@
+"""Models that columns learn from pool and target, each in models/FINGERPRINT of the store: made once, then loaded."""
+
+from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.columns import Maker
+from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.linear_classifier import Linear, train_linear
+from tamis.pipeline.store import Run
+from tamis.pipeline.train_lm import TrainedLM, train
+from tamis.selectors.contract import Inputs
+
+
+def learn(run: Run, maker: Maker) -> None:
+    """Make the model of one maker, unless it stands."""
+    assert maker.judge is not None
+    settings, final = maker.judge.settings, run.learned(maker)
+    if isinstance(settings, TrainedLM):
+        pool = run.pool if settings.on == "pool" else run.target
+        if pool is None:
+            raise RunFailed(f"columns.{maker.name}: there is no {settings.on}")
+        start = next((run.learned(other) for other in run.declared if other.name == settings.start), None)
+        train(settings, pool.parts, final, start)
+    elif isinstance(settings, Linear):
+        assert run.target is not None
+        inputs = Inputs(fields=settings.reads)
+        sides = [
+            (batch for part in some.parts for batch in side_by_side(run, part, inputs, of_target))
+            for some, of_target in ((run.pool, False), (run.target, True))
+        ]
+        train_linear(settings, sides[0], sides[1], final)
