@@ -150,7 +150,7 @@ class LossModel:
             try:
                 return self._losses(tokens)
             except TooLarge:
-                if self.batch_tokens <= self.context:
+                if self.batch_tokens < 2:  # each window is alone by now
                     raise RecipeError(
                         f"out of memory with one window of {self.context} tokens: choose a smaller `context`"
                     ) from None
@@ -317,6 +317,7 @@ def imported() -> Any:
         import transformers
     except ImportError as error:
         raise RecipeError("language models need the extra: pip install 'tamis[lm]'") from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    told: Any = transformers.utils.logging
+    told.set_verbosity_error()
+    told.disable_progress_bar()
     return transformers

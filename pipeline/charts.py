@@ -63,3 +63,18 @@ def rate_svg(group: dict[str, Any], most: float) -> Markup:
         f'<rect class="bar" width="{rate:.1f}" height="6" y="6" rx="3"/>'
         f'<line x1="{low:.1f}" x2="{max(high, low + 1):.1f}" y1="{middle}" y2="{middle}"/></svg>'
     )
+
+
+def curve_svg(points: list[list[float]]) -> Markup:
+    """The loss of a training over its tokens, with the first and the last value."""
+    wide, height = 320, 64
+    if len(points) < 2:
+        return Markup("")
+    high, low = max(loss for _, loss in points), min(loss for _, loss in points)
+    scale = (height - 12) / (high - low) if high > low else 0.0
+    line = " ".join(f"{tokens / points[-1][0] * wide:.1f},{6 + (high - loss) * scale:.1f}" for tokens, loss in points)
+    ends = f"{points[0][1]:.3f} to {points[-1][1]:.3f} nats over {points[-1][0]:,} tokens"
+    return Markup(
+        f'<svg class="curve" viewBox="0 0 {wide} {height}" role="img"><title>{ends}</title>'
+        f'<polyline points="{line}"/></svg> <span class="hint">loss {ends}</span>'
+    )

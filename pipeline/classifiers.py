@@ -113,11 +113,9 @@ class HuggingFaceModel:
         self.place = _label(model.config, settings.label, name)
         self.regression = model.config.num_labels == 1
         self.several = model.config.problem_type == "multi_label_classification"
-        self.facts: dict[str, Any] = {
-            "weights": weights_digest(model),
-            "precision": precision,
-            "window": self._window(model),
-        }
+        longest = getattr(model.config, "max_position_embeddings", WINDOW)
+        self.window = int(min(WINDOW, longest, self.tokenizer.model_max_length))
+        self.facts: dict[str, Any] = {"weights": weights_digest(model), "precision": precision, "window": self.window}
         self.model = model.eval().to(dtype_of(precision)).to(self.device)
         self.counts: dict[str, int] = {}
 

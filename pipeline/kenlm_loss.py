@@ -18,8 +18,8 @@ from tamis.pipeline.atomic import digest_of_input
 from tamis.pipeline.errors import RecipeError
 
 KENLM_VERSION = 1  # raise when the same text would get another perplexity
-FROM = "，。、„”“«»１」「《》´∶：？！（）；–～’━〈〉【】％►"
-TO = ',.,""""""""""\'::?!();-~\'-<>[]%-'  # the １ is a quirk of theirs, kept so that cutoffs mean the same
+FROM = "，。、„”“«»」「《》´∶：？！（）；–～’━〈〉【】％►"
+TO = ',.,"""""""""\'::?!();-~\'-<>[]%-'
 PUNCTUATION = str.maketrans({**dict(zip(FROM, TO, strict=True)), "—": " - ", "．": ". ", "…": "..."})
 CONTROL = re.compile(f"[{''.join(map(chr, [*range(32), *range(127, 160)]))}]")
 DIGIT = re.compile(r"\d")

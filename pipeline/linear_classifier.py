@@ -60,7 +60,6 @@ def train_linear(
     if (final / "linear.npz").exists():
         return
     try:
-        from scipy.sparse import vstack
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise RecipeError("classify: linear needs the extra: pip install 'tamis[classify]'") from error
@@ -68,7 +67,7 @@ def train_linear(
     for what, side in (("pool", mine), ("target", theirs)):
         if not len(side[1]):
             raise RunFailed(f"classify: linear: no sample of the {what} has {settings.features}")
-    x = vstack([mine[0], theirs[0]]).tocsr() if settings.features == "ngrams" else np.concatenate([mine[0], theirs[0]])
+    x = _joined([mine[0], theirs[0]])
     y = np.repeat([0, 1], [len(mine[1]), len(theirs[1])])
     fold = fold_of(np.concatenate([mine[1], theirs[1]]), settings.seed, 0)
     weights = []
@@ -86,36 +85,48 @@ def train_linear(
 
 
 def _sampled(settings: Linear, batches: Iterable[pa.RecordBatch]) -> tuple[Any, npt.NDArray[np.uint64]]:
-    """Features and contents of at most FIT_ROWS rows that have any, by a hash of their ids."""
-    held: list[tuple[float, int, Any]] = []
+    """Features and contents of at most FIT_ROWS rows that have any, by a hash of their ids, in the order of it."""
+    held: list[tuple[Any, npt.NDArray[np.uint64], npt.NDArray[np.float64]]] = []
+    limit, rows = 1.0, 0
     for batch in batches:
         x, there = features_of(settings, batch)
-        contents = contents_of(hashes_of(batch))
         chances = uniform(batch["sample_id"].to_numpy(), settings.seed, 0, "linear")
-        held += [(chances[row], int(contents[row]), x[row]) for row in np.flatnonzero(there)]
-        if len(held) > 2 * FIT_ROWS:
-            held = sorted(held, key=lambda one: one[:2])[:FIT_ROWS]
-    held = sorted(held, key=lambda one: one[:2])[:FIT_ROWS]
-    contents = np.array([content for _, content, _ in held], np.uint64)
+        mine = np.flatnonzero(there & (chances <= limit))
+        if len(mine):
+            held.append((x[mine], contents_of(hashes_of(batch))[mine], chances[mine]))
+            rows += len(mine)
+        if rows > 2 * FIT_ROWS:
+            held = [_lowest(held)]
+            limit, rows = held[0][2][-1], FIT_ROWS
     if not held:
-        return np.empty((0, 0)), contents
-    if settings.features == "ngrams":
-        from scipy.sparse import vstack
+        return np.empty((0, 0)), np.empty(0, np.uint64)
+    return _lowest(held)[:2]
 
-        return vstack([x for *_, x in held]), contents
-    return np.stack([x for *_, x in held]), contents
+
+def _lowest(held: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    """The FIT_ROWS rows with the lowest chances, in their order."""
+    contents, chances = (np.concatenate([one[place] for one in held]) for place in (1, 2))
+    first = np.argsort(chances, kind="stable")[:FIT_ROWS]
+    return _joined([x for x, *_ in held])[first], contents[first], chances[first]
+
+
+def _joined(several: list[Any]) -> Any:
+    from scipy.sparse import issparse, vstack
+
+    return vstack(several, format="csr") if issparse(several[0]) else np.concatenate(several)
 
 
 def features_of(settings: Linear, batch: pa.RecordBatch) -> tuple[Any, npt.NDArray[np.bool_]]:
     """[rows, features] of length 1, and [rows] whether there are any."""
     if settings.features != "ngrams":
         return as_array(batch[settings.features])
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_matrix  # the arrays' indices would be 64 bits wide, which liblinear refuses
 
     buckets, places, _ = NGRAMS.features(batch["text"].fill_null(""))
     sizes = np.diff(places)
     values = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
-    return csr_array((values, buckets.astype(np.int32), places), shape=(len(sizes), NGRAMS.buckets)), sizes > 0
+    indices, ends = buckets.astype(np.int32), places.astype(np.int32)
+    return csr_matrix((values, indices, ends), shape=(len(sizes), NGRAMS.buckets)), sizes > 0
 
 
 class LinearModel:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tamis.pipeline import report_data
 from tamis.pipeline.atomic import atomic_path, read_json
-from tamis.pipeline.charts import funnel_svg, histogram_svg, rate_svg
+from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, rate_svg
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.query import column_folders, views
 from tamis.pipeline.show import funnel, notes
@@ -55,22 +55,33 @@ def contents(run: Run) -> dict[str, Any]:
 
 
 def _columns(run: Run) -> list[dict[str, Any]]:
-    """Of each column of vectors what made it, and what it could not do."""
+    """Of each column of a model what made it, and what it could not do; of one trained here the curve of its loss."""
     records = [(name, read_json(folder / "column.json")) for name, folder in column_folders(run).items()]
     shown = []
     for name, record in records:
-        if record.get("maker") != "embed":
+        kind = record.get(record.get("maker"))
+        if not isinstance(kind, str):
             continue
-        model = [record.get(field) for field in ("model", "pretrained", "path") if record.get(field)]
-        facts = {key: record[key] for key in ("dim", "precision", "batch", "weights") if record.get(key) is not None}
+        model = [str(record[field]) for field in ("model", "pretrained", "path", "on", "features") if record.get(field)]
+        facts = {
+            key: record[key]
+            for key in ("dim", "precision", "batch", "weights", "context")
+            if record.get(key) is not None
+        }
         lost = {
-            key: sum(record[key].values()) for key in ("texts_cut", "without_vector", "images_gone") if key in record
+            key: sum(record[key].values())
+            for key in ("texts_cut", "without_vector", "without_value", "images_gone")
+            if key in record
         }
         drift = record.get("scaled_decode_drift")
         if drift:
             lost["cosine of a shrinking decode to a full one, worst of 64"] = drift["worst_cosine"]
         told = {key.replace("_", " "): value for key, value in (facts | lost).items()}
-        shown.append({"name": name, "made_by": " ".join([record["embed"], *model]), "facts": told})
+        trained = record.get("trained")
+        if trained:
+            told |= {what: f"{trained[what]:,}" for what in ("parameters", "tokens", "texts", "steps")}
+        curve = curve_svg(trained["curve"]) if trained else None
+        shown.append({"name": name, "made_by": " ".join([kind, *model]), "facts": told, "curve": curve})
     return shown
 
 

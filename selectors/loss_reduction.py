@@ -53,12 +53,12 @@ class FittedLossReduction:
         """[rows] nats a token, NaN where a loss is missing or no number. Raises ValueError where the two losses are
         of other tokens: then their difference says nothing."""
         prior, conditional = self.settings.prior, self.settings.conditional
-        counts = of_batch(batch, f"{prior}_tokens"), of_batch(batch, f"{conditional}_tokens")
-        if counts[0] is not None and counts[1] is not None and counts[0] != counts[1]:
-            row = next(i for i, pair in enumerate(zip(*counts, strict=True)) if pair[0] != pair[1])
+        first, second = of_batch(batch, f"{prior}_tokens"), of_batch(batch, f"{conditional}_tokens")
+        if first is not None and second is not None and first != second:
+            mine, theirs = next(pair for pair in zip(first, second, strict=True) if pair[0] != pair[1])
             raise ValueError(
-                f"{prior} and {conditional} cut texts into other tokens ({counts[0][row]} and {counts[1][row]} of one "
-                "sample): both models need one tokenizer and one length"
+                f"{prior} and {conditional} cut texts into other tokens ({mine} and {theirs} of one sample): both models "
+                "need one tokenizer and one length"
             )
         return np.subtract(numbers_of(batch, prior), numbers_of(batch, conditional))
 

@@ -43,8 +43,12 @@ CASES: dict[str, dict[str, Any]] = {
     "importance_resampling codes": {"features": "v", "budget": 20},
     "importance_resampling logistic": {"features": "v", "ratio": "logistic", "budget": 20},
     "importance_resampling published": {"form": "published", "min_length": 5, "budget": 20},
+    "loss_reduction": {"prior": "v_prior", "conditional": "v_conditional", "budget": 20},
+    "perplexity": {"column": "v_prior", "keep": "low", "budget": 20},
+    "perplexity middle": {"column": "v_prior", "keep": "middle", "budget": 20},
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
     "random": {"budget": 20},
+    "threshold": {"column": "v_prior", "budget": 20},
     "own.py:Longest": {"budget": 20},
 }
 RECORDS = [
@@ -62,12 +66,20 @@ WITH_VECTORS = {  # equal texts, equal vectors
 }
 
 
+WITH_LOSSES = {  # equal texts, equal losses
+    "columns": {
+        f"v_{name}": {"loss": "precomputed", "path": "vectors.npz", "value": name} for name in ("prior", "conditional")
+    },
+    "target": [],
+}
+
+
 def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
     return [{case.split(maxsplit=1)[0]: {**CASES[case], **changes}}]
 
 
 def more_of(case: str) -> dict[str, Any]:
-    return WITH_VECTORS if "features" in CASES[case] else {}
+    return WITH_VECTORS if "features" in CASES[case] else WITH_LOSSES if "v_prior" in CASES[case].values() else {}
 
 
 def place(folder: Path, records: list[dict[str, Any]]) -> Path:
@@ -77,7 +89,9 @@ def place(folder: Path, records: list[dict[str, Any]]) -> Path:
     (folder / "own.py").write_text(OWN)
     every = records + TARGET
     vectors = [np.random.default_rng(list(record["text"].encode())).normal(size=8) for record in every]
-    np.savez(folder / "vectors.npz", key=np.array([record["id"] for record in every]), vector=np.array(vectors))
+    keys = np.array([record["id"] for record in every])
+    losses = np.array(vectors)[:, :2].T + 5
+    np.savez(folder / "vectors.npz", key=keys, vector=np.array(vectors), prior=losses[0], conditional=losses[1])
     return folder
 
 
