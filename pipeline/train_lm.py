@@ -347,7 +347,7 @@ def _has_bf16() -> bool:
 def _callback(counter: Counter, tokens: int) -> Any:
     from transformers import TrainerCallback
 
-    class Progress(TrainerCallback):
+    class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
         def on_step_end(self, *_: Any, **__: Any) -> None:
             counter.add(tokens)
 

@@ -57,8 +57,8 @@ class FittedLossReduction:
         if first is not None and second is not None and first != second:
             mine, theirs = next(pair for pair in zip(first, second, strict=True) if pair[0] != pair[1])
             raise ValueError(
-                f"{prior} and {conditional} cut texts into other tokens ({mine} and {theirs} of one sample): both models "
-                "need one tokenizer and one length"
+                f"{prior} and {conditional} cut texts into other tokens ({mine} and {theirs} of one sample): both "
+                "models need one tokenizer and one length"
             )
         return np.subtract(numbers_of(batch, prior), numbers_of(batch, conditional))
 
