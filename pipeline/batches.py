@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns import BATCH_ROWS, by_name, ngrams_maker
-from tamis.pipeline.errors import DamageFound
+from tamis.pipeline.errors import DamageFound, RecipeError
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.store import Run
 from tamis.selectors.contract import Inputs, inputs_of
@@ -75,6 +75,10 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
         files.append((folder / part.name, {"n_tokens": "n_tokens", "ngrams": "ngrams"}))
     readers = [_reader(path, ["sample_id", *names]) for path, names in files]
     for batches in zip(*readers, strict=True):
+        if missing := [name for name in own if name not in batches[0].schema.names]:
+            raise RecipeError(
+                f"the {'target' if of_target else 'pool'} has no field {missing[0]!r}; `keep` it there, too"
+            )
         arrays = {name: batches[0][name] for name in ("sample_id", *own)}
         for (path, names), batch in zip(files[1:], batches[1:], strict=True):
             if not batch["sample_id"].equals(arrays["sample_id"]):

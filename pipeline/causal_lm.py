@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,6 +19,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.torch_models import TooLarge, declare_operators, devices, dtype_of, judged, weights_digest
@@ -25,6 +28,7 @@ from tamis.pipeline.torch_models import TooLarge, declare_operators, devices, dt
 LOSS_VERSION = 1  # raise when the same text would get another loss
 LONGEST_CONTEXT = 1024  # tokens, where neither recipe nor model says less
 CHARS_A_TOKEN = 20  # a text is cut here before it is tokenized: no tokenizer's tokens are this long on average
+PIECE_BYTES = 4 << 20
 LOGITS = 1 << 22  # numbers that a batch's logits may have on a processor: 16 MB, near its caches
 LOGITS_ON_GPU = 1 << 28
 Ids = npt.NDArray[np.int64]
@@ -65,6 +69,18 @@ def check_windows(context: int | None, stride: int | None, max_tokens: int) -> N
         raise ValueError(f"max_tokens must be 1 or more, found {max_tokens}")
 
 
+def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch cut where its texts are more than PIECE_BYTES: tokens take 150 times a byte while they are made."""
+    sizes = pc.fill_null(pc.binary_length(batch["text"]), 0).to_numpy(zero_copy_only=False)
+    first = held = 0
+    for row, size in enumerate(sizes.tolist()):
+        if held and held + size > PIECE_BYTES:
+            yield batch.slice(first, row - first)
+            first, held = row, 0
+        held += size
+    yield batch.slice(first)
+
+
 class Tokens(NamedTuple):
     """Texts as ids behind their marks, and how many of them were cut."""
 
@@ -103,7 +119,7 @@ class LossModel:
         if context is not None and context > longest:
             raise RecipeError(f"{folder}: context {context} is more than the model's {longest} tokens")
         self.context = context or min(longest, LONGEST_CONTEXT)
-        self.stride = stride or self.context - self.context // 4
+        self.stride = stride or self.context - max(1, self.context // 4)
         if self.stride >= self.context:
             raise RecipeError(f"{folder}: stride {self.stride} must be less than the context, {self.context}")
         self.max_tokens = max_tokens
@@ -261,7 +277,8 @@ def workers_of(models: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
     return models * cores() if models[0][1] == "cpu" else models
 
 
-def one_thread_each(workers: int, place: str) -> ThreadPoolExecutor:
+@contextmanager
+def one_thread_each(workers: int, place: str) -> Iterator[ThreadPoolExecutor]:
     """A pool whose threads compute on one core each, where they compute on the processor."""
     import torch
 
@@ -269,7 +286,12 @@ def one_thread_each(workers: int, place: str) -> ThreadPoolExecutor:
         if place == "cpu":
             torch.set_num_threads(1)
 
-    return ThreadPoolExecutor(workers, initializer=settle, thread_name_prefix="tamis-lm")
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=settle, thread_name_prefix="tamis-lm") as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # what a thread sets is also what threads to come begin with
 
 
 def check_tokenizer(tokenizer: Any, vocabulary: int, folder: str) -> None:

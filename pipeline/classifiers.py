@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.pipeline.atomic import digest_of_folder, digest_of_input
-from tamis.pipeline.causal_lm import check_tokenizer, imported
+from tamis.pipeline.causal_lm import CHARS_A_TOKEN, check_tokenizer, imported
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.torch_models import devices, dtype_of, weights_digest
 
@@ -110,6 +110,7 @@ class HuggingFaceModel:
         check_tokenizer(self.tokenizer, int(model.get_input_embeddings().weight.shape[0]), name)
         if self.tokenizer.pad_token is None:
             raise RecipeError(f"{name}: its tokenizer has no padding token, which a classifier needs")
+        model.config.pad_token_id = self.tokenizer.pad_token_id
         self.place = _label(model.config, settings.label, name)
         self.regression = model.config.num_labels == 1
         self.several = model.config.problem_type == "multi_label_classification"
@@ -123,8 +124,9 @@ class HuggingFaceModel:
         """The label's probability; null for a blank text."""
         import torch
 
-        texts = [(text or "").strip() for text in batch["text"].to_pylist()]
         window = self.window
+        most = window * CHARS_A_TOKEN
+        texts = [(text or "").strip()[:most] for text in batch["text"].to_pylist()]
         found = self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
         self.counts = {"texts_cut": sum(len(ids) > window for ids in found)}
         order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: -len(found[row]))

@@ -133,7 +133,7 @@ def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code
         if "embed" in settings:
             makers += embed_makers(name, settings, folder, images)
         elif "loss" in settings or "classify" in settings:
-            makers.append(judge_maker(name, settings, folder))
+            makers.append(judge_maker(name, settings, folder, makers))
         elif set(settings) == {"python"} and isinstance(settings["python"], str):
             need_permission(settings["python"], allow_code)
             makers.append(python_maker(name, settings["python"], folder))
@@ -145,9 +145,21 @@ def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code
     return makers
 
 
-def judge_maker(name: str, settings: dict[str, Any], folder: Path) -> Maker:
+INHERITED = ("size", "tokenizer", "max_tokens", "stride", "precision")  # of the column that a model goes on from
+
+
+def judge_maker(name: str, settings: dict[str, Any], folder: Path, before: list[Maker]) -> Maker:
     """The maker of a column that a model gives texts. What it learns from is added when that is read (`bound`)."""
     judge = judge_of(name, settings, folder)
+    if judge.start is not None:
+        start = next((maker for maker in before if maker.name == judge.start), None)
+        if start is None or start.judge is None or start.settings.get("loss") != "train":
+            raise RecipeError(f"columns.{name}: from {judge.start!r}: no column of that name is trained before it")
+        for field in ("size", "tokenizer"):
+            if field in settings:
+                raise RecipeError(f"columns.{name}: {field}: it has that of {judge.start!r}, which it goes on from")
+        taken = {field: getattr(start.judge.settings, field) for field in INHERITED if field not in settings}
+        judge = replace(judge, settings=replace(judge.settings, **taken))
     try:
         made_of = {"maker": judge.verb, judge.verb: judge.kind, **judge.settings.fingerprinted(folder)}
     except ValueError as error:
@@ -164,7 +176,7 @@ def bound(makers: list[Maker], pool: str, target: str | None) -> list[Maker]:
             done[maker.name] = maker
             continue
         what: dict[str, Any] = {"pool": pool, "target": target}
-        learned_from = {name: what[name] for name in maker.judge.learns}
+        learned_from = {"asked": maker.fingerprint, **{name: what[name] for name in maker.judge.learns}}
         learned_from |= {
             column: by_name(list(done.values()))[column].maker.fingerprint for column in maker.judge.columns
         }
@@ -172,8 +184,15 @@ def bound(makers: list[Maker], pool: str, target: str | None) -> list[Maker]:
     return list(done.values())
 
 
-def check_judges(makers: list[Maker], has_target: bool) -> None:
-    """What learned columns need of the rest of the recipe. Raises RecipeError."""
+def check_judges(makers: list[Maker], kept: set[str], has_target: bool) -> None:
+    """What such columns need of the rest of the recipe. Raises RecipeError."""
+    names = [name.casefold() for name in kept] + [maker.name.partition(".")[0].casefold() for maker in makers]
+    for maker in makers:
+        for field in maker.judge.schema.names[1:] if maker.judge is not None else ():
+            if f"{maker.name}_{field}".casefold() in names:
+                raise RecipeError(
+                    f"columns.{maker.name}: its field {maker.name}_{field} has another's name; rename one"
+                )
     known: list[Maker] = []
     for maker in makers:
         judge = maker.judge
@@ -183,10 +202,9 @@ def check_judges(makers: list[Maker], has_target: bool) -> None:
             for column in judge.columns:
                 if column not in by_name(known):
                     raise RecipeError(f"columns.{maker.name}: no column {column!r} before it")
-            if judge.start is not None and by_name(known)[judge.start].maker.settings.get("loss") != "train":
-                raise RecipeError(
-                    f"columns.{maker.name}: from {judge.start!r}: that column's model is not trained here"
-                )
+            for column in getattr(judge.settings, "columns", ()):
+                if by_name(known)[column].maker.tower is None:
+                    raise RecipeError(f"columns.{maker.name}: features: {column!r} holds no vectors")
         known.append(maker)
 
 

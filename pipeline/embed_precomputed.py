@@ -146,7 +146,7 @@ def _vectors(path: Path, name: str, _mtime_ns: int) -> npt.NDArray[Any]:
                 found = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
             else:
                 found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException) as error:
         raise RecipeError(
             f"precomputed: no vectors {name!r} in {path} ({' '.join(str(error).split())[:160]})"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from tamis.pipeline.atomic import batch_writer
+from tamis.pipeline.causal_lm import pieces
 from tamis.pipeline.column_notes import Notes, at_model
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.judges import Judge, Model
@@ -34,12 +35,13 @@ def fill_judged(
         writers, sums = [], [Sums[str]() for _ in columns]
         for column, model in zip(columns, models, strict=True):
             notes = Notes(column.folder)
-            notes.note(**model.facts)
+            notes.note(used=model.facts)
             told = {b"pool_part": part.digest.encode(), b"tamis": json.dumps(model.facts, sort_keys=True).encode()}
             schema = pa.schema([pa.field("sample_id", pa.uint64()), *column.judge.schema], metadata=told)
             writers.append(stack.enter_context(batch_writer(column.folder / part.name, schema)))
+        cut = (piece for batch in batches for piece in (pieces(batch) if "text" in batch.schema.names else [batch]))
         counter = Counter(" + ".join(column.name for column in columns) + f" {part.name}", part.rows, "texts")
-        for batch in batches:
+        for batch in cut:
             shared: dict[Any, Any] = {}
             for column, model, write, sum_ in zip(columns, models, writers, sums, strict=True):
                 made = model.values(batch, shared)

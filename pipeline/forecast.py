@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
-from tamis.pipeline.columns import declared_makers, ngrams_maker
+from tamis.pipeline.columns import Maker, check_judges, declared_makers, ngrams_maker
 from tamis.pipeline.database import check_where
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.recipe import IMAGE_FORMATS, Recipe, Source, emitted
@@ -20,6 +20,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         if step.where is not None:
             check_where(step.where)
     declared = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+    check_judges(declared, recipe.kept, bool(recipe.target))
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = 0
     for what, sources, _folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
@@ -36,7 +37,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         if (ngrams := inputs_of(step.selector).ngrams) is not None:
             declared.append(ngrams_maker(ngrams))
     once = {maker.fingerprint: maker for maker in declared}
-    lines += [f"column   {maker.name}: {_column_state(store, maker.name, key)}" for key, maker in once.items()]
+    lines += [f"column   {maker.name}: {_column_state(store, maker)}" for maker in once.values()]
     for step in steps:
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
@@ -57,15 +58,19 @@ def _read_already(store: Path, number: int, files: list[SourceFile]) -> int:
     return sum(file.record() in known for file in files)
 
 
-def _column_state(store: Path | None, name: str, fingerprint: str) -> str:
-    column, _, output = name.partition(".")
+def _column_state(store: Path | None, maker: Maker) -> str:
+    column, _, output = maker.name.partition(".")
+    learns = maker.judge is not None and maker.judge.learns
     for found in sorted((store / "columns").glob(f"{column}*")) if store else []:
         folder = found / output
         record = folder / "column.json"
-        if record.exists() and read_json(record)["fingerprint"] == fingerprint:
+        known = read_json(record) if record.exists() else {}
+        asked = known.get("learned_from", {}).get("asked") if learns else known.get("fingerprint")
+        if asked == maker.fingerprint:
             parts = list(folder.glob("part-*.parquet"))
-            return f"{len(parts):,} shards made ({sum(pq.read_metadata(p).num_rows for p in parts):,} rows), reused"
-    return "to be made"
+            made = f"{len(parts):,} shards made ({sum(pq.read_metadata(p).num_rows for p in parts):,} rows), reused"
+            return made + (" where what it learned from is unchanged" if learns else "")
+    return "to be trained and made" if learns else "to be made"
 
 
 def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:

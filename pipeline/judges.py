@@ -98,7 +98,7 @@ class Judge:
 
 
 _LOADED: dict[Any, Model] = {}
-MOST_LOADED = 4  # models in memory at once: prior and conditional, and two more
+MOST_LOADED = 8  # models in memory at once: all that judge one batch
 
 
 def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
@@ -108,6 +108,8 @@ def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
     if not isinstance(kind, str) or kind not in KINDS[verb]:
         raise RecipeError(f"columns.{name}: no {verb} {kind!r}; known: {', '.join(sorted(KINDS[verb]))}")
     found = KINDS[verb][kind]
+    if name in dict(found.more):
+        raise RecipeError(f"columns.{name}: {kind} has a field of that name beside its value; rename the column")
     given = {("start" if key == "from" else key): value for key, value in settings.items() if key != verb}
     try:
         built = build_class(found.settings, given)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.causal_lm import CausalLM, LossModel
 from tamis.pipeline.embed_precomputed import Precomputed, PrecomputedModel
+from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.train_lm import SIZES, TrainedLM
 from tamis.selectors.rows import hashes_of
 
@@ -67,6 +68,8 @@ class PrecomputedLosses:
     def __init__(self, settings: PrecomputedLoss, folder: Path) -> None:
         self.match = settings.match
         self.model = PrecomputedModel(settings.as_vectors, folder, numbers=True)
+        if self.model.dim != 1:
+            raise RecipeError(f"precomputed: {settings.value!r} holds {self.model.dim} numbers a key, wanted one")
         self.facts: dict[str, Any] = {"values": self.model.facts["vectors"], "files": self.model.facts["files"]}
         self.counts: dict[str, int] = {}
 

@@ -62,6 +62,10 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
     if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
         raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
+    if getattr(selector, "exclude_training", False) and not fields & {
+        name for name in inputs_of(selector).optional if name.endswith("_in_training_slice")
+    }:
+        raise ValueError("exclude_training: none of its columns is of a model trained here")
     for name in (*inputs_of(selector).fields, *by):
         if name not in fields and name not in POOL_FIELDS:
             raise ValueError(

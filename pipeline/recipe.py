@@ -197,6 +197,10 @@ class Recipe(Model):
         return steps or []
 
     @property
+    def kept(self) -> set[str]:
+        return {name for source in self.pool for name in source.keep}
+
+    @property
     def reads_images(self) -> bool:
         return any(source.reads_images for source in self.pool)
 

@@ -63,10 +63,9 @@ def _columns(run: Run) -> list[dict[str, Any]]:
         if not isinstance(kind, str):
             continue
         model = [str(record[field]) for field in ("model", "pretrained", "path", "on", "features") if record.get(field)]
+        used = {**record, **record.get("used", {})}
         facts = {
-            key: record[key]
-            for key in ("dim", "precision", "batch", "weights", "context")
-            if record.get(key) is not None
+            key: used[key] for key in ("dim", "precision", "batch", "weights", "context") if used.get(key) is not None
         }
         lost = {
             key: sum(record[key].values())
@@ -77,7 +76,7 @@ def _columns(run: Run) -> list[dict[str, Any]]:
         if drift:
             lost["cosine of a shrinking decode to a full one, worst of 64"] = drift["worst_cosine"]
         told = {key.replace("_", " "): value for key, value in (facts | lost).items()}
-        trained = record.get("trained")
+        trained = used.get("trained")
         if trained:
             told |= {what: f"{trained[what]:,}" for what in ("parameters", "tokens", "texts", "steps")}
         curve = curve_svg(trained["curve"]) if trained else None

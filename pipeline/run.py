@@ -87,7 +87,7 @@ def _said(error: Exception, store: Path) -> Exception:
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
     makers = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
-    check_judges(makers, bool(recipe.target))
+    check_judges(makers, recipe.kept, bool(recipe.target))
     for step in resolve_steps(recipe, recipe_folder, allow_code):
         if step.where is not None:
             check_where(step.where)

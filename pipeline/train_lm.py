@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import atomic_path, read_json, write_json
-from tamis.pipeline.causal_lm import LOSS_VERSION, check_windows, imported
+from tamis.pipeline.causal_lm import LOSS_VERSION, check_windows, imported, pieces
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.ingest import Part
+from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.torch_models import devices
 from tamis.selectors.chance import uniform
@@ -30,6 +31,7 @@ TRAIN_VERSION = 1  # raise when the same slice would give another model
 TOKENIZER_BYTES = 8 << 20  # of texts that byte pairs are learned from
 SPARE = 1.05  # more bytes are drawn than the estimate says, so that the slice is full
 MARK = "<s>"  # stands before each text
+CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 CHECKPOINTS = 10  # a training; a killed one repeats at most a tenth
 
 
@@ -74,7 +76,7 @@ class TrainedLM:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_windows(None, self.stride, self.max_tokens or 1)
+        check_windows(SIZES[self.size].context, self.stride, self.max_tokens or 1)
         if self.epochs < 1 or self.batch < 1 or (self.rate is not None and not self.rate > 0):
             raise ValueError("epochs and batch must be 1 or more, rate above 0")
         if self.wanted is not None and self.wanted < 1:
@@ -93,7 +95,7 @@ class TrainedLM:
             return self.tokens
         try:
             return round(float(self.tokens[:-1]) * TEXTS[self.tokens[-1]])
-        except (KeyError, ValueError, IndexError):
+        except (KeyError, ValueError, IndexError, OverflowError):
             raise ValueError(f"tokens: wanted a number, or such as 500k, 2M, 1B, found {self.tokens!r}") from None
 
     def fingerprinted(self, _folder: Path) -> dict[str, Any]:
@@ -104,15 +106,20 @@ def train(settings: TrainedLM, parts: list[Part], final: Path, start: Path | Non
     """Make `final` with the model (lm/), the hashes of its slice and the curve of its loss; `start` is such a folder of
     the model that is trained further. Raises RunFailed where there is nothing to learn from."""
     if (final / "model.json").exists():
+        _clean(final)
         return
     final.mkdir(parents=True, exist_ok=True)
     if not (final / "slice.json").exists():
         _write_slice(settings, parts, final, start)
     tokens = np.load(final / "tokens.npy", mmap_mode="r", allow_pickle=False)
     told = _trained(settings, tokens, final, start)
+    write_json(final / "model.json", {**read_json(final / "slice.json"), **told})
+    _clean(final)
+
+
+def _clean(final: Path) -> None:
     shutil.rmtree(final / "checkpoints", ignore_errors=True)
     (final / "tokens.npy").unlink(missing_ok=True)
-    write_json(final / "model.json", {**read_json(final / "slice.json"), **told})
 
 
 def _write_slice(settings: TrainedLM, parts: list[Part], final: Path, start: Path | None) -> None:
@@ -127,29 +134,47 @@ def _write_slice(settings: TrainedLM, parts: list[Part], final: Path, start: Pat
         most = wanted * _bytes_a_token(tokenizer, parts, sizes) * SPARE
         enough = int(np.searchsorted(np.cumsum(sizes["bytes"][order]), most)) + 1
         drawn = sizes[order[:enough]]
-    ids, hashes, held = np.sort(drawn["id"]), [], 0
-    bits = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    bits = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     raw = final / ".tokens.raw"
     counter = Counter("slice", int(drawn["bytes"].sum()), "texts")
+    ids, counts, hashes = [], [], []
     with raw.open("wb") as out:
-        for batch in _texts(parts, ids):
-            texts = batch["text"].to_pylist()
-            found = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-            for row, mine in enumerate(found):
-                if wanted is not None and held >= wanted:
-                    break
-                marked = [tokenizer.bos_token_id, *mine][: None if wanted is None else wanted - held]
-                out.write(np.array(marked, bits).tobytes())
-                held += len(marked)
-                hashes.append(batch["content_hash"][row].as_py())
-            counter.add(len(texts), int(batch["n_bytes"].to_numpy().sum()))
+        for batch in _texts(parts, np.sort(drawn["id"])):
+            found = tokenizer(batch["text"].to_pylist(), add_special_tokens=False, verbose=False)["input_ids"]
+            for mine in found:
+                out.write(np.array([tokenizer.bos_token_id, *mine], bits).tobytes())
+            counts += [len(mine) + 1 for mine in found]
+            ids += batch["sample_id"].to_pylist()
+            hashes += batch["content_hash"].to_pylist()
+            counter.add(batch.num_rows, int(batch["n_bytes"].to_numpy().sum()))
     counter.end()
-    with atomic_path(final / "tokens.npy") as path, path.open("wb") as file:
-        np.save(file, np.memmap(raw, bits, "r") if held else np.empty(0, bits), allow_pickle=False)
+    taken = _within(np.array(counts, np.int64), np.array(ids, np.uint64), settings)
+    stream, begin = np.memmap(raw, bits, "r"), np.concatenate([[0], np.cumsum(counts)])
+    with atomic_path(final / "tokens.npy") as path:
+        chosen = np.lib.format.open_memmap(path, mode="w+", dtype=bits, shape=(int(taken.sum()),))
+        at = 0
+        for row in np.flatnonzero(taken):
+            chosen[at : at + taken[row]] = stream[begin[row] : begin[row] + taken[row]]
+            at += int(taken[row])
+        chosen.flush()
     raw.unlink()
+    learned = np.unique(np.array([hashes[row] for row in np.flatnonzero(taken)], "S16"))
+    if start is not None:  # what its beginning learned from, it has learned from
+        learned = np.union1d(learned, np.load(start / "slice.npy", allow_pickle=False))
     with atomic_path(final / "slice.npy") as path, path.open("wb") as file:
-        np.save(file, np.unique(np.array(hashes, "S16")), allow_pickle=False)
-    write_json(final / "slice.json", {"tokens": held, "texts": len(hashes)})
+        np.save(file, learned, allow_pickle=False)
+    write_json(final / "slice.json", {"tokens": int(taken.sum()), "texts": int((taken > 0).sum())})
+
+
+def _within(counts: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], settings: TrainedLM) -> npt.NDArray[np.int64]:
+    """[texts] how many tokens of each are taken: texts by rising chance until the wanted number is full."""
+    if settings.wanted is None:
+        return counts
+    order = np.argsort(uniform(ids, settings.seed, 0, "train"), kind="stable")
+    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
+    taken = np.zeros_like(counts)
+    taken[order] = np.clip(settings.wanted - before, 0, counts[order])
+    return taken
 
 
 def _sizes(parts: list[Part], seed: int) -> npt.NDArray[Any]:
@@ -173,9 +198,10 @@ def _texts(parts: Iterable[Part], ids: npt.NDArray[np.uint64]) -> Iterator[pa.Re
         for batch in file.iter_batches(
             256, columns=["sample_id", "text", "content_hash", "n_bytes"], use_threads=False
         ):
-            mine = np.isin(batch["sample_id"].to_numpy(), ids)
-            if mine.any():
-                yield batch.filter(pa.array(mine))
+            mine = batch["sample_id"].to_numpy()
+            drawn = ids[np.minimum(np.searchsorted(ids, mine), len(ids) - 1)] == mine
+            if drawn.any():
+                yield from pieces(batch.filter(pa.array(drawn)))
 
 
 def _sample_texts(parts: list[Part], sizes: npt.NDArray[Any], most: int) -> Iterator[list[str]]:
@@ -244,6 +270,9 @@ def _trained(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, start: 
     if len(tokens) < 2:
         raise RunFailed(f"loss: train, on {settings.on}: {len(tokens)} tokens are nothing to learn from")
     transformers = imported()
+    import torch
+
+    torch.set_num_threads(cores())  # in this thread: the same sums wherever it is called
     try:
         import accelerate  # noqa: F401  the Trainer's
     except ImportError as error:
@@ -322,8 +351,8 @@ def _model(settings: TrainedLM, final: Path, start: Path | None) -> Any:
 
 
 def _checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole: its state is written last."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    """The newest checkpoint that is whole; its state is written last."""
+    whole = [path for path in folder.glob("checkpoint-*") if all((path / name).exists() for name in CHECKPOINT_FILES)]
     whole = [path for path in whole if _is_json(path / "trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 

@@ -87,7 +87,7 @@ class FittedPerplexity:
         """[rows] minus the loss, the loss, or minus the distance of its share to one half."""
         losses = numbers_of(batch, self.settings.column)
         if self.settings.keep == "middle":
-            return -np.abs(self._shares(batch) - 0.5)
+            return -np.abs(self._shares(batch, halves=True) - 0.5)
         return losses if self.settings.keep == "high" else -losses
 
     def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
@@ -117,9 +117,8 @@ class FittedPerplexity:
             return [None] * batch.num_rows
         return [BUCKETS[bucket] if bucket >= 0 else None for bucket in buckets.tolist()]
 
-    def _shares(self, batch: pa.RecordBatch) -> Floats:
-        groups = groups_of(batch, self.settings.by)
-        return shares_below(numbers_of(batch, self.settings.column), groups, self.names, self.values, self.ends)
+    def _shares(self, batch: pa.RecordBatch, halves: bool = False) -> Floats:
+        return shares_below(batch, self.settings.column, self.settings.by, self.names, self.values, self.ends, halves)
 
     def _buckets(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64] | None:
         """[rows] 0 head, 1 middle, 2 tail; -1: no number, or a group without cutoffs."""

@@ -1,15 +1,16 @@
 """Empirical distribution of a column, whole or within each group: what share of the candidates lies below a value."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Floats
 
-MOST = 1 << 20  # values held a group: beyond it every second one goes, which moves a share by 1e-6
+MOST = 1 << 20  # values held a group: beyond twice as many a sample of so many, whose shares are right to 0.001
 ALL = ""  # the one group where none are asked for
 
 
@@ -32,35 +33,75 @@ def groups_of(batch: pa.RecordBatch, by: str | None) -> npt.NDArray[np.object_]:
 
 def sorted_values(batches: Batches, column: str, by: str | None) -> tuple[list[str], Floats, npt.NDArray[np.int64]]:
     """Groups in order, the finite values of each sorted one after another, and where each ends."""
-    held: dict[str, list[Floats]] = {}
+    held: dict[str, _Held] = {}
     for batch in batches:
         values, groups = numbers_of(batch, column), groups_of(batch, by)
-        for group in np.unique(groups[np.isfinite(values)]).tolist():
-            mine = held.setdefault(group, [])
-            mine.append(values[(groups == group) & np.isfinite(values)])
-            if sum(map(len, mine)) > 2 * MOST:
-                held[group] = [_thinned(mine)]
+        chances = uniform(batch["sample_id"].to_numpy(), 0, 0, "quantiles")
+        for group, mine in _rows_by_group(groups, np.isfinite(values)):
+            held.setdefault(group, _Held()).add(values[mine], chances[mine])
     names = sorted(held)
-    each = [_thinned(held[name]) for name in names]
+    each = [held[name].sorted() for name in names]
     ends = np.cumsum([len(values) for values in each]).astype(np.int64)
     return names, np.concatenate([np.empty(0), *each]), ends
 
 
-def _thinned(several: Iterable[Floats]) -> Floats:
-    values = np.sort(np.concatenate(list(several)))
-    while len(values) > MOST:
-        values = values[::2]
-    return values
+class _Held:
+    """Values of one group: all of them, or beyond twice MOST a simple random sample by a hash of their ids."""
+
+    def __init__(self) -> None:
+        self.values: list[Floats] = []
+        self.chances: list[Floats] = []
+        self.rows, self.limit = 0, 1.0
+
+    def add(self, values: Floats, chances: Floats) -> None:
+        mine = chances <= self.limit
+        self.values.append(values[mine])
+        self.chances.append(chances[mine])
+        self.rows += int(mine.sum())
+        if self.rows > 2 * MOST:
+            chances = np.concatenate(self.chances)
+            first = np.argpartition(chances, MOST)[:MOST]
+            self.values, self.chances = [np.concatenate(self.values)[first]], [chances[first]]
+            self.rows, self.limit = MOST, float(self.chances[0].max())
+
+    def sorted(self) -> Floats:
+        return np.sort(np.concatenate(self.values))
+
+
+def _rows_by_group(
+    groups: npt.NDArray[np.object_], wanted: npt.NDArray[np.bool_]
+) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """Each group's name and its wanted rows."""
+    rows = np.flatnonzero(wanted)
+    names, numbers = np.unique(groups[rows], return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    ends = np.searchsorted(numbers[order], np.arange(len(names) + 1))
+    for number, name in enumerate(names.tolist()):
+        yield name, rows[order[ends[number] : ends[number + 1]]]
 
 
 def shares_below(
-    values: Floats, groups: npt.NDArray[np.object_], names: list[str], held: Floats, ends: npt.NDArray[np.int64]
+    batch: pa.RecordBatch,
+    column: str,
+    by: str | None,
+    names: list[str],
+    held: Floats,
+    ends: npt.NDArray[np.int64],
+    halves: bool = False,
 ) -> Floats:
-    """[rows] share of the row's group below its value, ties counted half; NaN where that can't be said."""
+    """[rows] share of the row's group below its value; NaN where that can't be said.
+
+    Equal values share their part of the scale by a hash of their ids, so a fifth is a fifth of them, too; with `halves`
+    all stand in its middle."""
+    values, groups = numbers_of(batch, column), groups_of(batch, by)
+    chances = uniform(batch["sample_id"].to_numpy(), 0, 0, "ties")
+    place = {name: number for number, name in enumerate(names)}
     shares = np.full(len(values), np.nan)
-    for number, name in enumerate(names):
-        mine = (groups == name) & np.isfinite(values)
-        some = held[ends[number - 1] if number else 0 : ends[number]]
-        low, high = np.searchsorted(some, values[mine], "left"), np.searchsorted(some, values[mine], "right")
-        shares[mine] = (low + high) / (2 * len(some))
+    for name, mine in _rows_by_group(groups, np.isfinite(values)):
+        if name in place:
+            some = held[ends[place[name] - 1] if place[name] else 0 : ends[place[name]]]
+            low, high = np.searchsorted(some, values[mine], "left"), np.searchsorted(some, values[mine], "right")
+            if halves:
+                chances[mine] = 0.5
+            shares[mine] = (low + chances[mine] * (high - low)) / len(some)
     return shares

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.quantiles import groups_of, numbers_of, shares_below, sorted_values
+from tamis.selectors.quantiles import numbers_of, shares_below, sorted_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class FittedThreshold:
         if asked.below is not None:
             outside |= values >= asked.below
         if asked.above_quantile is not None or asked.below_quantile is not None:
-            shares = shares_below(values, groups_of(batch, asked.by), self.names, self.values, self.ends)
+            shares = shares_below(batch, asked.column, asked.by, self.names, self.values, self.ends)
             if asked.above_quantile is not None:
                 outside |= shares <= asked.above_quantile
             if asked.below_quantile is not None:

@@ -163,7 +163,7 @@ def test_a_document_of_two_million_characters_is_cut_counted_and_judged(
     }
     assert found["long"]["tokens"] == 2000 and outcome.selected >= 1
     record = read_json(tmp_path / "store" / "columns" / "nll" / "column.json")
-    assert record["texts_cut"] == {"part-00000.parquet": 1} and record["begins_with"] == 0
+    assert record["texts_cut"] == {"part-00000.parquet": 1} and record["used"]["begins_with"] == 0
 
 
 def test_the_two_lines_of_the_issue_run_and_say_why(run_in: Runner, workplace: Path) -> None:
@@ -259,6 +259,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_model(run_in:
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     for step, state in ((10, "{}"), (20, '{"half'), (30, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in ("model.safetensors", "optimizer.pt", "scheduler.pt"):
+            (tmp_path / f"checkpoint-{step}" / name).write_bytes(b"")
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert train_lm._checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
@@ -305,7 +307,22 @@ def test_models_with_other_tokens_are_not_compared(run_in: Runner, models: Path,
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": {"loss": "train", "from": "b", "on": "target"}}, "no column 'b' before it"),
+        ({"a": {"loss": "train", "from": "b", "on": "target"}}, "no column of that name is trained before it"),
+        (
+            {"a": {**TRAINED["nll_prior"]}, "b": {**TRAINED["nll_target"], "from": "a_tokens"}},
+            "no column of that name is trained",
+        ),
+        (
+            {"a": {**TRAINED["nll_prior"]}, "b": {**TRAINED["nll_target"], "from": "a", "size": "small"}},
+            "it has that of 'a'",
+        ),
+        ({"a": {**TRAINED["nll_prior"]}, "b": {"classify": "linear", "features": "a"}}, "holds no vectors"),
+        ({"tokens": {**TRAINED["nll_prior"]}}, "a field of that name beside its value"),
+        (
+            {"a": {**TRAINED["nll_prior"]}, "a_tokens": {"embed": "precomputed", "path": "pool.jsonl"}},
+            "precomputed|another's name",
+        ),
+        ({"a": {**TRAINED["nll_prior"], "stride": 300}}, "stride must be"),
         ({"a": {"loss": "train", "on": "pool"}}, "tokens: how many"),
         ({"a": {"loss": "train", "on": "pool", "tokens": "2 million"}}, "wanted a number, or such as 500k"),
         ({"a": {"loss": "train", "on": "poool", "tokens": 5}}, "on: "),
