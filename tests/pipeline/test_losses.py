@@ -256,6 +256,48 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_model(run_in:
     assert result_bytes(again.folder) == result_bytes(wanted.folder)
 
 
+def test_what_is_left_of_a_training_killed_at_its_very_end_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    (tmp_path / "tokens.npy").write_bytes(b"left")
+    (tmp_path / "model.json").write_text("{}")
+    train_lm.train(train_lm.TrainedLM(on="target"), [], tmp_path, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
+
+
+def test_the_slice_is_drawn_by_chance_and_exactly_as_long_as_asked() -> None:
+    ids = np.arange(1000, dtype=np.uint64)
+    counts = np.full(1000, 10)
+    taken = train_lm._within(counts, ids, train_lm.TrainedLM(on="pool", tokens=1005))
+    assert taken.sum() == 1005
+    assert sorted(set(taken.tolist())) == [0, 5, 10], "all of some texts, a piece of one"
+    assert (np.flatnonzero(taken) >= 500).sum() > 30, "the pool's end has its share"
+    shuffled = np.random.default_rng(0).permutation(1000)
+    again = train_lm._within(counts, ids[shuffled], train_lm.TrainedLM(on="pool", tokens=1005))
+    assert (again == taken[shuffled]).all()
+
+
+def test_judging_leaves_the_callers_threads_as_they_were() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with causal_lm.one_thread_each(2, "cpu") as pool:
+        assert list(pool.map(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
+    assert torch.get_num_threads() == before
+
+
+def test_a_model_that_goes_on_has_the_size_and_tokens_of_its_start(run_in: Runner, workplace: Path) -> None:
+    small = {"loss": "train", "on": "pool", "tokens": "3k", "size": "tiny", "tokenizer": "bytes"}
+    columns = {"first": small, "second": {"loss": "train", "from": "first", "on": "target"}}
+    steps = [{"loss_reduction": {"prior": "first", "conditional": "second", "budget": 5}}]
+    outcome = run_in(workplace, columns=columns, steps=steps, emit=[])
+    found = sorted(outcome.folder.parent.parent.glob("models/*/lm/config.json"))
+    made = [read_json(path) for path in found]
+    assert len(made) == 2
+    assert len({(config["vocab_size"], config["hidden_size"]) for config in made}) == 1
+    with pytest.raises(RecipeError, match="has that of 'first'"):
+        run_in(workplace, name="other", columns={**columns, "second": {**columns["second"], "size": "small"}})
+
+
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     for step, state in ((10, "{}"), (20, '{"half'), (30, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
