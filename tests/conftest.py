@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ DATA = Path(os.environ.get("TAMIS_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regen", action="store_true", help="rewrite golden files; review the diff")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_reaches_what_tests_start() -> None:
+    """A shell lets what it starts with `&` ignore SIGINT, and all its children with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
