@@ -19,9 +19,8 @@ from tamis.pipeline.store import Run
 from tamis.selectors.contract import Inputs, inputs_of
 
 
-def candidates(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
-    """Batches of the rows that earlier steps kept, in the pool's order; `more` adds fields to the selector's own."""
-    inputs = inputs_of(run.steps[step].selector)
+def candidates(run: Run, part: Part, step: int, inputs: Inputs, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """Batches of the rows that earlier steps kept, in the pool's order, with what `inputs` asks for and `more`."""
     wanted = replace(inputs, fields=tuple(dict.fromkeys([*inputs.fields, *more])))
     keep = kept_mask(run, part, step)
     first = 0

@@ -9,19 +9,25 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_batches, write_json
+from tamis.pipeline.atomic import digest_file, digest_of_input, fingerprint, read_json, write_batches, write_json
+from tamis.pipeline.detectors import FIELDS as OBJECT_FIELDS
+from tamis.pipeline.detectors import Detector, detector_of
 from tamis.pipeline.embedders import Tower, outputs, towers
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
+from tamis.pipeline.fill_objects import fill_objects
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.judges import Judge, judge_of
+from tamis.pipeline.labels import read_labels
+from tamis.pipeline.recipe import Recipe
 from tamis.selectors.ngrams import Ngrams
 
 BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
@@ -38,6 +44,7 @@ class Maker:
     make: Callable[[pa.RecordBatch], list[pa.Array]] | None = None
     tower: Tower | None = None
     judge: Judge | None = None
+    detector: Detector | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -47,6 +54,13 @@ class Maker:
     def value(self) -> str:
         """The main value's name in the column's files."""
         return self.name.rpartition(".")[2]
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """Fields beside the main value, which steps call NAME_FIELD."""
+        if self.detector is not None:
+            return OBJECT_FIELDS
+        return () if self.judge is None else tuple(self.judge.schema.names[1:])
 
     @property
     def reads_images(self) -> bool:
@@ -95,6 +109,33 @@ def python_maker(name: str, reference: str, folder: Path) -> Maker:
     )
 
 
+LABELS_VERSION = 1
+
+
+def labels_maker(path: Path) -> Maker:
+    """What people have said of samples already, from the recipe's `labels`. Raises RecipeError."""
+    if not path.is_file():
+        raise RecipeError(f"labels {path}: no such file")
+    digest = digest_of_input(path)
+
+    def make(batch: pa.RecordBatch) -> list[pa.Array]:
+        labels, _ = _labels(path, digest)
+        return [pa.array([labels.get(key) for key in batch["key"].to_pylist()], pa.string())]
+
+    return Maker(
+        name="labels",
+        settings={"maker": "labels", "digest": digest, "version": LABELS_VERSION},
+        reads=("key",),
+        schema=pa.schema([("labels", pa.string())]),
+        make=make,
+    )
+
+
+@lru_cache(maxsize=2)
+def _labels(path: Path, _digest: str) -> tuple[dict[str, str], list[str]]:
+    return read_labels(path)
+
+
 def load_object(reference: str, folder: Path) -> Any:
     """`file.py:name` (relative to the recipe) or `package.module:name`. Runs that code: ask for --allow-code before."""
     place, _, name = reference.rpartition(":")
@@ -126,21 +167,25 @@ def code_file(reference: str, folder: Path) -> Path:
     return Path(str(sys.modules[load_object(reference, folder).__module__].__file__))
 
 
-def declared_makers(columns: dict[str, dict[str, Any]], folder: Path, allow_code: bool, images: bool) -> list[Maker]:
-    """Makers of the recipe's `columns:`; `images` says whether the pool has any. Raises RecipeError, CodeNotAllowed."""
-    makers = []
-    for name, settings in columns.items():
+def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Maker]:
+    """Makers of the recipe's `columns:` and `labels:`. Raises RecipeError, CodeNotAllowed."""
+    images = recipe.reads_images
+    makers = [labels_maker(Path(recipe.labels))] if recipe.labels is not None else []
+    for name, settings in recipe.columns.items():
         if "embed" in settings:
             makers += embed_makers(name, settings, folder, images)
         elif "loss" in settings or "classify" in settings:
             makers.append(judge_maker(name, settings, folder, makers))
+        elif "detect" in settings:
+            detector, made_of = detector_of(name, settings, folder, images)
+            makers.append(Maker(name, {"maker": "detect", **made_of}, reads=(), detector=detector))
         elif set(settings) == {"python"} and isinstance(settings["python"], str):
             need_permission(settings["python"], allow_code)
             makers.append(python_maker(name, settings["python"], folder))
         else:
             raise RecipeError(
-                f"columns.{name}: wanted {{embed: NAME, ...}}, {{loss: NAME, ...}}, {{classify: NAME, ...}} or "
-                f"{{python: FILE.py:NAME}}, found {settings!r}"
+                f"columns.{name}: wanted {{embed: NAME, ...}}, {{loss: NAME, ...}}, {{classify: NAME, ...}}, "
+                f"{{detect: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
             )
     return makers
 
@@ -188,7 +233,7 @@ def check_judges(makers: list[Maker], kept: set[str], has_target: bool) -> None:
     """What such columns need of the rest of the recipe. Raises RecipeError."""
     names = [name.casefold() for name in kept] + [maker.name.partition(".")[0].casefold() for maker in makers]
     for maker in makers:
-        for field in maker.judge.schema.names[1:] if maker.judge is not None else ():
+        for field in maker.more:
             if f"{maker.name}_{field}".casefold() in names:
                 raise RecipeError(
                     f"columns.{maker.name}: its field {maker.name}_{field} has another's name; rename one"
@@ -222,19 +267,21 @@ def by_name(makers: list[Maker]) -> dict[str, Field]:
     for maker in makers:
         named[maker.name] = Field(maker, maker.value)
         named.setdefault(maker.name.partition(".")[0], Field(maker, maker.value))
-        if maker.judge is not None:
-            named |= {f"{maker.name}_{name}": Field(maker, name) for name in maker.judge.schema.names[1:]}
+        named |= {f"{maker.name}_{name}": Field(maker, name) for name in maker.more}
     return named
 
 
-def column_names(columns: dict[str, dict[str, Any]], folder: Path, images: bool) -> set[str]:
+def column_names(recipe: Recipe, folder: Path) -> set[str]:
     """What steps may call the recipe's columns; runs no code and opens no file."""
-    names = set(columns)
-    for name, settings in columns.items():
+    images = recipe.reads_images
+    names = {*recipe.columns, *(["labels"] if recipe.labels is not None else [])}
+    for name, settings in recipe.columns.items():
         if "embed" in settings:
             names |= {f"{name}.{tower.output}" for tower in outputs(name, settings, folder, images) if tower.output}
         elif "loss" in settings or "classify" in settings:
             names |= {f"{name}_{field}" for field in judge_of(name, settings, folder).schema.names[1:]}
+        elif "detect" in settings:
+            names |= {f"{name}_{field}" for field in OBJECT_FIELDS}
     return names
 
 
@@ -289,8 +336,12 @@ def stands(folder: Path, part: Part) -> bool:
     return final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode()
 
 
-def make_part(maker: Maker, base: Path, part: Part, say: Callable[[str], None]) -> None:
-    """Write one part of a column below `base`, unless it is there and of this very shard."""
+def make_part(
+    maker: Maker, base: Path, part: Part, say: Callable[[str], None], twice: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Write one part of a column below `base`, unless it is there and of this very shard.
+
+    `twice` says of a basename whether the pool has more than one image of it."""
     folder = column_folder(base, maker)
     final = folder / part.name
     if stands(folder, part):
@@ -298,6 +349,9 @@ def make_part(maker: Maker, base: Path, part: Part, say: Callable[[str], None]) 
     if maker.tower is not None:
         images = column_folder(base, image_output(maker)) if maker.tower.kind == "classes" else folder
         fill_part(filling(maker, folder), part, images, say)
+        return
+    if maker.detector is not None:
+        fill_objects(maker.detector, folder, maker.name, part, twice, say)
         return
     assert maker.make is not None
     assert maker.schema is not None

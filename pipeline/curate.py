@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from tamis.pipeline.fill_judged import Judged, fill_judged
 from tamis.pipeline.ingest import Part, Pool, ingest
 from tamis.pipeline.learning import learn
 from tamis.pipeline.manifest import write_manifest
+from tamis.pipeline.names import has_twice
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
 from tamis.pipeline.report import write_report
@@ -148,8 +150,8 @@ def make_columns(folder: Path, names: list[str]) -> None:
     first = run.pool.parts[0].name in names
     for maker in [maker for maker in run.makers if maker.judge is None]:
         for name in names:
-            make_part(maker, run.columns_base(of_target=False), run.part(name), say)
-        if first and run.target:
+            make_part(maker, run.columns_base(of_target=False), run.part(name), say, partial(has_twice, run.pool))
+        if first and run.target and maker.detector is None:  # nothing asks what a target's images hold
             for part in run.target.parts:
                 make_part(maker, run.columns_base(of_target=True), part, say)
 

@@ -75,23 +75,44 @@ class Worker:
         self.images = images
         self.plans, self.hashed = plans, hashed
         self.slabs = views(plans, rows, slabs, memory)
+        self.last: tuple[Any, dict[Any, Any], list[Any]] | None = None
 
-    def one(self, path: str, offset: int | None, size: int | None, data: bytes | None, slab: int, row: int) -> Any:
+    def one(
+        self,
+        path: str,
+        offset: int | None,
+        size: int | None,
+        data: bytes | None,
+        slab: int,
+        row: int,
+        box: list[float] | None = None,
+    ) -> Any:
         """[width, height, bytes, content hash] of an image, or [reason, detail]."""
         try:
-            data = read_bytes(path, offset, size) if data is None else data
-            scales = {plan.get("scaled_to") for plan in self.plans} or {None}
-            images = {scale: self.images.decode(data, scale) for scale in sorted(scales, key=str)}
+            images, facts = self._decoded((path, offset, size, data))
             for array, plan in zip(self.slabs[slab], self.plans, strict=True):
-                array[row] = self.images.prepared(images[plan.get("scaled_to")][0], plan)
-            _, width, height = next(iter(images.values()))
+                image = images[plan.get("scaled_to")]
+                array[row] = self.images.prepared(image if box is None else self.images.cropped(image, box), plan)
         except Unusable as error:
             return list(error.args)
         except MemoryError:
             return ["undecodable", "not enough memory to decode it"]
         except Exception as error:  # noqa: BLE001  one image never costs its batch
             return ["undecodable", f"{type(error).__name__}: {error}"]
-        return [width, height, len(data), _content_hash(data) if self.hashed else ""]
+        return facts
+
+    def _decoded(self, place: tuple[str, int | None, int | None, bytes | None]) -> Any:
+        """The image by the scales that plans want, and its facts; the last one is kept, since crops of one image come
+        one after another. Raises Unusable."""
+        if self.last is None or self.last[0] != place:
+            path, offset, size, data = place
+            given = read_bytes(path, offset, size) if data is None else data
+            scales = {plan.get("scaled_to") for plan in self.plans} or {None}
+            images = {scale: self.images.decode(given, scale) for scale in sorted(scales, key=str)}
+            _, width, height = next(iter(images.values()))
+            facts = [width, height, len(given), _content_hash(given) if self.hashed else ""]
+            self.last = (place, {scale: image for scale, (image, _, _) in images.items()}, facts)
+        return self.last[1:]
 
 
 def _content_hash(data: bytes) -> str:
@@ -132,10 +153,10 @@ def main() -> None:
     while (message := receive(sys.stdin.buffer)) is not None:
         task, data = message
         answers, first = [], 0
-        for path, offset, size, inline, row in task["images"]:
+        for path, offset, size, inline, row, box in task["images"]:
             given = data[first : first + inline] if inline is not None else None
             first += inline or 0
-            answers.append(worker.one(path, offset, size, given, task["slab"], row))
+            answers.append(worker.one(path, offset, size, given, task["slab"], row, box))
         send(out, answers)
 
 

@@ -33,12 +33,13 @@ LOST = "the decoder crashed or took too long on it"
 
 @dataclass(frozen=True)
 class Encoded:
-    """Where an image's bytes lie: a file, a range of one, or here."""
+    """Where an image's bytes lie: a file, a range of one, or here; with `box`, only that part of it is wanted."""
 
     path: str
     offset: int | None = None
     size: int | None = None
     data: bytes | None = None
+    box: tuple[float, float, float, float] | None = None  # xyxy, pixels as displayed
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Decoders:
         for first in range(0, len(images), TASK_IMAGES):
             some = images[first : first + TASK_IMAGES]
             rows = [
-                [image.path, image.offset, image.size, None if image.data is None else len(image.data), first + row]
+                [image.path, image.offset, image.size, len_or_none(image.data), first + row, image.box]
                 for row, image in enumerate(some)
             ]
             future: Future[list[Any]] = Future()
@@ -155,6 +156,10 @@ class Decoders:
             "a decoding worker can't be started; is the extra there? pip install 'tamis[vision]' "
             "(python -c 'import tamis.pipeline.images' says what is missing)"
         )
+
+
+def len_or_none(data: bytes | None) -> int | None:
+    return None if data is None else len(data)
 
 
 def _free(place: str) -> int:

@@ -69,7 +69,7 @@ class Onnx:
 class OnnxModel:
     def __init__(self, settings: Onnx, folder: Path) -> None:
         self.settings = settings
-        self.session = _load(str(folder / settings.model))
+        self.session = load_session(str(folder / settings.model))
         self.input = self.session.get_inputs()[0]
         names = [output.name for output in self.session.get_outputs()]
         if settings.output is not None and settings.output not in names:
@@ -118,20 +118,14 @@ class OnnxModel:
         x = (array[..., ::-1] if wanted.channels == "bgr" else array).astype(np.float32) / 255
         x = (x - mean) / std
         x = x if wanted.layout == "nhwc" else x.transpose(0, 3, 1, 2)
-        kind = np.float16 if self.input.type == "tensor(float16)" else np.float32
-        try:
-            (out,) = self.session.run([self.output], {self.input.name: np.ascontiguousarray(x, kind)})
-        except Exception as error:
-            if "allocate" in str(error):
-                raise TooLarge(str(error)) from error
-            raise RecipeError(f"onnx {wanted.model}: {' '.join(str(error).split())[:200]}") from error
-        out = np.asarray(out, np.float32)
+        out = run_session(self.session, self.output, self.input, x, wanted.model)
         if out.ndim == 3:
             out = out[:, 0] if wanted.tokens == "first" else out.mean(1)
         return out.reshape(len(out), -1)
 
 
-def _load(path: str) -> Any:
+def load_session(path: str) -> Any:
+    """An ONNX file on the best device at hand. Raises RecipeError."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -150,3 +144,17 @@ def _load(path: str) -> Any:
         return onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as error:
         raise RecipeError(f"onnx {path}: can't be loaded ({' '.join(str(error).split())[:200]})") from error
+
+
+def run_session(
+    session: Any, output: str, given: Any, x: npt.NDArray[np.float32], name: str
+) -> npt.NDArray[np.float32]:
+    """One output for one input, in the type that the file wants. Raises TooLarge, RecipeError."""
+    kind = np.float16 if given.type == "tensor(float16)" else np.float32
+    try:
+        (out,) = session.run([output], {given.name: np.ascontiguousarray(x, kind)})
+    except Exception as error:
+        if "allocate" in str(error):
+            raise TooLarge(str(error)) from error
+        raise RecipeError(f"onnx {name}: {' '.join(str(error).split())[:200]}") from error
+    return np.asarray(out, np.float32)

@@ -51,7 +51,7 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
     counter = Counter(f"embed {column.name} {part.name}", part.rows, "images")
     changed = 0
     with ImagePass([column]) as work:
-        for batch, facts, (values,) in work.blocks(_placed(part)):
+        for batch, facts, (values,) in work.blocks(placed(part)):
             hashes = batch["content_hash"].to_pylist()
             lost = np.array([len(f) == 2 or bytes.fromhex(f[3]) != h for f, h in zip(facts, hashes, strict=True)], bool)
             if lost.any():
@@ -65,8 +65,9 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
         say(f"{part.name}: {changed:,} images are gone or changed since they were read; they have no vector")
 
 
-def _placed(part: Part) -> Iterator[tuple[pa.RecordBatch, list[Encoded]]]:
-    for batch in _batches(part, ("width", *PLACE), BLOCK_IMAGES):
+def placed(part: Part, more: tuple[str, ...] = ()) -> Iterator[tuple[pa.RecordBatch, list[Encoded]]]:
+    """Batches of a shard's images, and where their bytes lie."""
+    for batch in _batches(part, ("width", *more, *PLACE), BLOCK_IMAGES):
         rows: list[dict[str, Any]] = batch.select(list(PLACE)).to_pylist()
         yield batch, encoded(rows)
 

@@ -19,7 +19,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         if step.where is not None:
             check_where(step.where)
-    declared = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+    declared = declared_makers(recipe, recipe_folder, allow_code)
     check_judges(declared, recipe.kept, bool(recipe.target))
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = 0

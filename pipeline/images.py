@@ -4,8 +4,10 @@ Runs in decoding workers, with Pillow, numpy and scikit-image alone. A full deco
 usable: a truncated JPEG has a size and passes every cheaper check."""
 
 import io
+import math
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def cropped(image: Image.Image, box: Sequence[float]) -> Image.Image:
+    """The part inside [x1, y1, x2, y2], whole pixels, at least one."""
+    left, top = (min(max(0, math.floor(low)), side - 1) for low, side in zip(box[:2], image.size, strict=True))
+    right, bottom = (min(max(1, math.ceil(high)), side) for high, side in zip(box[2:], image.size, strict=True))
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
 def prepared(image: Image.Image, plan: dict[str, Any]) -> npt.NDArray[Any]:
     """What a plan leaves of an RGB image: pixels for a model, or a description by classic features."""
     if plan["kind"] == "pixels":
@@ -99,16 +108,17 @@ def prepared(image: Image.Image, plan: dict[str, Any]) -> npt.NDArray[Any]:
 
 def resized(image: Image.Image, size: list[int], resize: str, interpolation: str, fill: int) -> Pixels:
     """[height, width, 3]. `shortest`: the shorter side fits, the middle is kept; `longest`: the longer side fits, the
-    rest is filled; `squash`: both sides fit."""
+    rest is filled; `corner`: the same, in the top left corner; `squash`: both sides fit."""
     height, width = size
     resample = Image.Resampling(FILTERS[interpolation])
     if resize == "squash":
         return np.asarray(image.resize((width, height), resample))
-    if resize == "longest":
+    if resize in ("longest", "corner"):
         scale = min(width / image.width, height / image.height)
         inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         page = Image.new("RGB", (width, height), (fill, fill, fill))
-        page.paste(image.resize(inner, resample), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        place = (0, 0) if resize == "corner" else ((width - inner[0]) // 2, (height - inner[1]) // 2)
+        page.paste(image.resize(inner, resample), place)
         return np.asarray(page)
     side = min(width, height)  # as torchvision: the shorter side becomes `side`, the other is cut to a whole number
     short = min(image.size)

@@ -14,7 +14,7 @@ from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.store import Run
 from tamis.selectors.chance import uniform
 from tamis.selectors.codes import counts
-from tamis.selectors.contract import Floats
+from tamis.selectors.contract import Floats, inputs_of
 from tamis.selectors.density_ratio import FittedRatio, divergence
 from tamis.selectors.importance import FittedImportance
 from tamis.selectors.importance_facts import Tally, facts
@@ -97,7 +97,7 @@ def _masked(
     """The candidates, and which of them are in scope, chosen, and in the random subset."""
     kept, inside = pc.equal(ledger["reason"], "chosen").to_numpy(), _in_scope(ledger)
     first = 0
-    for batch in candidates(run, part, step):
+    for batch in candidates(run, part, step, inputs_of(run.steps[step].selector)):
         chance = uniform(batch["sample_id"].to_numpy(), run.recipe.seed, step, "facts")
         rows = slice(first, first + batch.num_rows)
         yield batch, {"pool": inside[rows], "selection": kept[rows], "random": inside[rows] & (chance <= limit)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
@@ -47,7 +48,7 @@ class Record:
     def entered(self, table: pa.Table, scores: Path) -> pa.Table:
         """The ledger's rows of one shard: the decisions, with score and detail from the score file."""
         count = table.num_rows
-        told = pq.read_table(scores, columns=["score", "detail", "cost"]).take(table["row"])
+        told = pq.read_table(scores, columns=["score", "detail", "cost", "related_id"]).take(table["row"])
         table = table.append_column("score", told["score"]).append_column("detail", told["detail"])
         table = table.append_column("cost", told["cost"])
         kept = table["kept"].to_numpy()
@@ -71,6 +72,7 @@ class Record:
                 else:
                     self.first = best(filter(None, (self.first, mine)), key=lambda r: r["rank"])
         arrays = {name: table[name] for name in table.column_names}
+        arrays["related_id"] = pc.coalesce(table["related_id"], told["related_id"])
         arrays["step"] = pa.array(np.full(count, self.plan.number, np.int32))
         arrays["selector"] = pa.array([self.plan.name] * count, pa.string())
         return pa.table({name: arrays[name] for name in LEDGER.names}).cast(LEDGER)
@@ -88,6 +90,7 @@ class Record:
             "budget": budget,
             "unit": getattr(self.plan.budget, "unit", "rows"),
             "spent": self.spent,
+            "ranked": self.plan.choice == "ranked",
             "next_cost": self.first["cost"] if self.first else None,
             "weight": self.weight,
             "last_kept": self.last,

@@ -49,10 +49,14 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
     else:
         selector = build(step.name, settings, recipe.seed, number)
     fields = {name for source in recipe.pool for name in source.keep}
-    fields |= column_names(recipe.columns, folder, recipe.reads_images)
+    fields |= column_names(recipe, folder)
     if isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None:
         counted = getattr(selector, "tokens_field", None)
         budget = replace(budget, by=counted if counted in fields else None)
+    if isinstance(budget, Budget) and budget.unit in ("objects", "minutes") and budget.by is None:
+        if (counted := getattr(selector, "objects_field", None)) not in fields:
+            raise ValueError(f"budget in {budget.unit}: add `by: COLUMN_count`, of a column of objects")
+        budget = replace(budget, by=counted)
     plan = StepPlan(number, step.name, selector, budget, step.where)
     _check_budget(plan)
     if step.where is not None and not isinstance(step.where, str):

@@ -24,7 +24,7 @@ RESERVED = {  # names of the pool's own fields, of the selection's, of views, an
     "pool", "rejects", "all_rejects", "ledger", "selection",
 }  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
-EMITTERS = ("parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf")
+EMITTERS = ("parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco")
 
 
 class Model(BaseModel):
@@ -128,6 +128,7 @@ class Recipe(Model):
     pool: Annotated[list[Source], Field(min_length=1)]
     target: list[Source] = []
     columns: dict[str, dict[str, Any]] = {}
+    labels: str | None = None
     steps: list[dict[str, Any]] = []
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False
@@ -154,6 +155,8 @@ class Recipe(Model):
     @model_validator(mode="after")
     def _columns_are_not_fields(self) -> "Recipe":
         kept = {name.casefold() for source in self.pool for name in source.keep}
+        if self.labels is not None and "labels" in {*kept, *map(str.casefold, self.columns)}:
+            raise ValueError("labels: a kept field or column has that name, too; rename it")
         for name in self.columns:
             if name.casefold() in kept:
                 raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
@@ -254,6 +257,7 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
         update={
             "pool": [_absolute(source, folder) for source in recipe.pool],
             "target": [_absolute(source, folder) for source in recipe.target],
+            "labels": None if recipe.labels is None else str((folder / recipe.labels).absolute()),
         }
     )
 

@@ -86,7 +86,7 @@ def _said(error: Exception, store: Path) -> Exception:
 
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
-    makers = declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
+    makers = declared_makers(recipe, recipe_folder, allow_code)
     check_judges(makers, recipe.kept, bool(recipe.target))
     for step in resolve_steps(recipe, recipe_folder, allow_code):
         if step.where is not None:
@@ -105,10 +105,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         "recipe_folder": str(recipe_folder.absolute()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
-        "columns": {
-            maker.name: maker.fingerprint
-            for maker in declared_makers(recipe.columns, recipe_folder, allow_code, recipe.reads_images)
-        },
+        "columns": {maker.name: maker.fingerprint for maker in declared_makers(recipe, recipe_folder, allow_code)},
         "made_by": {
             "tamis": version("tamis"),
             "reader": READER_VERSION,

@@ -65,6 +65,7 @@ SCORES = pa.schema(
         pa.field("group_by", pa.binary()),  # what quotas and deduplication group by
         pa.field("tie", pa.string()),  # within a group the smallest goes first
         pa.field("detail", pa.string()),
+        pa.field("related_id", pa.uint64()),  # the sample that decided, where the selector knows it
     ]
 )
 
@@ -91,6 +92,11 @@ LEDGER_REASONS = {
     "low_quality": "outside the quality mask",
     "out_of_band": "outside what the step keeps of its column",
     "in_training_slice": "a model that judges it was trained on it",
+    "covered": "chosen samples cover what it holds",
+    "not_reached": "the budget ended before what it holds was covered",
+    "not_picked": "others were picked before it, until the budget ended",
+    "no_objects": "no object was proposed in it",
+    "already_labeled": "it has a label",
     "in_target": "its text is in the target",
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",

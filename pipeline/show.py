@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.store import open_run
+from tamis.selectors.budget import shown
 
 BAR = 24
 
@@ -49,8 +50,11 @@ def notes(step: dict[str, Any]) -> list[str]:
         )
     elif step["unit"] != "rows" and budget is not None:
         spent, following = step["spent"], step["next_cost"]
-        rest = f"; the next would cost {following:,}" if following is not None else "; nothing more to buy"
-        said.append(f"{step['selector']}: {spent:,} of {budget:,} {step['unit']} spent{rest}")
+        unit = step["unit"]
+        rest = f"; the next would cost {shown(following, unit)}" if following is not None else "; nothing more to buy"
+        if step.get("ranked"):
+            rest = "; no other fits" if spent < budget else ""
+        said.append(f"{step['selector']}: {shown(spent, unit)} of {shown(budget, unit)} {unit} spent{rest}")
     if (weighed := step.get("weight", kept)) != step["kept"]:
         said.append(f"{step['selector']}: {step['kept']:,} samples stand for {weighed:,.0f} with their repeats")
     facts = step.get("facts") or {}

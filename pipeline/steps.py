@@ -3,7 +3,6 @@
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction as Exact
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.store import Run, open_run
-from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.contract import Inputs, inputs_of
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.importance import ImportanceResampling, Seen
 from tamis.sql import text as sql_text
@@ -41,11 +40,14 @@ def fit_step(folder: Path, step: int) -> Path:
                 _count(run, step), [selector.count(t, with_hashes=True) for t in targets(run, step)]
             )
         else:
-            pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
+            plan = run.steps[step]
+            ranks = plan.choice == "ranked"
+            more = _cost_fields(plan) if ranks else ()
+            pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step, more))
             try:
-                learned = selector.fit(pool, targets(run, step))
+                learned = selector.rank(pool, plan.budget) if ranks else selector.fit(pool, targets(run, step))
             except ValueError as error:
-                raise RecipeError(f"step {step} ({run.steps[step].name}): {error}") from error
+                raise RecipeError(f"step {step} ({plan.name}): {error}") from error
         save_fitted(path, learned)
     return path
 
@@ -58,18 +60,19 @@ def _count(run: Run, step: int) -> Seen:
     return total
 
 
-def in_scope(run: Run, part: Part, step: int) -> Iterator[pa.RecordBatch]:
+def in_scope(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
     """The candidates that the step may choose from: those inside its `where`."""
-    for batch, inside in with_scope(run, part, step):
+    for batch, inside in with_scope(run, part, step, more):
         yield batch if inside.all() else batch.filter(pa.array(inside))
 
 
 def with_scope(
-    run: Run, part: Part, step: int, more: tuple[str, ...] = ()
+    run: Run, part: Part, step: int, more: tuple[str, ...] = (), inputs: Inputs | None = None
 ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.bool_]]]:
+    """Batches of candidates, and which of them are inside the step's `where`."""
     where = run.steps[step].where
     inside = None if where is None else scope_mask(run, part, where)
-    for batch in candidates(run, part, step, more):
+    for batch in candidates(run, part, step, inputs or inputs_of(run.steps[step].selector), more):
         ids = batch["sample_id"].to_numpy()
         yield batch, np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
 
@@ -82,7 +85,8 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
         final = run.work(step) / name
         if not final.exists():
             plan, number = run.steps[step], run.part_number(name)
-            pairs = with_scope(run, run.part(name), step, _cost_fields(plan))
+            ids_alone = Inputs(fields=()) if plan.choice == "ranked" else None  # all is decided already
+            pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)
             try:
                 write_batches(final, SCORES, (_score(plan, learned, number, *pair) for pair in pairs))
             except pa.ArrowException:
@@ -92,12 +96,8 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
 
 
 def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
-    budget = plan.budget
-    if not isinstance(budget, Budget) or budget.unit == "rows":
-        return ()
-    if budget.unit == "bytes":
-        return ("n_bytes",)
-    return (budget.by,) if budget.by else ()
+    field = plan.budget.field if plan.budget is not None else None
+    return () if field is None or field == "n_tokens" else (field,)  # n-grams bring n_tokens with them
 
 
 def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]) -> pa.Table:
@@ -114,7 +114,9 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
     marks = learned.details(batch) if hasattr(learned, "details") else None
     if hasattr(learned, "is_in_target"):
         marks = ["in target" if found else None for found in learned.is_in_target(batch)]
-    costs, numbers = _costs(plan, batch), pa.array(np.full(count, part, np.int32))
+    costs = pa.array(plan.budget.costs(batch) if plan.budget is not None else np.ones(count, np.int64))
+    numbers = pa.array(np.full(count, part, np.int32))
+    related = learned.related_ids(batch) if hasattr(learned, "related_ids") else np.zeros(count, np.uint64)
     tables = []
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
         names = [
@@ -128,27 +130,12 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
                 [
                     batch["sample_id"], shown, pa.array(key, pa.float64()), numbers, costs,
                     pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties,
-                    pa.array(names, pa.string()),
+                    pa.array(names, pa.string()), pa.array(related, mask=related == 0),
                 ],
                 schema=SCORES,
             )
         )  # fmt: skip
     return pa.concat_tables(tables)
-
-
-def _costs(plan: StepPlan, batch: pa.RecordBatch) -> pa.Array:
-    fields = _cost_fields(plan)
-    if isinstance(plan.budget, Budget) and plan.budget.unit != "rows":
-        try:
-            costs = batch[fields[0] if fields else "n_tokens"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid as error:
-            raise RecipeError(
-                f"{plan.name}: the budget's field {plan.budget.by!r} holds no numbers ({error})"
-            ) from error
-        if not np.isfinite(costs).all() or (costs < 0).any():
-            raise RunFailed(f"{plan.name}: the budget's field {plan.budget.by!r} has rows without a cost of 0 or more")
-        return pa.array(np.ceil(costs).astype(np.int64))
-    return pa.array(np.ones(batch.num_rows, np.int64))
 
 
 def choose(folder: Path, step: int) -> None:
@@ -160,7 +147,9 @@ def choose(folder: Path, step: int) -> None:
     record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(proportions))
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
-        budget = budget_in_units(plan, eligible)
+        if plan.choice == "ranked":
+            eligible = fitted_of(run, step).candidates
+        budget = plan.budget.units(eligible) if plan.budget is not None else None
         reader = _decisions(con, plan, scores, budget, eligible, proportions)
         for part, table in by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
@@ -169,13 +158,9 @@ def choose(folder: Path, step: int) -> None:
         facts = importance_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
     elif isinstance(plan.selector, DensityRatio):
         facts = density_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
+    elif plan.choice == "ranked":
+        facts = fitted_of(run, step).facts
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
-
-
-def budget_in_units(plan: StepPlan, eligible: int) -> int | None:
-    if isinstance(plan.budget, Fraction):
-        return int(Exact(str(plan.budget.share)) * eligible)  # 0.29 of 100 is 29, not 28
-    return plan.budget.amount if plan.budget else None
 
 
 def _decisions(

@@ -70,8 +70,7 @@ class Run:
     @cached_property
     def declared(self) -> list[Maker]:
         """The recipe's columns; before the inputs are settled, what some of them learn from is not known yet."""
-        images = self.recipe.reads_images
-        makers = declared_makers(self.recipe.columns, self.recipe_folder, self.allow_code, images)
+        makers = declared_makers(self.recipe, self.recipe_folder, self.allow_code)
         if not (self.folder / "inputs.json").exists():
             return makers
         return bound(makers, self.pool.fingerprint, self.target.fingerprint if self.target else None)

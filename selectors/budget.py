@@ -1,21 +1,57 @@
-"""How much may be chosen: rows, tokens, bytes, or a fraction of the rows. Never exceeded; clamped to what there is."""
+"""How much may be chosen: rows, tokens, bytes, objects, minutes, cost, or a fraction of the rows. Never exceeded;
+clamped to what there is."""
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction as Exact
 from typing import Any
 
-UNITS = ("rows", "tokens", "bytes")
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SCALES = {"rows": 1, "tokens": 1, "bytes": 1, "objects": 1, "minutes": 60, "cost": 10_000}  # a unit in whole numbers
+WANTED = (
+    "a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD} or "
+    "{minutes: N, image: A, object: B, by: FIELD}"
+)
+Costs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`amount` in `unit`; `by` names the field or column that holds a sample's tokens."""
+    """`amount` in whole SCALES' parts of `unit`; `by` names the field or column that holds a sample's tokens, objects
+    or cost. A sample takes `image` minutes and `object` minutes for each of its objects."""
 
     amount: int
     unit: str = "rows"
     by: str | None = None
+    image: float = 0.0
+    object: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.amount:,} {self.unit}"
+        return f"{shown(self.amount, self.unit)} {self.unit}"
+
+    @property
+    def field(self) -> str | None:
+        """What batches must hold to tell a sample's cost."""
+        return {"rows": None, "bytes": "n_bytes", "tokens": self.by or "n_tokens"}.get(self.unit, self.by)
+
+    def units(self, _candidates: int) -> int:
+        return self.amount
+
+    def costs(self, batch: pa.RecordBatch) -> Costs:
+        """[rows] in the same parts as the amount, rounded up. Raises ValueError where the field holds no costs."""
+        if self.field is None:
+            return np.ones(batch.num_rows, np.int64)
+        try:
+            values = batch[self.field].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"the budget's field {self.field!r} holds no numbers ({error})") from error
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError(f"the budget's field {self.field!r} has rows without a cost of 0 or more")
+        values = self.image + self.object * values if self.unit == "minutes" else values
+        return np.ceil(values * SCALES[self.unit] - 1e-6).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -23,9 +59,23 @@ class Fraction:
     """A share of the candidates that may be chosen; becomes a budget of rows, rounded down."""
 
     share: float
+    unit: str = "rows"
+    field: str | None = None
 
     def __str__(self) -> str:
         return f"{self.share:.4g} of the candidates"
+
+    def units(self, candidates: int) -> int:
+        return int(Exact(str(self.share)) * candidates)  # 0.29 of 100 is 29, not 28
+
+    def costs(self, batch: pa.RecordBatch) -> Costs:
+        return np.ones(batch.num_rows, np.int64)
+
+
+def shown(amount: int, unit: str) -> str:
+    """An amount as a person gave it: 90 minutes, not 5,400 seconds."""
+    whole, rest = divmod(amount, SCALES[unit])
+    return f"{whole:,}" if not rest else f"{amount / SCALES[unit]:,.2f}"
 
 
 def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
@@ -41,13 +91,24 @@ def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
         return None
     if not isinstance(budget, dict):
         return Budget(_amount(budget))
-    by = budget.get("by")
-    units = [unit for unit in budget if unit != "by"]
-    if len(units) != 1 or units[0] not in UNITS or not (by is None or isinstance(by, str)):
-        raise ValueError(
-            f"budget must be a number of rows or {{tokens: N, by: FIELD}} or {{bytes: N}}, found {budget!r}"
-        )
-    return Budget(_amount(budget[units[0]]), units[0], by)
+    by, rest = budget.get("by"), {name: value for name, value in budget.items() if name != "by"}
+    of_minutes = {name: rest.pop(name) for name in ("image", "object") if "minutes" in rest and name in rest}
+    if len(rest) != 1 or next(iter(rest)) not in SCALES or not (by is None or isinstance(by, str)):
+        raise ValueError(f"budget must be {WANTED}, found {budget!r}")
+    unit, value = next(iter(rest.items()))
+    if unit == "cost" and by is None:
+        raise ValueError("budget in cost: add `by: FIELD`, a kept field or column that holds a sample's cost")
+    if unit == "minutes" and (len(of_minutes) < 2 or sum(map(_positive, of_minutes.values())) == 0):
+        raise ValueError("budget in minutes: say how long one takes, {minutes: N, image: A, object: B}")
+    if SCALES[unit] == 1:
+        return Budget(_amount(value), unit, by)
+    return Budget(int(Exact(str(_positive(value))) * SCALES[unit]), unit, by, **of_minutes)
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"wanted a number of 0 or more, found {value!r}")
+    return value
 
 
 def _amount(value: Any) -> int:

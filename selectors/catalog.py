@@ -8,23 +8,33 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from tamis.selectors.class_round_robin import ClassRoundRobin
 from tamis.selectors.density_ratio import DensityRatio
+from tamis.selectors.detection_entropy import DetectionEntropy
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
+from tamis.selectors.k_center import KCenter
 from tamis.selectors.loss_reduction import LossReduction
+from tamis.selectors.object_coverage import ObjectCoverage
 from tamis.selectors.perplexity import Perplexity
 from tamis.selectors.quota import Quota
 from tamis.selectors.threshold import Threshold
+from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
 
 SELECTORS: dict[str, type] = {
+    "class_round_robin": ClassRoundRobin,
+    "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,
     "importance_resampling": ImportanceResampling,
+    "k_center": KCenter,
     "loss_reduction": LossReduction,
+    "object_coverage": ObjectCoverage,
     "perplexity": Perplexity,
     "quota": Quota,
     "random": Random,
     "threshold": Threshold,
+    "typical_clusters": TypicalClusters,
 }
 
 

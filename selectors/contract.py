@@ -60,5 +60,17 @@ class Scorer(Protocol):
         """See pool and targets once, streaming. `targets` has one entry for each of the recipe's target sources."""
 
 
+class Ranker(Protocol):
+    """Settings of a method that looks at all candidates together and says in which order to take them, until the
+    budget ends. Optional besides `rank` as for a scorer, and:
+
+    `objects_field`: the field that counts a sample's objects, for a budget in objects or minutes that names none."""
+
+    choice: ClassVar[str] = "ranked"
+
+    def rank(self, pool: Batches, budget: Any) -> Any:
+        """A `Ranked` (ranked.py); `budget` tells `units(candidates)` and `costs(batch)`, whose sum stays below."""
+
+
 def inputs_of(selector: Any) -> Inputs:
     return selector.inputs() if hasattr(selector, "inputs") else Inputs()

@@ -1,0 +1,83 @@
+"""k-means by Lloyd's steps from k-means++ seeds (Arthur and Vassilvitskii 2007), the same for the same rows.
+
+Centres are learned from at most 256 rows a cluster, drawn by the given seed; then every row goes to its nearest
+centre. O(rows x clusters x dim) for that, 20 times as much for a learned row. Callers order rows by id, so that the
+order of shards changes nothing. Not for more than some thousand clusters: seeding takes one pass for each."""
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+ROWS_A_CLUSTER = 256  # more teach a centre nothing that shows (faiss's choice, too)
+SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cluster
+STEPS = 20
+BLOCK = 8192  # rows at once: 8,192 x 1,000 clusters are 32 MB
+
+
+def k_means(
+    vectors: npt.NDArray[np.floating], clusters: int, seed: int
+) -> tuple[Labels, Vectors, npt.NDArray[np.float32]]:
+    """Labels [rows], centres [at most `clusters`, dim], and [rows] squared distance to the own centre.
+
+    Every cluster has a row; there are fewer than asked for where there are fewer different rows."""
+    if not len(vectors):
+        return np.zeros(0, np.int64), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, np.float32)
+    draw = np.random.default_rng(seed)
+    rows = _some(len(vectors), ROWS_A_CLUSTER * clusters, draw)
+    taught = np.ascontiguousarray(vectors[rows], np.float32)
+    centres = _seeds(taught[_some(len(taught), SEED_ROWS_A_CLUSTER * clusters, draw)], clusters, draw)
+    before = None
+    for _ in range(STEPS):
+        labels, _far = nearest(taught, centres)
+        if before is not None and (labels == before).all():
+            break
+        centres, before = _means(taught, labels, centres), labels
+    labels, far = nearest(vectors, centres)
+    used, labels = np.unique(labels, return_inverse=True)
+    return labels.reshape(-1), centres[used], far
+
+
+def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:
+    """[rows] nearest centre and squared distance to it."""
+    labels, far = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
+    lengths = (centres**2).sum(1)
+    for first in range(0, len(vectors), BLOCK):
+        some = np.asarray(vectors[first : first + BLOCK], np.float32)
+        apart = lengths - 2 * (some @ centres.T)
+        chosen = apart.argmin(1)
+        labels[first : first + BLOCK] = chosen
+        far[first : first + BLOCK] = apart[np.arange(len(some)), chosen] + (some**2).sum(1)
+    return labels, np.maximum(far, 0)
+
+
+def _some(count: int, most: int, draw: np.random.Generator) -> Labels:
+    return np.arange(count) if count <= most else np.sort(draw.choice(count, most, replace=False))
+
+
+def _seeds(vectors: Vectors, clusters: int, draw: np.random.Generator) -> Vectors:
+    """The first row by chance, each other in proportion to its squared distance from those before."""
+    chosen = [int(draw.integers(len(vectors)))]
+    lengths = (vectors**2).sum(1)
+    far = np.full(len(vectors), np.inf)
+    while len(chosen) < clusters:
+        last = vectors[chosen[-1]]
+        far = np.minimum(far, np.maximum(lengths - 2 * (vectors @ last) + last @ last, 0))
+        far[chosen[-1]] = 0
+        weights = np.where(far > 1e-6, far, 0).astype(np.float64)  # less is rounding: the same row
+        if not (total := weights.sum()):
+            break
+        place = np.searchsorted(np.cumsum(weights), draw.random() * total, side="right")
+        chosen.append(int(min(place, len(vectors) - 1)))
+    return np.ascontiguousarray(vectors[chosen], np.float32)
+
+
+def _means(vectors: Vectors, labels: Labels, centres: Vectors) -> Vectors:
+    """Means of the clusters; an empty one keeps its centre."""
+    order = np.argsort(labels, kind="stable")
+    used, first = np.unique(labels[order], return_index=True)
+    sums = np.add.reduceat(vectors[order], first, axis=0)
+    means = centres.copy()
+    means[used] = sums / np.diff([*first, len(order)])[:, None]
+    return means

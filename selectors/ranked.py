@@ -1,0 +1,80 @@
+"""What a ranker decided: of each candidate its rank or the reason why it has none, found again by id."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.contract import Floats
+
+Ids = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Arrays are [candidates], by rising id."""
+
+    settings: Any
+    ids: Ids
+    ranks: npt.NDArray[np.int64]  # 1 is the first pick; 0: not picked
+    values: Floats  # scores; NaN where there is none
+    reasons: list[str]
+    reason: npt.NDArray[np.int16]  # why it was not picked, a place in `reasons`; -1: it was
+    related: Ids  # the sample that decided; 0: none
+    candidates: int  # how many could have been picked
+    texts: dict[str, str]  # what the ledger tells besides, by id in hex
+    facts: dict[str, Any]  # what the report tells of the step
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        return self._of(batch, self.values, np.nan)
+
+    def order_keys(self, batch: pa.RecordBatch, _scores: Floats) -> Floats:
+        ranks = self._of(batch, self.ranks, 0)
+        return np.where(ranks > 0, -ranks, np.nan)[None, :].astype(np.float64)
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        places = self._of(batch, self.reason, -1).tolist()
+        return [None if place < 0 else self.reasons[place] for place in places]
+
+    def related_ids(self, batch: pa.RecordBatch) -> Ids:
+        return self._of(batch, self.related, 0)
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        return [self.texts.get(f"{sample_id:016x}") for sample_id in batch["sample_id"].to_pylist()]
+
+    def _of(self, batch: pa.RecordBatch, values: npt.NDArray[Any], missing: Any) -> Any:
+        ids = batch["sample_id"].to_numpy()
+        if not len(self.ids):
+            return np.full(len(ids), missing)
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[places] == ids, values[places], missing)
+
+
+def ranked(
+    settings: Any,
+    ids: Ids,
+    picks: Sequence[int],
+    *,
+    scores: Mapping[int, float],
+    reasons: Sequence[str],
+    texts: Mapping[int, str],
+    facts: dict[str, Any],
+    candidates: int,
+    related: Ids | None = None,
+) -> Ranked:
+    """From places in `ids` (rising): the picks in their order, and `reasons` of all others."""
+    ranks = np.zeros(len(ids), np.int64)
+    ranks[list(picks)] = np.arange(1, len(picks) + 1)
+    known = sorted(set(reasons))
+    reason = np.array([known.index(name) for name in reasons], np.int16)
+    reason[ranks > 0] = -1
+    told = np.full(len(ids), np.nan)
+    told[list(scores)] = list(scores.values())
+    return Ranked(
+        settings=settings, ids=ids, ranks=ranks, values=told, reasons=known, reason=reason,
+        related=np.zeros(len(ids), np.uint64) if related is None else related, candidates=candidates,
+        texts={f"{int(ids[place]):016x}": text for place, text in texts.items()}, facts=facts,
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""The most typical sample of each cluster that has no label yet: TypiClust, for the first labels of all.
+
+Hacohen, Dekel, Weinshall 2022, arXiv:2202.02794: as many k-means clusters as there are labels and picks together (at
+most 500); clusters with the fewest labels first, then the largest; of each the sample whose 20 nearest neighbours in
+the cluster are nearest. One k-means and the distances within clusters. Not where labels abound: ask what the model
+is unsure of."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.embedded import Embedded, gather
+from tamis.selectors.k_means import k_means
+from tamis.selectors.ranked import Ranked, ranked
+
+MOST_CLUSTERS, SMALLEST, NEIGHBOURS = 500, 5, 20  # as published
+BLOCK = 1024  # rows of distances at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypicalClusters:
+    """column: the vectors; neighbours: that tell how typical a sample is."""
+
+    choice: ClassVar[str] = "ranked"
+    fitted: ClassVar[type] = Ranked
+
+    column: str
+    neighbours: int = NEIGHBOURS
+    seed: int = 0
+    step: int = 0
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=(self.column,), optional=("labels",))
+
+    def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
+        """Raises ValueError where the column holds no vectors."""
+        given = gather(pool, self.column, budget)
+        labeled = given.labeled
+        picks, scores, texts = typical(given, budget.units(int((~labeled).sum())), self.neighbours, self.seed)
+        return ranked(
+            self, given.ids, picks, scores=scores, reasons=given.why_not(), texts=texts, facts={},
+            candidates=int((~labeled).sum()),
+        )  # fmt: skip
+
+
+def typical(
+    given: Embedded, left: int, neighbours: int, seed: int
+) -> tuple[list[int], dict[int, float], dict[int, str]]:
+    """Places of the picks in their order, how typical each is, and what to say of it."""
+    rows = np.flatnonzero(given.there)
+    labeled = given.labeled
+    mean_cost = max(1.0, float(given.costs[rows].mean())) if len(rows) else 1.0
+    wanted = int(min(left / mean_cost, len(rows)))
+    labels, centres, _ = k_means(
+        given.vectors[rows], max(1, min(MOST_CLUSTERS, wanted + int(labeled[rows].sum()), len(rows))), seed
+    )
+    sizes = np.bincount(labels, minlength=len(centres))
+    seen = np.bincount(labels, weights=labeled[rows], minlength=len(centres)).astype(int)
+    # small clusters are outliers: last of all, not never
+    order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -sizes[c], c))
+    queues = {}
+    for cluster in order:
+        mine = rows[labels == cluster]
+        value = typicality(given.vectors[mine].astype(np.float32), neighbours)
+        best = np.lexsort([mine, -value])
+        queues[cluster] = [(int(mine[i]), float(value[i])) for i in best.tolist() if not labeled[mine[i]]][::-1]
+    picks: list[int] = []
+    scores, texts = {}, {}
+    while queues:
+        for cluster in list(queues):
+            while queues[cluster]:
+                place, value_ = queues[cluster].pop()
+                if given.costs[place] <= left:
+                    left -= int(given.costs[place])
+                    picks.append(place)
+                    scores[place] = value_
+                    texts[place] = (
+                        f"most typical of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)"
+                    )
+                    break
+            if not queues[cluster]:
+                del queues[cluster]
+        if left <= 0:
+            break
+    return picks, scores, texts
+
+
+def typicality(vectors: npt.NDArray[np.float32], neighbours: int) -> npt.NDArray[np.float64]:
+    """[rows] one over the mean squared distance to the nearest of them, at most half."""
+    count = max(1, min(neighbours, len(vectors) // 2))
+    if len(vectors) == 1:
+        return np.ones(1)
+    found = np.empty(len(vectors))
+    lengths = (vectors**2).sum(1)
+    for first in range(0, len(vectors), BLOCK):
+        some = vectors[first : first + BLOCK]
+        apart = np.maximum(lengths - 2 * (some @ vectors.T) + lengths[first : first + BLOCK, None], 0)
+        apart[np.arange(len(some)), first + np.arange(len(some))] = np.inf  # not itself
+        near = np.partition(apart, count - 1, axis=1)[:, :count]
+        found[first : first + BLOCK] = 1 / (near.mean(1) + 1e-5)
+    return found
