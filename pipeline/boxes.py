@@ -10,6 +10,7 @@ import pyarrow as pa
 
 Boxes = npt.NDArray[np.float64]
 SAME_SHAPE = 0.02  # two sizes whose shapes differ by more than this share are not of one image
+SHARES = (1.0, 1.0)  # the size of boxes in shares of the image's sides
 LEAST_PIXELS = 1e-3  # of a side; less is no area
 
 
@@ -45,7 +46,7 @@ def checked(
     boxes, scaled = np.asarray(found.boxes, np.float64).reshape(-1, 4), True
     if found.size is not None:
         scale = np.array([width / found.size[0], height / found.size[1]])
-        scaled = abs(scale[0] / scale[1] - 1) <= SAME_SHAPE
+        scaled = found.size == SHARES or abs(scale[0] / scale[1] - 1) <= SAME_SHAPE
         boxes = boxes * np.tile(scale, 2)
     inside = np.clip(boxes, 0, np.tile([width, height], 2))
     sides = inside[:, 2:] - inside[:, :2]

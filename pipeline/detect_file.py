@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from tamis.pipeline.atomic import digest_of_folder, digest_of_input
-from tamis.pipeline.boxes import Found
+from tamis.pipeline.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.pipeline.boxes import SHARES, Found
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.plain_yaml import load_yaml
 
@@ -43,7 +43,7 @@ class FileBoxes:
         if not place.exists():
             raise RecipeError(f"detect: file: nothing at {place}")
         made_of = asdict(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
-        made_of["digest"] = digest_of_folder(place) if place.is_dir() else digest_of_input(place)
+        made_of["digest"] = fingerprint(digest_of_folder(place)) if place.is_dir() else digest_of_input(place)
         for name in ("images", "classes"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -163,7 +163,7 @@ def _yolo(path: Path, names: list[str]) -> Found:
     middle, half = values[:, 1:3], values[:, 3:5] / 2
     known = [names[int(kind)] if 0 <= kind < len(names) else None for kind in values[:, 0]]
     sure = np.array([float(line[5]) if len(line) > 5 else 1.0 for line in lines])
-    return Found(np.concatenate([middle - half, middle + half], 1), known, sure, (1.0, 1.0))
+    return Found(np.concatenate([middle - half, middle + half], 1), known, sure, SHARES)
 
 
 def _voc(path: Path) -> Found:

@@ -95,7 +95,7 @@ def _add(shard: tarfile.TarFile, sample: dict[str, Any]) -> dict[str, Any]:
     place = {"sample_id": sample["sample_id"], "key": sample["key"], "weight": sample["weight"]}
     if is_image(sample):
         data = image_bytes(sample)
-        member = f"{name}.{_ending(sample, data)}"
+        member = f"{name}.{ending(sample, data)}"
         place |= {"member": member, "offset": _write(shard, member, data), "n_bytes": len(data)}
     if sample["text"] is not None:
         offset = _write(shard, f"{name}.txt", sample["text"].encode())
@@ -107,7 +107,7 @@ def _add(shard: tarfile.TarFile, sample: dict[str, Any]) -> dict[str, Any]:
     return place
 
 
-def _ending(sample: dict[str, Any], data: bytes) -> str:
+def ending(sample: dict[str, Any], data: bytes) -> str:
     """As the source names it, else as the bytes begin."""
     suffix = Path(sample["uri"]).suffix.lower()
     if suffix in IMAGE_SUFFIXES:

@@ -19,9 +19,10 @@ from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
+from tamis.pipeline.export_tasks import Chosen, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
-from tamis.pipeline.recipe import Webdataset, emitted
+from tamis.pipeline.recipe import LabelStudio, Webdataset, emitted
 from tamis.pipeline.store import Run, open_run
 
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
@@ -47,6 +48,14 @@ def write_exports(folder: Path) -> None:
             _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
         elif name == "webdataset":
             _whole_folder(run, name, partial(write_webdataset, run, placed(run), Webdataset.model_validate(settings)))
+        elif name == "label_studio":
+            asked = LabelStudio.model_validate(settings)
+            _whole_folder(run, name, partial(write_label_studio, Chosen(run, placed(run)), asked))
+        elif name == "cvat":
+            _whole_folder(run, name, partial(write_cvat, Chosen(run, placed(run))))
+        elif name == "coco":
+            with atomic_path(run.folder / "exports" / "coco.json") as path:
+                write_coco(Chosen(run, placed(run)), path)
     if run.recipe.emit:
         _attribution(run, selection)
 

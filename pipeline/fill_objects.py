@@ -27,6 +27,7 @@ from tamis.pipeline.progress import Counter
 from tamis.selectors.objects import struct_type
 
 Rows = list[dict[str, Any]]
+QUIET = ("objects", "boxes_clipped", "images_not_in_file", "boxes_not_sure")  # counted, and nothing to worry about
 
 
 class Row(NamedTuple):
@@ -118,6 +119,9 @@ def _write(
     column.count("without_value", part.name, unknown)
     for reason, count in lost.items():
         column.count(reason, part.name, count)
+    if dropped := {reason: count for reason, count in lost.items() if reason not in QUIET}:
+        told = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(dropped.items()))
+        say(f"{column.name} {part.name}: {lost['objects']:,} objects stand; {told}")
     if unknown == part.rows:
         say(f"{column.name} {part.name}: of not one of {part.rows:,} images is known what it holds; {_hint(column)}")
 

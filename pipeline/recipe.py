@@ -108,6 +108,16 @@ class Webdataset(Model):
     shuffle: bool = False  # by the recipe's seed; else best first
 
 
+class LabelStudio(Model):
+    """Settings of the output `label_studio`: an image's address is `url` and its path below `root`."""
+
+    root: str = "/"  # the server's LOCAL_FILES_DOCUMENT_ROOT, or what the url stands for
+    url: str = "/data/local-files/?d="
+
+
+OUTPUT_SETTINGS: dict[str, type[Model]] = {"webdataset": Webdataset, "label_studio": LabelStudio}
+
+
 def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """Name and settings of one entry of `emit`."""
     return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
@@ -169,6 +179,13 @@ class Recipe(Model):
             raise ValueError("emit hf writes the field `image`; keep yours under another name: {my_image: image}")
         return self
 
+    @model_validator(mode="after")
+    def _boxes_are_of_images(self) -> "Recipe":
+        for name in ("coco", "cvat"):
+            if any(emitted(entry)[0] == name for entry in self.emit) and not self.reads_images:
+                raise ValueError(f"emit {name}: boxes are of images, and the pool has none")
+        return self
+
     @field_validator("emit")
     @classmethod
     def _known_emitters(cls, emit: list[str | dict[str, dict[str, Any]]]) -> list[str | dict[str, dict[str, Any]]]:
@@ -178,12 +195,12 @@ class Recipe(Model):
             name, settings = emitted(entry)
             if name not in EMITTERS:
                 raise ValueError(f"no output {name!r}{nearest(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
-            known = Webdataset.model_fields if name == "webdataset" else {}
+            known = OUTPUT_SETTINGS[name].model_fields if name in OUTPUT_SETTINGS else {}
             for key in settings:
                 if key not in known:
                     raise ValueError(f"{name}: unknown setting {key!r} (known: {', '.join(known) or 'none'})")
-            if name == "webdataset":
-                Webdataset.model_validate(settings)
+            if name in OUTPUT_SETTINGS:
+                OUTPUT_SETTINGS[name].model_validate(settings)
         return emit
 
     @field_validator("steps", mode="before")

@@ -9,6 +9,7 @@ from tamis.pipeline import report_data
 from tamis.pipeline.atomic import atomic_path, read_json
 from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, rate_svg
 from tamis.pipeline.ledger import step_summary
+from tamis.pipeline.proposals import objects_column, objects_of
 from tamis.pipeline.query import column_folders, views
 from tamis.pipeline.show import funnel, notes
 from tamis.pipeline.store import Run, open_run
@@ -33,10 +34,11 @@ def contents(run: Run) -> dict[str, Any]:
         "pool": {"rows": run.pool.source_rows, "samples": run.pool.rows, "rejects": run.pool.rejects},
         "steps": summaries,
     }
+    column = objects_column(run)
     with views(run) as con:
         steps = [_step(con, run, summary) for summary in summaries]
         compositions = [report_data.composition(con, field) for field in report_data.kept_fields(run)]
-        chosen = report_data.examples(con)
+        chosen = report_data.examples(con, lambda ids: objects_of(run, column, ids) if column else {})
     for found in filter(None, compositions):
         most = max(group["high"] for group in found["groups"])
         for group in found["groups"]:
@@ -54,6 +56,13 @@ def contents(run: Run) -> dict[str, Any]:
     }
 
 
+COUNTED = (  # rows or objects by shard, in a column's record
+    "objects", "texts_cut", "without_vector", "without_value", "images_gone", "crops_gone", "images_not_in_file",
+    "images_of_ambiguous_name", "boxes_of_another_size", "boxes_not_finite", "boxes_of_unknown_class", "boxes_outside",
+    "boxes_without_area", "boxes_not_sure", "boxes_clipped",
+)  # fmt: skip
+
+
 def _columns(run: Run) -> list[dict[str, Any]]:
     """Of each column of a model what made it, and what it could not do; of one trained here the curve of its loss."""
     records = [(name, read_json(folder / "column.json")) for name, folder in column_folders(run).items()]
@@ -62,16 +71,16 @@ def _columns(run: Run) -> list[dict[str, Any]]:
         kind = record.get(record.get("maker"))
         if not isinstance(kind, str):
             continue
-        model = [str(record[field]) for field in ("model", "pretrained", "path", "on", "features") if record.get(field)]
+        model = [
+            str(record[field])
+            for field in ("model", "pretrained", "path", "on", "features")
+            if isinstance(record.get(field), str | list)
+        ]
         used = {**record, **record.get("used", {})}
         facts = {
             key: used[key] for key in ("dim", "precision", "batch", "weights", "context") if used.get(key) is not None
         }
-        lost = {
-            key: sum(record[key].values())
-            for key in ("texts_cut", "without_vector", "without_value", "images_gone")
-            if key in record
-        }
+        lost = {key: sum(record[key].values()) for key in COUNTED if key in record}
         drift = record.get("scaled_decode_drift")
         if drift:
             lost["cosine of a shrinking decode to a full one, worst of 64"] = drift["worst_cosine"]

@@ -3,6 +3,7 @@
 All of it is asked from the ledger and pool with SQL; nothing here is larger than a page."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -95,9 +96,13 @@ def boundary(con: Any, step: int) -> dict[str, list[dict[str, Any]]]:
     return {"kept": [row for row in found if row["kept"]], "dropped": [row for row in found if not row["kept"]]}
 
 
-def examples(con: Any) -> dict[str, list[dict[str, Any]]]:
-    """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance."""
-    place = 'p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.content_hash, p.width'
+def examples(
+    con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance.
+
+    `objects` gives what was proposed in samples, by id, and is drawn into their pictures."""
+    place = 'p.sample_id, p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.content_hash, p.width'
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
     kept = (
@@ -108,7 +113,10 @@ def examples(con: Any) -> dict[str, list[dict[str, Any]]]:
     for some in found.values():
         for row in some:
             row["text"] = shortened(row["text"])
-    return {name: with_thumbnails(some) for name, some in found.items()}
+    drawn = objects([row["sample_id"] for some in found.values() for row in some])
+    for row in (row for some in found.values() for row in some):
+        row["classes"] = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
+    return {name: with_thumbnails(some, drawn) for name, some in found.items()}
 
 
 def shortened(text: str | None) -> str:

@@ -1,8 +1,8 @@
 """Images in which the detector is least sure: the sum of the binary entropies of its objects' confidences.
 
 The usual score of active learning for detection (for instance Roy, Unmesh, Namboodiri 2018): score = sum over objects
-of -p log p - (1 - p) log(1 - p), in nats. One pass over the proposals. Not for boxes that people drew, whose confidence is
-1, or for balance: crowded images come first, and frames of one scene together."""
+of -p log p - (1 - p) log(1 - p), in nats. One pass over the proposals. Not for boxes that people drew, whose confidence
+is 1, or for balance: crowded images come first, and frames of one scene together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ GROWTH = 1.3  # at least so much more clusters at each try, until enough are unc
 class ObjectCoverage:
     """column: the objects; pick: of a cluster the object nearest to its centre, or the one that the detector is surest
     of; negatives: share of the budget for images without objects; confidence: what an object must have, one number or
-    by class."""
+    by class; classes: those to cover (default: all that are proposed)."""
 
     choice: ClassVar[str] = "ranked"
     fitted: ClassVar[type] = Ranked
@@ -36,6 +36,7 @@ class ObjectCoverage:
     pick: Literal["nearest", "confident"] = "nearest"
     negatives: float = 0.0
     confidence: float | dict[str, float] = 0.0
+    classes: list[str] | None = None
     seed: int = 0
     step: int = 0
 
@@ -98,7 +99,8 @@ class Cover:
         self.chance = uniform(images.ids, settings.seed, settings.step, "object_coverage")
         hashes = row_hashes(objects.feature)
         self.kinds = []
-        for number, name in enumerate(objects.classes):
+        for name in settings.classes if settings.classes is not None else objects.classes:
+            number = objects.classes.index(name) if name in objects.classes else -1
             rows = np.flatnonzero(objects.kind == number)
             _, firsts, group = np.unique(hashes[rows], return_index=True, return_inverse=True)
             order = np.argsort(firsts)  # groups by their first object, whatever its hash
@@ -212,7 +214,10 @@ class Cover:
             open_ = ~self._cluster_covered(kind)[kind.group]
             uncovered[self.objects.image[kind.rows[open_]]] = True
         why = np.where(uncovered, "not_reached", "covered").astype(object)
-        why[self.images.counts == 0] = "no_objects"
+        holds = np.zeros(len(self.images), bool)
+        for kind in self.kinds:
+            holds[self.objects.image[kind.rows]] = True
+        why[~holds] = "no_objects"
         why[self.images.labeled] = "already_labeled"
         return why.tolist()
 
@@ -245,7 +250,7 @@ class Cover:
             told.append(
                 {
                     "class": kind.name,
-                    "proposed": self.objects.proposed[kind.name],
+                    "proposed": self.objects.proposed.get(kind.name, 0),
                     "images": len(np.unique(image)),
                     "clusters": kind.clusters,
                     "clusters_covered": len(np.unique(kind.cluster[clusters])) if kind.clusters else 0,

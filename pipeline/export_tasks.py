@@ -1,0 +1,187 @@
+"""Tasks for labeling tools: Label Studio's tasks, CVAT's annotations, COCO's JSON, with proposals as pre-annotations.
+
+Boxes are those of the image as displayed. Names of classes and files come from outside: XML and JSON are written by
+libraries, never by joining texts."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tamis.pipeline.errors import RunFailed, Unusable
+from tamis.pipeline.export_webdataset import ending
+from tamis.pipeline.identity import hex_id
+from tamis.pipeline.locate import image_bytes, is_image
+from tamis.pipeline.proposals import classes_of, objects_column, objects_of
+from tamis.pipeline.recipe import LabelStudio
+from tamis.pipeline.store import Run
+
+Sample = dict[str, Any]
+Objects = list[dict[str, Any]]
+
+
+class Chosen:
+    """The selection's samples, with their proposals where the run has a column of objects."""
+
+    def __init__(self, run: Run, batches: Iterator[Any]) -> None:
+        self.run = run
+        self.samples: list[Sample] = [row for batch in batches for row in batch.to_pylist()]
+        self.column = objects_column(run)
+        self.classes = classes_of(run, self.column) if self.column else []
+        ids = [sample["sample_id"] for sample in self.samples]
+        self._objects = objects_of(run, self.column, ids) if self.column else {}
+
+    def __iter__(self) -> Iterator[tuple[Sample, Objects]]:
+        for sample in self.samples:
+            yield sample, self._objects.get(sample["sample_id"], [])
+
+
+def file_name(sample: Sample) -> str:
+    """The key with the image's suffix: a path below the pool's root."""
+    data = b"" if Path(sample["uri"] or "").suffix else image_bytes(sample)
+    return f"{sample['key']}.{ending(sample, data)}"
+
+
+def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path) -> None:
+    """tasks.json to import, labels.xml to paste as the labeling interface, and images that lie in no file of their
+    own. Raises RunFailed where such an image is gone."""
+    name = "image" if any(map(is_image, chosen.samples)) else "text"
+    tasks = []
+    for sample, objects in chosen:
+        data = {"key": sample["key"], "sample_id": hex_id(sample["sample_id"])}
+        data[name] = _address(sample, settings, folder) if name == "image" else sample["text"] or ""
+        task: dict[str, Any] = {"data": data}
+        if chosen.column is not None:
+            results = [_region(sample, place, item) for place, item in enumerate(objects)]
+            sure = [item["confidence"] for item in objects]
+            task["predictions"] = [
+                {
+                    "model_version": chosen.column.name,
+                    "score": round(sum(sure) / len(sure), 4) if sure else 0.0,
+                    "result": results,
+                }
+            ]
+        tasks.append(task)
+    (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    view = ET.Element("View")
+    ET.SubElement(view, name.capitalize(), name=name, value=f"${name}")
+    kind = "RectangleLabels" if chosen.column is not None else "Choices"
+    labels = ET.SubElement(view, kind, name="label", toName=name)
+    for one in chosen.classes:
+        ET.SubElement(labels, "Label" if chosen.column is not None else "Choice", value=one)
+    _write_xml(view, folder / "labels.xml")
+
+
+def _address(sample: Sample, settings: LabelStudio, folder: Path) -> str:
+    """What the tool's server finds the image by."""
+    uri = sample["uri"] or ""
+    if uri.startswith(("http://", "https://", "s3://", "gs://")):
+        return str(uri)
+    path = Path(uri)
+    if sample["offset"] is not None or ("#" in uri and not path.exists()):
+        path = folder.with_name("label_studio") / "images" / f"{hex_id(sample['sample_id'])}.{_suffix(sample, folder)}"
+    root = Path(settings.root)
+    below = path.relative_to(root) if path.is_relative_to(root) else path.relative_to("/")
+    return settings.url + quote(below.as_posix())
+
+
+def _suffix(sample: Sample, folder: Path) -> str:
+    """Copy an image of a tar or table beside the tasks; its suffix."""
+    try:
+        data = image_bytes(sample)
+    except Unusable as error:
+        raise RunFailed(
+            f"label_studio: {sample['key']}: {error.args[1]}. Restore it and run the same command."
+        ) from error
+    suffix = ending(sample, data)
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images" / f"{hex_id(sample['sample_id'])}.{suffix}").write_bytes(data)
+    return suffix
+
+
+def _region(sample: Sample, place: int, item: dict[str, Any]) -> dict[str, Any]:
+    """One box in percent of the image."""
+    x1, y1, x2, y2 = item["box"]
+    width, height = sample["width"], sample["height"]
+    return {
+        "id": f"{hex_id(sample['sample_id'])}-{place}",
+        "type": "rectanglelabels", "from_name": "label", "to_name": "image",
+        "original_width": width, "original_height": height, "image_rotation": 0,
+        "score": round(item["confidence"], 4),
+        "value": {
+            "x": round(100 * x1 / width, 4), "y": round(100 * y1 / height, 4),
+            "width": round(100 * (x2 - x1) / width, 4), "height": round(100 * (y2 - y1) / height, 4),
+            "rotation": 0, "rectanglelabels": [item["class"]],
+        },
+    }  # fmt: skip
+
+
+def write_coco(chosen: Chosen, path: Path) -> None:
+    """COCO instances with the proposals as annotations; `score` is the detector's confidence."""
+    numbers = {name: number for number, name in enumerate(chosen.classes, 1)}
+    images, annotations = [], []
+    for number, (sample, objects) in enumerate(chosen, 1):
+        if not is_image(sample):
+            continue
+        about = {"id": number, "file_name": file_name(sample), "width": sample["width"], "height": sample["height"]}
+        images.append({**about, "sample_id": hex_id(sample["sample_id"])})
+        for item in objects:
+            x1, y1, x2, y2 = (round(side, 2) for side in item["box"])
+            box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": number, "category_id": numbers[item["class"]],
+                    "bbox": box, "area": round(box[2] * box[3], 2), "iscrowd": 0, "score": round(item["confidence"], 4),
+                }
+            )  # fmt: skip
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    held = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(held, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_cvat(chosen: Chosen, folder: Path) -> None:
+    """annotations.xml ("CVAT for images 1.1") for a task of the images that images.txt lists, in this order."""
+    top = ET.Element("annotations")
+    ET.SubElement(top, "version").text = "1.1"
+    task = ET.SubElement(ET.SubElement(top, "meta"), "task")
+    ET.SubElement(task, "name").text = chosen.run.name
+    ET.SubElement(task, "size").text = str(len(chosen.samples))
+    ET.SubElement(task, "mode").text = "annotation"
+    labels = ET.SubElement(task, "labels")
+    for name in chosen.classes:
+        ET.SubElement(ET.SubElement(labels, "label"), "name").text = name
+    listed = []
+    for number, (sample, objects) in enumerate(chosen):
+        if not is_image(sample):
+            continue
+        listed.append(sample["uri"])
+        size = {"width": str(sample["width"]), "height": str(sample["height"])}
+        image = ET.SubElement(top, "image", id=str(number), name=file_name(sample), **size)
+        for item in objects:
+            corners = {
+                name: f"{side:.2f}" for name, side in zip(("xtl", "ytl", "xbr", "ybr"), item["box"], strict=True)
+            }
+            ET.SubElement(image, "box", label=item["class"], source="auto", occluded="0", z_order="0", **corners)
+    _write_xml(top, folder / "annotations.xml")
+    (folder / "images.txt").write_text("".join(f"{uri}\n" for uri in listed), encoding="utf-8")
+
+
+def _write_xml(top: ET.Element, path: Path) -> None:
+    ET.indent(top, " ")
+    _clean(top)
+    path.write_bytes(ET.tostring(top, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def _clean(top: ET.Element) -> None:
+    """Control characters are no XML, whatever a class or file is called."""
+    for element in top.iter():
+        if element.text:
+            element.text = _printable(element.text)
+        for name, value in element.attrib.items():
+            element.set(name, _printable(value))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char in "\n\t " else "\ufffd" for char in text)
