@@ -215,16 +215,15 @@ def _coco(path: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, 
         about = json.loads((folder / settings.images).read_text(encoding="utf-8"))
     else:
         about = {}
-    images, categories = about.get("images", []), about.get("categories", [])
+    images, categories = about.get("images"), about.get("categories", [])
     classes = {category["id"]: str(category["name"]) for category in categories}
     if not classes:  # results alone: their numbers are the names, or places in `classes`
         named = settings.wanted(folder) or []
         ids = {row["category_id"] for row in rows}
         classes = {one: named[one] if isinstance(one, int) and one < len(named) else str(one) for one in ids}
-    names = {image["id"]: str(image["file_name"]) for image in images}
-    for row in rows:
-        if not images:
-            names.setdefault(row["image_id"], str(row["image_id"]))
+    names = {image["id"]: str(image["file_name"]) for image in images or []}
+    for row in rows if images is None else []:  # results alone: images are known by their numbers
+        names.setdefault(row["image_id"], str(row["image_id"]))
     places = {one: place for place, one in enumerate(names)}
     known = [row for row in rows if row["image_id"] in places]
     if len(known) < len(rows):
@@ -236,7 +235,7 @@ def _coco(path: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, 
     sure = np.array([float(row.get("score", 1.0)) for row in rows])
     sizes = {
         places[image["id"]]: (float(image["width"]), float(image["height"]))
-        for image in images
+        for image in images or []
         if image.get("width") and image.get("height")
     }
     yield from _by_image(list(names.values()), at, boxes, kinds, sure, sizes)

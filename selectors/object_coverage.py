@@ -56,6 +56,7 @@ class ObjectCoverage:
         images, objects = gather(pool, self.column, budget, self.confidence, seed=self.seed)
         cover = Cover(self, images, objects, budget.units(int((~images.labeled).sum())))
         cover.take_negatives()
+        cover.take_uncovered()
         while cover.take_objects():
             pass
         cover.fill()
@@ -131,6 +132,13 @@ class Cover:
             share -= cost
             self.negatives += 1
             self.take(image, "negative: nothing was proposed in it")
+
+    def take_uncovered(self) -> None:
+        """One pick for each class that no chosen image holds yet, rarest first: where the budget is smaller than the
+        number of classes, a share would be less than one pick, and a class that others cover already needs none."""
+        for kind in self.kinds:
+            if not self.covered(kind).any():
+                self._take_kind(kind, 1)
 
     def take_objects(self) -> bool:
         """One round over the classes, rarest first: what one class leaves of the budget flows on to the next.

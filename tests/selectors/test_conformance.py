@@ -2,16 +2,20 @@
 
 Decisions are compared by key, so that a failure says which sample was decided otherwise."""
 
+import json
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from tamis.pipeline import columns, shards
+from tamis.pipeline import columns, image_blocks, shards
 from tamis.selectors.catalog import SELECTORS
 from tests_support import BASIC, Runner, write_jsonl
 
@@ -38,6 +42,12 @@ OWN = textwrap.dedent(
     '''
 )
 CASES: dict[str, dict[str, Any]] = {
+    "class_round_robin": {"column": "objects", "budget": 20},
+    "detection_entropy": {"column": "objects", "budget": 20},
+    "k_center": {"column": "v", "budget": 20},
+    "object_coverage": {"column": "objects", "budget": 20},
+    "object_coverage negatives": {"column": "objects", "pick": "confident", "negatives": 0.2, "budget": 20},
+    "typical_clusters": {"column": "v", "budget": 20},
     "exact_dedup": {},
     "importance_resampling": {"budget": 20},
     "importance_resampling codes": {"features": "v", "budget": 20},
@@ -74,12 +84,23 @@ WITH_LOSSES = {  # equal texts, equal losses
 }
 
 
+WITH_OBJECTS = {  # equal texts, equal images with equal boxes
+    "pool": [{"format": "images", "path": "photos", "keep": ["part"]}],
+    "columns": {"objects": {"detect": "file", "path": "boxes.parquet", "features": {"embed": "classic"}}},
+    "target": [],
+}
+RANKERS = ("class_round_robin", "k_center", "object_coverage", "typical_clusters")  # they look at all together
+
+
 def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
     return [{case.split(maxsplit=1)[0]: {**CASES[case], **changes}}]
 
 
 def more_of(case: str) -> dict[str, Any]:
-    return WITH_VECTORS if "features" in CASES[case] else WITH_LOSSES if "v_prior" in CASES[case].values() else {}
+    values = CASES[case].values()
+    if "objects" in values:
+        return WITH_OBJECTS
+    return WITH_VECTORS if "v" in values else WITH_LOSSES if "v_prior" in values else {}
 
 
 def place(folder: Path, records: list[dict[str, Any]]) -> Path:
@@ -91,13 +112,37 @@ def place(folder: Path, records: list[dict[str, Any]]) -> Path:
     vectors = [np.random.default_rng(list(record["text"].encode())).normal(size=8) for record in every]
     keys = np.array([record["id"] for record in every])
     losses = np.array(vectors)[:, :2].T + 5
+    place_images(folder, records)
     np.savez(folder / "vectors.npz", key=keys, vector=np.array(vectors), prior=losses[0], conditional=losses[1])
     return folder
 
 
+def place_images(folder: Path, records: list[dict[str, Any]]) -> None:
+    """An image for each record, and some boxes in it."""
+    shutil.rmtree(folder / "photos", ignore_errors=True)
+    (folder / "photos").mkdir()
+    boxes = []
+    for record in records:
+        draw = np.random.default_rng(list(record["text"].encode()))
+        Image.fromarray(draw.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / "photos" / f"{record['id']}.png")
+        (folder / "photos" / f"{record['id']}.json").write_text(json.dumps({"part": record["part"]}))
+        for _ in range(draw.integers(0, 4)):
+            x, y = draw.integers(0, 12, 2).tolist()
+            kind, sure = "abcd"[int(draw.choice(4, p=[0.6, 0.2, 0.15, 0.05]))], float(draw.random())
+            row = {"key": record["id"], "x1": x, "y1": y, "x2": x + 8, "y2": y + 8, "class": kind, "confidence": sure}
+            boxes.append(row)
+        if not boxes or boxes[-1]["key"] != record["id"]:  # known to be empty: a box that is dropped
+            boxes.append(dict(boxes[-1] if boxes else row_of_nothing(), key=record["id"], x1=90, x2=99))
+    pq.write_table(pa.Table.from_pylist(boxes), folder / "boxes.parquet")
+
+
+def row_of_nothing() -> dict[str, Any]:
+    return {"x1": 90, "y1": 90, "x2": 99, "y2": 99, "class": "a", "confidence": 1.0}
+
+
 def decisions(run_in: Runner, folder: Path, case: str, **changes: Any) -> dict[str, tuple[Any, ...]]:
     outcome = run_in(folder, steps=step_of(case, **changes), allow_code=True, **more_of(case))
-    query = """select p.key, l.kept, round(l.score, 9), l.rank, l.weight, l.reason
+    query = """select p.key, l.kept, case when isfinite(l.score) then round(l.score, 9) end, l.rank, l.weight, l.reason
                from read_parquet($ledger) l join read_parquet($pool) p using (sample_id)"""
     found = duckdb.execute(
         query,
@@ -129,6 +174,8 @@ def test_order_of_rows_shards_and_batches_do_not_matter(
 ) -> None:
     whole = decisions(run_in, place(tmp_path / "whole", RECORDS), case)
     monkeypatch.setattr(shards, "SHARD_ROWS", 16)
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 16)
+    monkeypatch.setattr(image_blocks, "BLOCK_IMAGES", 16)
     monkeypatch.setattr(columns, "BATCH_ROWS", 5)
     pieces = decisions(run_in, place(tmp_path / "pieces", RECORDS[::-1]), case)
     assert len(list((tmp_path / "pieces" / "store" / "pool").glob("part-*"))) >= 5
@@ -148,12 +195,16 @@ def test_budget_zero_keeps_none_and_a_large_one_all_that_may_be_kept(
         pytest.skip("takes no budget")
     found = decisions(run_in, place(tmp_path, RECORDS), case, budget=budget)
     kept = sum(row[0] for row in found.values())
-    assert kept == 0 if budget == 0 else kept == sum(row[4] not in ("no_quota", "too_short") for row in found.values())
+    assert (
+        kept == 0
+        if budget == 0
+        else kept == sum(row[4] not in ("no_quota", "too_short", "no_objects") for row in found.values())
+    )
 
 
 def test_samples_of_equal_content_have_equal_scores(run_in: Runner, tmp_path: Path, case: str) -> None:
-    if case.split(maxsplit=1)[0] in ("random", "quota"):
-        pytest.skip("chance belongs to the sample, not to its content")
+    if case.split(maxsplit=1)[0] in ("random", "quota", *RANKERS):
+        pytest.skip("chance belongs to the sample, not to its content; a ranker takes one of two")
     twins = [{**RECORDS[5], "id": "twin"}]
     found = decisions(run_in, place(tmp_path, RECORDS + twins), case)
     assert found["twin"][1] == found["s005"][1]
