@@ -147,7 +147,7 @@ def load_session(path: str) -> Any:
 
 
 def run_session(
-    session: Any, output: str, given: Any, x: npt.NDArray[np.float32], name: str
+    session: Any, output: str, given: Any, x: npt.NDArray[np.floating], name: str
 ) -> npt.NDArray[np.float32]:
     """One output for one input, in the type that the file wants. Raises TooLarge, RecipeError."""
     kind = np.float16 if given.type == "tensor(float16)" else np.float32

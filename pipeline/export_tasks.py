@@ -121,7 +121,8 @@ def _region(sample: Sample, place: int, item: dict[str, Any]) -> dict[str, Any]:
 def write_coco(chosen: Chosen, path: Path) -> None:
     """COCO instances with the proposals as annotations; `score` is the detector's confidence."""
     numbers = {name: number for number, name in enumerate(chosen.classes, 1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (sample, objects) in enumerate(chosen, 1):
         if not is_image(sample):
             continue
@@ -158,12 +159,11 @@ def write_cvat(chosen: Chosen, folder: Path) -> None:
             continue
         listed.append(sample["uri"])
         size = {"width": str(sample["width"]), "height": str(sample["height"])}
-        image = ET.SubElement(top, "image", id=str(number), name=file_name(sample), **size)
+        image = ET.SubElement(top, "image", {"id": str(number), "name": file_name(sample), **size})
         for item in objects:
-            corners = {
-                name: f"{side:.2f}" for name, side in zip(("xtl", "ytl", "xbr", "ybr"), item["box"], strict=True)
-            }
-            ET.SubElement(image, "box", label=item["class"], source="auto", occluded="0", z_order="0", **corners)
+            about = {"label": item["class"], "source": "auto", "occluded": "0", "z_order": "0"}
+            corners = zip(("xtl", "ytl", "xbr", "ybr"), item["box"], strict=True)
+            ET.SubElement(image, "box", about | {name: f"{side:.2f}" for name, side in corners})
     _write_xml(top, folder / "annotations.xml")
     (folder / "images.txt").write_text("".join(f"{uri}\n" for uri in listed), encoding="utf-8")
 

@@ -120,8 +120,8 @@ def _write(
     for reason, count in lost.items():
         column.count(reason, part.name, count)
     if dropped := {reason: count for reason, count in lost.items() if reason not in QUIET}:
-        told = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(dropped.items()))
-        say(f"{column.name} {part.name}: {lost['objects']:,} objects stand; {told}")
+        reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(dropped.items()))
+        say(f"{column.name} {part.name}: {lost['objects']:,} objects stand; {reasons}")
     if unknown == part.rows:
         say(f"{column.name} {part.name}: of not one of {part.rows:,} images is known what it holds; {_hint(column)}")
 

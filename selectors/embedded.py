@@ -38,7 +38,8 @@ class Embedded:
 
 def gather(pool: Batches, column: str, budget: Budget | Fraction) -> Embedded:
     """All candidates. Raises ValueError where the column holds no vectors."""
-    ids, costs, labels, there, vectors = [], [], [], [], []
+    ids, costs, there, vectors = [], [], [], []
+    labels: list[str | None] = []
     for batch in pool:
         some, has = as_array(batch[column])
         ids.append(batch["sample_id"].to_numpy())
@@ -47,8 +48,8 @@ def gather(pool: Batches, column: str, budget: Budget | Fraction) -> Embedded:
         there.append(has)
         vectors.append(some.astype(np.float16))
     if not ids:
-        none = np.zeros(0, np.uint64), np.zeros(0, np.int64), [], np.zeros(0, bool)
-        return Embedded(*none, np.zeros((0, 1), np.float16))
+        none = np.zeros(0, np.int64)
+        return Embedded(none.astype(np.uint64), none, [], none.astype(bool), np.zeros((0, 1), np.float16))
     order = np.argsort(np.concatenate(ids), kind="stable")
     return Embedded(
         np.concatenate(ids)[order], np.concatenate(costs)[order], [labels[place] for place in order.tolist()],

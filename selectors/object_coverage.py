@@ -190,8 +190,9 @@ class Cover:
         """The best object of a cluster whose image can be paid; returns the cost, 0 where there is none."""
         objects = self.objects
         sure = objects.confidence[kind.firsts[groups]]
-        keys = (kind.far[groups], -sure) if self.settings.pick == "nearest" else (-sure, kind.far[groups])
-        for group in groups[np.lexsort([groups, keys[1], keys[0]])].tolist():
+        near, unsure = kind.far[groups], -sure
+        keys = (groups, unsure, near) if self.settings.pick == "nearest" else (groups, near, unsure)
+        for group in groups[np.lexsort(keys)].tolist():
             for row in kind.rows[kind.group == group].tolist():
                 image = int(objects.image[row])
                 cost = int(self.images.costs[image])
