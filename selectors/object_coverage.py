@@ -20,7 +20,7 @@ from tamis.selectors.k_means import k_means
 from tamis.selectors.objects import Images, Objects, Places, gather, row_hashes
 from tamis.selectors.ranked import Ranked, ranked
 
-GROWTH = 1.3  # at least so much more clusters at each try, until enough are uncovered
+GROWTH = 1.1  # more clusters than the share of uncovered ones asks for, so that the next try is likely the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ class Cover:
             uncovered = kind.clusters - len(np.unique(kind.cluster[covered]))
             if uncovered >= wanted or clusters >= most:
                 return
-            clusters = max(clusters + wanted - uncovered, int(clusters * GROWTH) + 1)
+            clusters = max(clusters + wanted - uncovered, int(GROWTH * wanted * clusters / max(1, uncovered)) + 1)
 
     def _pick(self, kind: Kind, cluster: int, groups: Places, share: int, first: bool) -> int:
         """The best object of a cluster whose image can be paid; returns the cost, 0 where there is none."""

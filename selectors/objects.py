@@ -167,16 +167,26 @@ class _Held:
             empty = {"id": np.zeros(0, np.uint64), "number": np.zeros(0, np.int64), "kind": np.zeros(0, np.int64)}
             empty |= {"confidence": np.zeros(0, np.float32), "box": np.zeros((0, 4), np.float32)}
             self.parts = [{**empty, "feature": np.zeros((0, 0), np.float16)}]
-        part = self._joined()
         names = sorted(self.classes)  # their order must not tell the order of rows
-        renamed = np.array([names.index(name) for name in self.classes], np.int64)
-        image = np.searchsorted(ids, part["id"])
-        order = np.lexsort([part["number"], image])
-        kind = renamed[part["kind"]] if len(renamed) else part["kind"]
+        renamed = np.array([names.index(name) for name in self.classes] or [0], np.int64)
+        image = np.searchsorted(ids, np.concatenate([part["id"] for part in self.parts]))
+        order = np.lexsort([np.concatenate([part["number"] for part in self.parts]), image])
+        field = {name: self._in_order(name, order) for name in ("number", "kind", "confidence", "box", "feature")}
         return Objects(
-            image[order], part["number"][order], kind[order], names, part["confidence"][order], part["box"][order],
-            part["feature"][order], self.proposed,
+            image[order], field["number"], renamed[field["kind"]], names, field["confidence"], field["box"],
+            field["feature"], self.proposed,
         )  # fmt: skip
+
+    def _in_order(self, name: str, order: Places) -> Any:
+        """A field of all parts, which give it up one by one: features are not held twice."""
+        place = np.argsort(order)
+        first = self.parts[0][name]
+        out, at = np.empty((len(order), *first.shape[1:]), first.dtype), 0
+        for part in self.parts:
+            some = part.pop(name)
+            out[place[at : at + len(some)]] = some
+            at += len(some)
+        return out
 
 
 def _lists(flat: Any, name: str) -> npt.NDArray[Any]:
