@@ -63,6 +63,11 @@ class Maker:
         return () if self.judge is None else tuple(self.judge.schema.names[1:])
 
     @property
+    def of_target(self) -> bool:
+        """Whether it is made of the target's samples, too: no step asks what a target's images hold."""
+        return self.detector is None
+
+    @property
     def reads_images(self) -> bool:
         return self.tower is not None and self.tower.kind == "images"
 

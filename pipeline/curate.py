@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
+import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import read_json, write_json
 from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.columns import filling, make_part, stands
@@ -20,6 +22,7 @@ from tamis.pipeline.errors import SourceError
 from tamis.pipeline.exports import write_exports
 from tamis.pipeline.fill_judged import Judged, fill_judged
 from tamis.pipeline.ingest import Part, Pool, ingest
+from tamis.pipeline.labels import read_labels
 from tamis.pipeline.learning import learn
 from tamis.pipeline.manifest import write_manifest
 from tamis.pipeline.names import has_twice
@@ -113,9 +116,23 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
         run.column(maker)
-        if run.target:
+        if run.target and maker.of_target:
             run.column(maker, of_target=True)
     _say_counts("pool", pool)
+    if run.recipe.labels is not None:
+        _say_labels(Path(run.recipe.labels), pool)
+
+
+def _say_labels(path: Path, pool: Pool) -> None:
+    """How many labels belong to samples of the pool, and which contradict each other."""
+    labels, conflicts = read_labels(path)
+    keys = (key for part in pool.parts for key in pq.read_table(part.path, columns=["key"])["key"].to_pylist())
+    known = sum(key in labels for key in keys)
+    said = f"labels: {len(labels):,} keys, {known:,} of them in the pool"
+    if conflicts:
+        some = ", ".join(conflicts[:3])
+        said += f"; {len(conflicts):,} with two labels, which count as labeled without saying as what ({some})"
+    say(said)
 
 
 def _image_columns(run: Run, of_target: bool) -> list[Filling]:
@@ -151,7 +168,7 @@ def make_columns(folder: Path, names: list[str]) -> None:
     for maker in [maker for maker in run.makers if maker.judge is None]:
         for name in names:
             make_part(maker, run.columns_base(of_target=False), run.part(name), say, partial(has_twice, run.pool))
-        if first and run.target and maker.detector is None:  # nothing asks what a target's images hold
+        if first and run.target and maker.of_target:
             for part in run.target.parts:
                 make_part(maker, run.columns_base(of_target=True), part, say)
 

@@ -35,7 +35,7 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
                 "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
-                **(_of_target(run, maker, run.target) if run.target else {}),
+                **(_of_target(run, maker, run.target) if run.target and maker.of_target else {}),
             }
             for maker in run.makers
         ],

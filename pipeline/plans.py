@@ -84,7 +84,7 @@ def _check_budget(plan: StepPlan) -> None:
         if plan.budget is not None:
             raise ValueError("this step takes no budget: it keeps one of each content")
     elif plan.budget is None and not getattr(plan.selector, "rules", False):
-        raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N} or {bytes: N}) or `fraction`")
+        raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N}, {bytes: N}, ...) or `fraction`")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
         raise ValueError("a quota's budget is a number of rows")
     in_tokens = isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None

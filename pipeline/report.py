@@ -94,8 +94,9 @@ def _columns(run: Run) -> list[dict[str, Any]]:
 
 
 def _step(con: Any, run: Run, summary: dict[str, Any]) -> dict[str, Any]:
-    spread = report_data.histogram(con, summary["step"])
-    ranked = summary["last_kept"] is not None or summary["first_dropped"] is not None
+    looked_at_together = summary.get("ranked")  # then scores and ranks are of the picks alone
+    spread = None if looked_at_together else report_data.histogram(con, summary["step"])
+    ranked = not looked_at_together and (summary["last_kept"] is not None or summary["first_dropped"] is not None)
     return {
         "summary": summary,
         "settings": run.recipe.steps[summary["step"]][summary["selector"]] or {},

@@ -95,7 +95,8 @@ def describe() -> str:
         lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):
-                wanted = str(field.type).replace("Literal", "one of ")
+                kind = field.type
+                wanted = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.Literal", "one of ")
                 default = "required" if _required(field) else f"default {field.default!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
         choice = getattr(kind, "choice", "budget")

@@ -262,6 +262,13 @@ def test_the_recipe_of_the_docs_runs_and_says_why(run_in: Runner, photos: Path) 
     assert "Coverage by class, rarest first" in page and "data:image/jpeg;base64" in page
 
 
+def test_a_target_beside_objects_is_left_alone(run_in: Runner, photos: Path) -> None:
+    columns = {"objects": {"detect": "file", **write_coco(photos), "features": {"embed": "classic"}}}
+    target = [{"format": "images", "path": "photos"}]
+    outcome = run_in(photos, **{**OF_OBJECTS, "target": target}, columns=columns)
+    assert outcome.selected == 2
+
+
 def test_a_class_may_be_called_anything(run_in: Runner, photos: Path) -> None:
     evil = '<script>alert(1)</script>&"\x07'
     about = {"images": [{"id": 1, "file_name": "a/one.png"}], "categories": [{"id": 1, "name": evil}]}
