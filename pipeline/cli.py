@@ -219,6 +219,65 @@ def report(run: Path) -> None:
     print(open_complete(run).folder / "report.html")
 
 
+label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
+app.command(label)
+
+
+@label.command(name="export")
+def label_export(
+    run: Path,
+    *,
+    to: Literal["label-studio", "cvat", "csv", "coco"],
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> None:
+    """Write the selection of a run as tasks for a labeling tool.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    to
+        the tool; csv has key and an empty label to fill in
+    out
+        a new file or folder (default: in the run's exports)
+    """
+    from tamis.pipeline.export_tasks import export_tasks
+    from tamis.pipeline.store import open_complete
+
+    print(export_tasks(open_complete(run), to, out))
+
+
+@label.command(name="import")
+def label_import(store: Path, file: Path, *, classes: Path | None = None) -> None:
+    """Add the answers of a labeling tool's export to a store, as one round.
+
+    Parameters
+    ----------
+    store
+        the store whose samples were labeled
+    file
+        .csv (key, label, and annotator, labeled_at, cost if there are), .json of Label Studio or COCO, .xml of CVAT
+    classes
+        the only classes that may be, one a line; others are listed and left out
+    """
+    from tamis.pipeline.detect_file import read_class_names
+    from tamis.pipeline.label_files import read_answers
+    from tamis.pipeline.label_rounds import import_answers
+    from tamis.pipeline.progress import say
+
+    named = None if classes is None else read_class_names(classes)
+    found = import_answers(store.absolute(), read_answers(file), file.name, named, say)
+    print("\n".join(found.lines()))
+
+
+@label.command(name="status")
+def label_status(store: Path) -> None:
+    """Show a store's rounds of labels: how many, at which cost, of which classes."""
+    from tamis.pipeline.label_rounds import status
+
+    print(status(store))
+
+
 @app.command
 def selectors() -> None:
     """List the steps that a recipe may have, with their settings."""

@@ -26,6 +26,7 @@ from tamis.pipeline.fill import fill_part
 from tamis.pipeline.fill_objects import fill_objects
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.judges import Judge, judge_of
+from tamis.pipeline.label_rounds import rounds
 from tamis.pipeline.labels import read_labels
 from tamis.pipeline.recipe import Recipe
 from tamis.selectors.ngrams import Ngrams
@@ -119,9 +120,11 @@ LABELS_VERSION = 1
 
 def labels_maker(path: Path) -> Maker:
     """What people have said of samples already, from the recipe's `labels`. Raises RecipeError."""
-    if not path.is_file():
+    if path.suffix and not path.is_file():
         raise RecipeError(f"labels {path}: no such file")
-    digest = digest_of_input(path)
+    digest = (
+        digest_of_input(path) if path.is_file() else fingerprint({p.name: digest_of_input(p) for p in rounds(path)})
+    )
 
     def make(batch: pa.RecordBatch) -> list[pa.Array]:
         labels, _ = _labels(path, digest)

@@ -3,19 +3,23 @@
 Boxes are those of the image as displayed. Names of classes and files come from outside: XML and JSON are written by
 libraries, never by joining texts."""
 
+import csv
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tamis.pipeline.errors import RunFailed, Unusable
+from tamis.pipeline.atomic import atomic_path
+from tamis.pipeline.errors import RecipeError, RunFailed, Unusable
 from tamis.pipeline.export_webdataset import ending
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.locate import image_bytes, is_image
 from tamis.pipeline.proposals import classes_of, objects_column, objects_of
 from tamis.pipeline.recipe import LabelStudio
+from tamis.pipeline.selection import placed
 from tamis.pipeline.store import Run
 
 Sample = dict[str, Any]
@@ -36,6 +40,33 @@ class Chosen:
     def __iter__(self) -> Iterator[tuple[Sample, Objects]]:
         for sample in self.samples:
             yield sample, self._objects.get(sample["sample_id"], [])
+
+
+def export_tasks(run: Run, to: str, out: Path | None) -> Path:
+    """The selection of a complete run for one tool; returns where. Raises RecipeError where something is there."""
+    name = {"label-studio": "label_studio", "cvat": "cvat", "csv": "labels.csv", "coco": "coco.json"}[to]
+    final = (out or run.folder / "exports" / name).absolute()
+    if final.exists():
+        raise RecipeError(f"{final}: exists and is not overwritten; choose another place with -o")
+    chosen = Chosen(run, placed(run))
+    if to == "csv":
+        with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["key", "label", "uri", "text"])
+            rows.writerows([sample["key"], "", sample["uri"] or "", sample["text"] or ""] for sample in chosen.samples)
+    elif to == "coco":
+        with atomic_path(final) as path:
+            write_coco(chosen, path)
+    else:
+        beside = final.with_name(f".{final.name}.writing")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        if to == "cvat":
+            write_cvat(chosen, beside)
+        else:
+            write_label_studio(chosen, LabelStudio(), beside)
+        beside.rename(final)
+    return final
 
 
 def file_name(sample: Sample) -> str:

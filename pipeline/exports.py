@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import atomic_path
@@ -23,6 +22,7 @@ from tamis.pipeline.export_tasks import Chosen, write_coco, write_cvat, write_la
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.recipe import LabelStudio, Webdataset, emitted
+from tamis.pipeline.selection import placed
 from tamis.pipeline.store import Run, open_run
 
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
@@ -74,22 +74,6 @@ def _whole_folder(run: Run, name: str, write: Callable[[Path], None]) -> None:
     beside.mkdir(parents=True)
     write(beside)
     beside.rename(final)
-
-
-def placed(run: Run) -> Iterator[pa.RecordBatch]:
-    """The selection best first, with where each sample's bytes lie."""
-    with connect(run.store) as con:
-        view(con, "pool", [part.path for part in run.pool.parts])
-        view(con, "selection", [run.folder / "selection.parquet"])
-        held = pq.read_schema(run.folder / "selection.parquet").names
-        more = [
-            n for n in ("content_hash", "source", "position", "offset", "n_bytes", "width", "height") if n not in held
-        ]
-        fields = ", ".join(["s.*", *(f"p.{quoted(name)}" for name in more)])
-        query = f"select {fields} from selection s join pool p using (sample_id) order by s.rank"
-        reader = con.sql(query).to_arrow_reader(1024)
-        yield pa.RecordBatch.from_pylist([], reader.schema)  # so that an empty selection has its fields, too
-        yield from reader
 
 
 def records(selection: Path) -> Iterator[dict[str, Any]]:

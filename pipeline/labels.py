@@ -1,17 +1,24 @@
-"""`labels:` of a recipe: a CSV of key and label, what people have said of samples already, as a column `labels`.
+"""`labels:` of a recipe: what people have said of samples already, as a column `labels`: a CSV of key and label, or a
+store's folder of imported rounds (STORE/labels), which may not be there yet.
 
 Null: not labeled. An empty text: labeled, by a label that the file does not say (or by two that differ)."""
 
 import csv
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.label_rounds import rounds
 
 
 def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
     """Label by key, and keys with two labels that differ, which count as labeled without saying as what.
 
     Raises RecipeError where it is no such file."""
+    if path.is_dir() or not path.suffix:
+        tables = [pq.read_table(round_, columns=["key", "label"]) for round_ in rounds(path)]
+        return {key: label for table in tables for key, label in zip(*table.to_pydict().values(), strict=True)}, []
     labels: dict[str, str] = {}
     conflicts = []
     try:

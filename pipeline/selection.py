@@ -1,14 +1,15 @@
 """The selection: the samples that the last step kept, best first, with the pool's kept fields."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import write_batches
-from tamis.pipeline.database import connect, quoted, rows
+from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.schemas import POOL
-from tamis.pipeline.store import open_run
+from tamis.pipeline.store import Run, open_run
 from tamis.sql import text as sql_text
 
 FIXED = [
@@ -52,3 +53,19 @@ def write_selection(folder: Path) -> None:
         query = f"select {wanted}{more} from {source} order by c.rank"
         reader = con.sql(query, params={"pool": pool}).to_arrow_reader(8192)
         write_batches(folder / "selection.parquet", schema, reader)
+
+
+def placed(run: Run) -> Iterator[pa.RecordBatch]:
+    """The selection best first, with where each sample's bytes lie."""
+    with connect(run.store) as con:
+        view(con, "pool", [part.path for part in run.pool.parts])
+        view(con, "selection", [run.folder / "selection.parquet"])
+        held = pq.read_schema(run.folder / "selection.parquet").names
+        more = [
+            n for n in ("content_hash", "source", "position", "offset", "n_bytes", "width", "height") if n not in held
+        ]
+        fields = ", ".join(["s.*", *(f"p.{quoted(name)}" for name in more)])
+        query = f"select {fields} from selection s join pool p using (sample_id) order by s.rank"
+        reader = con.sql(query).to_arrow_reader(1024)
+        yield pa.RecordBatch.from_pylist([], reader.schema)  # so that an empty selection has its fields, too
+        yield from reader

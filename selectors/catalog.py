@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from tamis.selectors.active import Active
 from tamis.selectors.class_round_robin import ClassRoundRobin
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.detection_entropy import DetectionEntropy
@@ -23,6 +24,7 @@ from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
 
 SELECTORS: dict[str, type] = {
+    "active": Active,
     "class_round_robin": ClassRoundRobin,
     "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,
@@ -95,8 +97,8 @@ def describe() -> str:
         lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):
-                kind = field.type
-                wanted = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.Literal", "one of ")
+                held = field.type
+                wanted = held.__name__ if isinstance(held, type) else str(held).replace("typing.Literal", "one of ")
                 default = "required" if _required(field) else f"default {field.default!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
         choice = getattr(kind, "choice", "budget")

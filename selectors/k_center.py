@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import gather
-from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.ranked import Ranked
+from tamis.selectors.spend import spend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +32,30 @@ class KCenter:
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the column holds no vectors."""
         given = gather(pool, self.column, budget)
-        vectors, labeled = given.vectors.astype(np.float32), given.labeled
-        lengths = (vectors**2).sum(1)
-        left = budget.units(int((~labeled).sum()))
-        open_ = given.there & ~labeled
-        far = np.full(len(given), np.inf, np.float32)
-        for place in np.flatnonzero(labeled & given.there).tolist():
-            far = np.minimum(far, lengths - 2 * (vectors @ vectors[place]) + lengths[place])
-        picks: list[int] = []
-        scores, texts = {}, {}
-        while (may := open_ & (given.costs <= left)).any():
-            if np.isinf(far).all():
-                away = lengths - 2 * (vectors @ vectors[given.there].mean(0))
-                place, text = int(np.where(may, away, np.inf).argmin()), "nearest to the mean"
-                scores[place] = float("nan")
-            else:
-                place = int(np.where(may, far, -np.inf).argmax())
-                scores[place] = float(np.sqrt(max(far[place], 0)))
-                text = f"{scores[place]:.3f} from the nearest before it"
-            texts[place] = text
-            picks.append(place)
-            open_[place], left = False, left - int(given.costs[place])
-            far = np.minimum(far, lengths - 2 * (vectors @ vectors[place]) + lengths[place])
-        return ranked(
-            self, given.ids, picks, scores=scores, reasons=given.why_not(), texts=texts, facts={},
-            candidates=int((~labeled).sum()),
-        )  # fmt: skip
+        return spend(self, given, Farthest(given.vectors, given.there, given.labeled & given.there), budget)
+
+
+class Farthest:
+    """The candidate farthest from all that are taken; the first of all is the one nearest to the mean."""
+
+    def __init__(
+        self, vectors: npt.NDArray[np.floating], there: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_]
+    ) -> None:
+        self.vectors = np.asarray(vectors, np.float32)
+        self.lengths = (self.vectors**2).sum(1)
+        self.mean = self.vectors[there].mean(0) if there.any() else np.zeros(self.vectors.shape[1], np.float32)
+        self.far = np.full(len(self.vectors), np.inf, np.float32)
+        for place in np.flatnonzero(taken).tolist():
+            self.take(place)
+
+    def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
+        if np.isinf(self.far).all():
+            away = self.lengths - 2 * (self.vectors @ self.mean)
+            return int(np.where(may, away, np.inf).argmin()), float("nan"), "nearest to the mean"
+        place = int(np.where(may, self.far, -np.inf).argmax())
+        distance = float(np.sqrt(max(self.far[place], 0)))
+        return place, distance, f"{distance:.3f} from the nearest before it"
+
+    def take(self, place: int) -> None:
+        apart = self.lengths - 2 * (self.vectors @ self.vectors[place]) + self.lengths[place]
+        self.far = np.minimum(self.far, apart)

@@ -20,6 +20,8 @@ from tamis.selectors.k_means import k_means
 from tamis.selectors.objects import Images, Objects, Places, gather, row_hashes
 from tamis.selectors.ranked import Ranked, ranked
 
+FEWEST = 64  # clusters that may be tried in any case
+FINEST = 4  # clusters at most, times the picks that a class is to have: finer ones tell apart what is alike
 GROWTH = 1.1  # more clusters than the share of uncovered ones asks for, so that the next try is likely the last
 
 
@@ -174,9 +176,9 @@ class Cover:
         return bool(self.chosen[self.objects.image[kind.rows[mine]]].any())
 
     def _cluster(self, kind: Kind, covered: npt.NDArray[np.bool_], wanted: int) -> None:
-        """As many clusters as leave `wanted` of them uncovered, or each object its own."""
+        """As many clusters as leave `wanted` of them uncovered, but no more than FINEST times as many."""
         features = self.objects.feature[kind.firsts]
-        most, clusters = len(kind.firsts), max(1, wanted)
+        most, clusters = min(len(kind.firsts), max(FINEST * wanted, FEWEST)), max(1, wanted)
         while True:
             clusters = min(clusters, most)
             kind.cluster, centres, kind.far = k_means(features, clusters, self.settings.seed)

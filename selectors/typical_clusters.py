@@ -15,7 +15,8 @@ from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
 from tamis.selectors.k_means import k_means
-from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.ranked import Ranked
+from tamis.selectors.spend import picks_within, spend
 
 MOST_CLUSTERS, SMALLEST, NEIGHBOURS = 500, 5, 20  # as published
 BLOCK = 1024  # rows of distances at once
@@ -39,54 +40,40 @@ class TypicalClusters:
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the column holds no vectors."""
         given = gather(pool, self.column, budget)
-        labeled = given.labeled
-        picks, scores, texts = typical(given, budget.units(int((~labeled).sum())), self.neighbours, self.seed)
-        return ranked(
-            self, given.ids, picks, scores=scores, reasons=given.why_not(), texts=texts, facts={},
-            candidates=int((~labeled).sum()),
-        )  # fmt: skip
+        return spend(self, given, Typical(given, picks_within(given, budget), self.neighbours, self.seed), budget)
 
 
-def typical(
-    given: Embedded, left: int, neighbours: int, seed: int
-) -> tuple[list[int], dict[int, float], dict[int, str]]:
-    """Places of the picks in their order, how typical each is, and what to say of it."""
-    rows = np.flatnonzero(given.there)
-    labeled = given.labeled
-    mean_cost = max(1.0, float(given.costs[rows].mean())) if len(rows) else 1.0
-    wanted = int(min(left / mean_cost, len(rows)))
-    labels, centres, _ = k_means(
-        given.vectors[rows], max(1, min(MOST_CLUSTERS, wanted + int(labeled[rows].sum()), len(rows))), seed
-    )
-    sizes = np.bincount(labels, minlength=len(centres))
-    seen = np.bincount(labels, weights=labeled[rows], minlength=len(centres)).astype(int)
-    # small clusters are outliers: last of all, not never
-    order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -sizes[c], c))
-    queues = {}
-    for cluster in order:
-        mine = rows[labels == cluster]
-        value = typicality(given.vectors[mine].astype(np.float32), neighbours)
-        best = np.lexsort([mine, -value])
-        queues[cluster] = [(int(mine[i]), float(value[i])) for i in best.tolist() if not labeled[mine[i]]][::-1]
-    picks: list[int] = []
-    scores, texts = {}, {}
-    while queues:
-        for cluster in list(queues):
-            while queues[cluster]:
-                place, value_ = queues[cluster].pop()
-                if given.costs[place] <= left:
-                    left -= int(given.costs[place])
-                    picks.append(place)
-                    scores[place] = value_
-                    texts[place] = (
-                        f"most typical of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)"
-                    )
-                    break
-            if not queues[cluster]:
-                del queues[cluster]
-        if left <= 0:
-            break
-    return picks, scores, texts
+class Typical:
+    """Clusters in turn, and of each its most typical candidate; small clusters are outliers: last, not never."""
+
+    def __init__(self, given: Embedded, picks: int, neighbours: int, seed: int) -> None:
+        rows, labeled = np.flatnonzero(given.there), given.labeled
+        wanted = max(1, min(MOST_CLUSTERS, picks + int(labeled[rows].sum()), len(rows)))
+        labels, centres, _ = k_means(given.vectors[rows], wanted, seed)
+        sizes = np.bincount(labels, minlength=len(centres))
+        seen = np.bincount(labels, weights=labeled[rows], minlength=len(centres)).astype(int)
+        order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -sizes[c], c))
+        self.queues: list[list[tuple[int, float, str]]] = []
+        for cluster in order:
+            mine = rows[labels == cluster]
+            value = typicality(given.vectors[mine].astype(np.float32), neighbours)
+            told = f"most typical of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)"
+            best = np.lexsort([mine, -value]).tolist()
+            self.queues.append([(int(mine[row]), float(value[row]), told) for row in best])
+        self.turn = 0
+
+    def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
+        while True:
+            queue = self.queues[self.turn % len(self.queues)]
+            while queue and not may[queue[0][0]]:
+                queue.pop(0)
+            if queue:
+                return queue[0]
+            del self.queues[self.turn % len(self.queues)]
+
+    def take(self, _place: int) -> None:
+        self.queues[self.turn % len(self.queues)].pop(0)
+        self.turn = (self.turn + 1) % len(self.queues)
 
 
 def typicality(vectors: npt.NDArray[np.float32], neighbours: int) -> npt.NDArray[np.float64]:

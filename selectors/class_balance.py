@@ -1,0 +1,62 @@
+"""Class balance over any acquisition: PCB (Bang, Ahn, Lee 2024, "Active Prompt Learning in Vision Language Models",
+arXiv:2311.11178), with its dead-class trap mended.
+
+Of the base method's best candidates (a tenth of all) take, again and again, the first that the head believes of the
+class with the fewest labels, counting believed labels of this round. A class without a candidate left is out of the
+round, and the next smallest is served; as published it would stay the smallest, and all further picks be random."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.selectors.embedded import Embedded
+from tamis.selectors.heads import Head
+from tamis.selectors.spend import Chooser
+
+
+class Balanced:
+    """A chooser over candidates in the base method's order."""
+
+    def __init__(
+        self, order: list[tuple[int, float, str]], believed: npt.NDArray[np.int64], counts: npt.NDArray[np.int64],
+        names: list[str],
+    ) -> None:  # fmt: skip
+        self.believed, self.names = believed, names
+        self.counts = counts.astype(np.float64)
+        self.queues: list[list[tuple[int, float, str]]] = [[] for _ in names]
+        for entry in order:
+            self.queues[believed[entry[0]]].append(entry)
+
+    def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
+        for queue in self.queues:
+            queue[:] = [entry for entry in queue if may[entry[0]]]
+        open_ = np.array([bool(queue) for queue in self.queues])
+        if not open_.any():  # the budget asks for more than the base's best: whatever may be, by place
+            place = int(np.flatnonzero(may)[0])
+            return place, float("nan"), "beyond what the classes were balanced over"
+        kind = int(np.where(open_, self.counts, np.inf).argmin())
+        place, score, text = self.queues[kind][0]
+        told = f"believed {self.names[kind]}, which has {self.counts[kind]:.0f} labels"
+        return place, score, f"{told}; {text}" if text else told
+
+    def take(self, place: int) -> None:
+        self.counts[self.believed[place]] += 1
+
+
+def balanced(
+    settings: Any, given: Embedded, known: npt.NDArray[np.bool_], head: Head, base: Chooser, picks: int
+) -> Balanced:
+    """The base's best candidates, `pool_share` of all but no fewer than the picks, balanced."""
+    may = given.there & ~given.labeled
+    most = min(int(may.sum()), max(picks, int(settings.pool_share * len(given))))
+    order = []
+    for _ in range(most):
+        entry = base.next(may)
+        base.take(entry[0])
+        may[entry[0]] = False
+        order.append(entry)
+    believed = head.probabilities(given.vectors.astype(np.float32)).argmax(1)
+    labels = [given.labels[place] for place in np.flatnonzero(known).tolist()]
+    counts = np.array([labels.count(name) for name in head.classes])
+    return Balanced(order, believed, counts, head.classes)

@@ -1,0 +1,107 @@
+"""The head that predicts classes from vectors: Gaussian discriminant analysis in closed form, or logistic regression.
+
+Wang et al. 2024 (ICLR, "A hard-to-beat baseline for training-free CLIP-based adaptation"): class means mu_c and one
+covariance S of all N centred rows; precision = d ((N - 1) S + tr(S) I)^-1 (Kubokawa and Srivastava 2008); logits
+w_c x + b_c with w_c = precision mu_c, b_c = -mu_c precision mu_c / 2. With one row a class S is 0, and the precision
+the identity: nearest mean. Probabilities are made honest by one temperature, from predictions out of folds. O(N d^2 +
+d^3) to fit. Not for classes that curve through the vectors' space: every boundary is a plane."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.selectors.chance import uniform
+
+Floats = npt.NDArray[np.float64]
+FOLDS = 5
+TEMPERATURES = 2.0 ** np.arange(-8, 9)  # the one under which labeled rows, out of their folds, are likeliest
+INVERSE_RIDGE = 10.0  # of logistic regression on vectors of unit length
+
+
+@dataclass(frozen=True)
+class Head:
+    """Linear: logits are vectors @ weights + biases, [rows, classes]; probabilities their softmax."""
+
+    classes: list[str]
+    weights: Floats  # [dim, classes], divided by the temperature already
+    biases: Floats  # [classes]
+
+    def probabilities(self, vectors: npt.NDArray[np.floating]) -> Floats:
+        """[rows, classes], each row summing to 1."""
+        logits = np.asarray(vectors, np.float64) @ self.weights + self.biases
+        logits -= logits.max(1, keepdims=True)
+        shares = np.exp(logits)
+        return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def fit_head(
+    vectors: npt.NDArray[np.floating], labels: list[str], ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+) -> Head:
+    """A head with a temperature. Raises ValueError where there are not two classes."""
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        raise ValueError(f"a head needs labels of two classes, found {len(classes)}")
+    x, y = np.asarray(vectors, np.float64), np.array([classes.index(label) for label in labels])
+    weights, biases = _fit(x, y, len(classes), kind)
+    scale = _temperature(y, out_of_folds(x, y, len(classes), ids, kind))
+    return Head(classes, weights / scale, biases / scale)
+
+
+def out_of_folds(
+    x: Floats, y: npt.NDArray[np.int64], classes: int, ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+) -> Floats:
+    """[rows, classes] logits of each row by a head that did not see it; folds belong to ids, not to their order.
+
+    A class that a fold's other rows don't hold has minus infinity; so has every class where fewer than two are left."""
+    fold = (uniform(ids, 0, 0, "folds") * FOLDS).astype(int)
+    logits = np.full((len(x), classes), -np.inf)
+    for number in range(FOLDS):
+        out = fold == number
+        seen = np.unique(y[~out])
+        if not out.any() or len(seen) < 2:
+            continue
+        weights, biases = _fit(x[~out], np.searchsorted(seen, y[~out]), len(seen), kind)
+        logits[np.ix_(out, seen)] = x[out] @ weights + biases
+    return logits
+
+
+def _fit(x: Floats, y: npt.NDArray[np.int64], classes: int, kind: str) -> tuple[Floats, Floats]:
+    return _gaussian(x, y, classes) if kind == "gda" else _logistic(x, y, classes)
+
+
+def _gaussian(x: Floats, y: npt.NDArray[np.int64], classes: int) -> tuple[Floats, Floats]:
+    means = np.stack([x[y == kind].mean(0) for kind in range(classes)])
+    centred = x - means[y]
+    spread = centred.T @ centred  # (N - 1) S, up to the factor that the precision takes out again
+    total = np.trace(spread) / max(1, len(x) - 1)
+    same = total <= 1e-12  # one row a class, or equal rows: nearest mean
+    weights = means.T if same else np.linalg.solve(spread + total * np.eye(x.shape[1]), means.T) * x.shape[1]
+    return weights, -0.5 * (means.T * weights).sum(0)
+
+
+def _logistic(x: Floats, y: npt.NDArray[np.int64], classes: int) -> tuple[Floats, Floats]:
+    """Softmax regression with a ridge, classes weighted alike, by scikit-learn. Raises ValueError without it."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise ValueError("head: logistic needs the extra: pip install 'tamis[classify]'") from error
+    found = LogisticRegression(C=INVERSE_RIDGE, class_weight="balanced", max_iter=500).fit(x, y)
+    if classes > 2:
+        return found.coef_.T, found.intercept_
+    return np.concatenate([-found.coef_.T, found.coef_.T], 1) / 2, np.array([-1, 1]) * found.intercept_ / 2
+
+
+def _temperature(y: npt.NDArray[np.int64], logits: Floats) -> float:
+    """What logits are divided by, so that held out rows are likeliest; 1 where no row could be held out."""
+    known = np.isfinite(logits[np.arange(len(y)), y])
+    if not known.any():
+        return 1.0
+    rows, truth = logits[known], y[known]
+    rows = rows - rows.max(1, keepdims=True)
+    fits = []
+    for scale in TEMPERATURES:
+        some = rows / scale
+        fits.append(float((some[np.arange(len(truth)), truth] - np.log(np.exp(some).sum(1))).mean()))
+    return float(TEMPERATURES[int(np.argmax(fits))])
