@@ -1,0 +1,207 @@
+"""Active selection: exact against plain computations, never above the budget, never a labeled sample again."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+
+from tamis.selectors.acquisition import Badge, entropy, margin
+from tamis.selectors.budget import Budget
+from tamis.selectors.catalog import build
+from tamis.selectors.cold_start import FacilityLocation, ProbabilityCover
+from tamis.selectors.heads import fit_head, out_of_folds
+from tamis.selectors.vectors import as_column
+
+COLD = ["random", "typical", "k_means", "k_center", "facility_location", "probability_cover"]
+WARM = ["entropy", "margin", "least_confidence", "badge", "committee"]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Any, Any]:
+    """[1797, 32] vectors of unit length, and the digits."""
+    x, y = load_digits(return_X_y=True)
+    x = PCA(32, random_state=0).fit_transform(x)
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y
+
+
+def batch_of(vectors: Any, labels: list[str | None] | None = None, **more: Any) -> pa.RecordBatch:
+    arrays = {"sample_id": pa.array(range(1, len(vectors) + 1), pa.uint64()), "v": as_column(vectors), **more}
+    if labels is not None:
+        arrays["labels"] = pa.array(labels, pa.string())
+    return pa.record_batch(arrays)
+
+
+def picked(batches: list[pa.RecordBatch], budget: Budget, **settings: Any) -> list[int]:
+    """Places in the order of the picks."""
+    found = build("active", {"column": "v", **settings}).rank(iter(batches), budget)
+    order = np.argsort(found.ranks[found.ranks > 0])
+    return [int(one) - 1 for one in found.ids[found.ranks > 0][order]]
+
+
+def some_labels(y: Any, a_class: int, seed: int = 0) -> list[str | None]:
+    labels: list[str | None] = [None] * len(y)
+    draw = np.random.default_rng(seed)
+    for kind in np.unique(y):
+        for place in draw.choice(np.flatnonzero(y == kind), a_class, replace=False).tolist():
+            labels[place] = str(kind)
+    return labels
+
+
+@pytest.mark.parametrize("acquire", ["auto", *COLD, *WARM])
+@pytest.mark.parametrize("balance", ["none", "pcb"])
+def test_every_method_picks_the_budget_and_nothing_labeled_in_any_order_of_rows(
+    digits: tuple[Any, Any], acquire: str, balance: str
+) -> None:
+    x, y = digits[0][:300], digits[1][:300]
+    for labels in (None, some_labels(y, 2)):
+        whole = batch_of(x, labels)
+        picks = picked([whole], Budget(25), acquire=acquire, balance=balance)
+        assert len(set(picks)) == 25
+        assert not labels or not any(labels[place] for place in picks)
+        order = np.random.default_rng(0).permutation(300)
+        pieces = [whole.take(pa.array(part)) for part in np.array_split(order, 3)]
+        assert picked(pieces, Budget(25), acquire=acquire, balance=balance) == picks
+
+
+@pytest.mark.parametrize("acquire", ["k_means", "margin"])
+def test_money_is_never_exceeded(digits: tuple[Any, Any], acquire: str) -> None:
+    x, y = digits[0][:200], digits[1][:200]
+    price = np.random.default_rng(1).uniform(0.01, 0.5, 200)
+    given = batch_of(x, some_labels(y, 2), price=pa.array(price))
+    picks = picked([given], Budget(20_000, "cost", "price"), acquire=acquire)
+    assert 1.5 < price[picks].sum() <= 2.0
+
+
+def test_the_cold_starts_beat_chance_on_digits(digits: tuple[Any, Any]) -> None:
+    x, y = digits
+    train, test = np.arange(0, 1078), np.arange(1078, 1797)
+
+    def accuracy(picks: list[int]) -> float:
+        head = LogisticRegression(C=10, max_iter=1000).fit(x[train][picks], y[train][picks])
+        return float(head.score(x[test], y[test]))
+
+    given = batch_of(x[train])
+    chance = np.mean([accuracy(picked([given], Budget(20), acquire="random", seed=seed)) for seed in range(10)])
+    for acquire in ("k_means", "typical", "facility_location"):
+        found = np.mean([accuracy(picked([given], Budget(20), acquire=acquire, seed=seed)) for seed in range(3)])
+        assert found > chance + 0.08, (acquire, found, chance)
+
+
+def test_facility_location_is_the_plain_greedy_choice() -> None:
+    draw = np.random.default_rng(2)
+    vectors = draw.normal(size=(300, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similar = (1 + vectors @ vectors.T) / 2
+    fast = FacilityLocation(vectors, vectors[:0])
+    best = np.zeros(300)
+    may = np.ones(300, bool)
+    for _ in range(20):
+        place, gain = fast.next(may)
+        gains = np.where(may, np.maximum(similar - best, 0).sum(1), -1)
+        assert gains[place] == pytest.approx(gains.max(), rel=1e-5)
+        assert gain == pytest.approx(gains.max(), rel=1e-5)
+        fast.take(place)
+        may[place] = False
+        best = np.maximum(best, similar[:, place])
+    assert fast.value() == pytest.approx(best.sum(), rel=1e-5)
+
+
+def test_probability_cover_takes_the_most_covering_and_then_the_farthest() -> None:
+    vectors = np.repeat(np.eye(4, dtype=np.float32), [5, 3, 2, 1], axis=0)
+    cover = ProbabilityCover(vectors, vectors[:0], 0.5)
+    may = np.ones(11, bool)
+    scores = []
+    for _ in range(6):
+        place, score = cover.next(may)
+        cover.take(place)
+        may[place] = False
+        scores.append(score)
+    assert scores == [5, 3, 2, 1, 0, 0]
+
+
+def test_badges_factored_distances_are_those_of_the_gradients() -> None:
+    draw = np.random.default_rng(3)
+    shares, vectors = draw.dirichlet(np.ones(5), 40), draw.normal(size=(40, 7)).astype(np.float32)
+    badge = Badge(shares, vectors, 0)
+    error = shares - np.eye(5)[shares.argmax(1)]
+    gradients = (error[:, :, None] * vectors[:, None, :]).reshape(40, -1)
+    may = np.ones(40, bool)
+    first, _ = badge.next(may)
+    assert first == int((gradients**2).sum(1).argmax())
+    badge.take(first)
+    np.testing.assert_allclose(badge.far, ((gradients - gradients[first]) ** 2).sum(1), atol=1e-5)
+    sure = Badge(np.eye(5)[np.zeros(9, int)], vectors[:9], 0)  # no gradient anywhere: by chance, without repeats
+    open_ = np.ones(9, bool)
+    for _ in range(9):
+        place, _ = sure.next(open_)
+        assert open_[place]
+        sure.take(place)
+        open_[place] = False
+
+
+def test_uncertainty_is_higher_where_the_head_is_less_sure() -> None:
+    shares = np.array([[0.98, 0.01, 0.01], [0.5, 0.49, 0.01], [0.34, 0.33, 0.33]])
+    assert np.argsort(-entropy(shares)).tolist() == [2, 1, 0]
+    np.testing.assert_allclose(margin(shares), [-0.97, -0.01, -0.01], atol=1e-9)
+
+
+@pytest.mark.parametrize("a_class", [1, 2, 4, 8, 16])
+def test_the_closed_form_is_as_good_as_logistic_regression(digits: tuple[Any, Any], a_class: int) -> None:
+    x, y = digits
+    scores: dict[str, list[float]] = {"gda": [], "logistic": []}
+    for seed in range(5):
+        labels = some_labels(y, a_class, seed)
+        known = np.array([label is not None for label in labels])
+        for kind, found in scores.items():
+            head = fit_head(x[known], [label for label in labels if label], np.flatnonzero(known).astype(np.uint64), kind)  # type: ignore[arg-type]  # fmt: skip
+            shares = head.probabilities(x[~known])
+            assert np.isfinite(shares).all() and np.allclose(shares.sum(1), 1)
+            found.append(float((np.array(head.classes)[shares.argmax(1)] == y[~known].astype(str)).mean()))
+    assert np.mean(scores["gda"]) > np.mean(scores["logistic"]) - 0.01, scores
+
+
+def test_a_row_is_never_judged_by_a_head_that_saw_it() -> None:
+    x = np.concatenate([np.eye(6), -np.eye(6)])
+    y = np.zeros(12, int)
+    y[6:] = 1
+    twisted = y.copy()
+    twisted[0] = 1  # the head that sees it learns so; the one that doesn't, can't
+    ids = np.arange(12, dtype=np.uint64)
+    plain = out_of_folds(x, y, 2, ids, "gda")
+    bent = out_of_folds(x, twisted, 2, ids, "gda")
+    np.testing.assert_allclose(plain[0], bent[0])
+
+
+def test_pcb_evens_out_the_classes_and_is_exact_where_the_head_is() -> None:
+    draw = np.random.default_rng(4)
+    y = np.repeat(np.arange(4), [240, 120, 60, 30])
+    x = (np.eye(8)[y] + draw.normal(size=(450, 8)) * 0.05).astype(np.float32)
+    labels = some_labels(y, 2)
+    for acquire in ("margin", "entropy", "badge", "k_center"):
+        plain = picked([batch_of(x, labels)], Budget(24), acquire=acquire)
+        even = picked([batch_of(x, labels)], Budget(24), acquire=acquire, balance="pcb", pool_share=1.0)
+        spread = {name: max(c.values()) - min(c.get(k, 0) for k in range(4)) for name, c in (("plain", Counter(y[plain].tolist())), ("even", Counter(y[even].tolist())))}  # fmt: skip
+        assert spread["even"] <= 1, "with exact pseudo-labels counts differ by at most one"
+        assert spread["even"] <= spread["plain"]
+
+
+def test_a_class_without_candidates_is_out_of_the_round_and_the_others_go_on() -> None:
+    draw = np.random.default_rng(5)
+    y = np.repeat(np.arange(3), [100, 100, 3])
+    x = (np.eye(8)[y] + draw.normal(size=(203, 8)) * 0.05).astype(np.float32)
+    picks = picked([batch_of(x, some_labels(y, 2))], Budget(21), acquire="margin", balance="pcb", pool_share=1.0)
+    assert sorted(Counter(y[picks].tolist()).values()) == [1, 10, 10], "the last of class 2, then the others in turn"
+
+
+def test_why_it_was_asked_is_on_record(digits: tuple[Any, Any]) -> None:
+    x, y = digits[0][:200], digits[1][:200]
+    given = batch_of(x, some_labels(y, 3))
+    found = build("active", {"column": "v", "balance": "pcb"}).rank(iter([given]), Budget(5))
+    text = found.details(given)[int(np.flatnonzero(found.ranks == 1)[0])]
+    assert "believed " in text and "which has 3 labels; margin -" in text and " or " in text
+    assert found.facts["acquire"] == "margin" and found.facts["accuracy_out_of_folds"] > 0.5
