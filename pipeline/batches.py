@@ -61,7 +61,8 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
     """Batches of one whole part: `sample_id`, the pool's fields asked for, then columns by name."""
     declared = by_name(run.declared)
     kept = {name for source in run.recipe.pool for name in source.keep}
-    fields = [*inputs.fields, *(n for n in inputs.optional if n not in inputs.fields and (n in declared or n in kept))]
+    known = {*declared, *(kept - {"labels"})}  # a kept field of that name is the source's, not what people labeled
+    fields = [*inputs.fields, *(n for n in inputs.optional if n not in inputs.fields and n in known)]
     own = {name: name for name in fields if name not in declared and name != "sample_id"}
     files = [(part.path, own)]  # (file, its field -> the batch's)
     files += [

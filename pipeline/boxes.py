@@ -60,6 +60,7 @@ def checked(
         ("boxes_of_unknown_class", ~np.array(known, bool)),
         ("boxes_outside", (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)),
         ("boxes_without_area", ((boxes[:, 2:] - boxes[:, :2]) < LEAST_PIXELS).any(1) | (sides < LEAST_PIXELS).any(1)),
+        ("boxes_of_wrong_confidence", ~((sure >= 0) & (sure <= 1))),
         ("boxes_not_sure", sure < needed),
     ]
     keep = np.ones(len(boxes), bool)

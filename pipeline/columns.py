@@ -24,10 +24,11 @@ from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
 from tamis.pipeline.fill_objects import fill_objects
-from tamis.pipeline.ingest import Part
+from tamis.pipeline.ingest import Part, Pool
 from tamis.pipeline.judges import Judge, judge_of
 from tamis.pipeline.label_rounds import rounds
 from tamis.pipeline.labels import read_labels
+from tamis.pipeline.names import NOTHING, Repeated, repeated_names
 from tamis.pipeline.recipe import Recipe
 from tamis.selectors.ngrams import Ngrams
 
@@ -62,6 +63,11 @@ class Maker:
         if self.detector is not None:
             return OBJECT_FIELDS
         return () if self.judge is None else tuple(self.judge.schema.names[1:])
+
+    @property
+    def joins_by_name(self) -> bool:
+        """Whether what it gives a sample depends on which names the pool has more than once."""
+        return self.detector is not None and self.detector.kind == "file"
 
     @property
     def of_target(self) -> bool:
@@ -120,8 +126,8 @@ LABELS_VERSION = 1
 
 def labels_maker(path: Path) -> Maker:
     """What people have said of samples already, from the recipe's `labels`. Raises RecipeError."""
-    if path.suffix and not path.is_file():
-        raise RecipeError(f"labels {path}: no such file")
+    if not path.is_file() and path.name != "labels":
+        raise RecipeError(f"labels {path}: no such file; wanted a CSV of key and label, or STORE/labels")
     digest = (
         digest_of_input(path) if path.is_file() else fingerprint({p.name: digest_of_input(p) for p in rounds(path)})
     )
@@ -220,15 +226,18 @@ def judge_maker(name: str, settings: dict[str, Any], folder: Path, before: list[
     return Maker(name, made_of, judge.reads, schema=judge.schema, judge=judge)
 
 
-def bound(makers: list[Maker], pool: str, target: str | None) -> list[Maker]:
+def bound(makers: list[Maker], pool: Pool, target: str | None) -> list[Maker]:
     """The makers with what their models learn from among their settings: fingerprints of pool and target, and of the
-    columns that they go on from."""
+    columns that they go on from; and with the pool's repeated names, where they join by names."""
     done: dict[str, Maker] = {}
     for maker in makers:
+        if maker.joins_by_name and (names := repeated_names(pool).fingerprint):
+            done[maker.name] = replace(maker, settings={**maker.settings, "repeated_names": names})
+            continue
         if maker.judge is None or not maker.judge.learns:
             done[maker.name] = maker
             continue
-        what: dict[str, Any] = {"pool": pool, "target": target}
+        what: dict[str, Any] = {"pool": pool.fingerprint, "target": target}
         learned_from = {"asked": maker.fingerprint, **{name: what[name] for name in maker.judge.learns}}
         learned_from |= {
             column: by_name(list(done.values()))[column].maker.fingerprint for column in maker.judge.columns
@@ -344,12 +353,10 @@ def stands(folder: Path, part: Part) -> bool:
     return final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode()
 
 
-def make_part(
-    maker: Maker, base: Path, part: Part, say: Callable[[str], None], twice: Callable[[str], bool] = lambda _: False
-) -> None:
+def make_part(maker: Maker, base: Path, part: Part, say: Callable[[str], None], repeated: Repeated = NOTHING) -> None:
     """Write one part of a column below `base`, unless it is there and of this very shard.
 
-    `twice` says of a basename whether the pool has more than one image of it."""
+    `repeated` are the names that more than one sample of the pool has."""
     folder = column_folder(base, maker)
     final = folder / part.name
     if stands(folder, part):
@@ -359,7 +366,7 @@ def make_part(
         fill_part(filling(maker, folder), part, images, say)
         return
     if maker.detector is not None:
-        fill_objects(maker.detector, folder, maker.name, part, twice, say)
+        fill_objects(maker.detector, folder, maker.name, part, repeated, say)
         return
     assert maker.make is not None
     assert maker.schema is not None

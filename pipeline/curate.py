@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -25,11 +24,12 @@ from tamis.pipeline.ingest import Part, Pool, ingest
 from tamis.pipeline.labels import read_labels
 from tamis.pipeline.learning import learn
 from tamis.pipeline.manifest import write_manifest
-from tamis.pipeline.names import has_twice
+from tamis.pipeline.names import NOTHING, repeated_names
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
 from tamis.pipeline.report import write_report
 from tamis.pipeline.selection import write_selection
+from tamis.pipeline.show import visible
 from tamis.pipeline.steps import choose, fit_step, score_parts
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.contract import Inputs, inputs_of
@@ -129,8 +129,10 @@ def _say_labels(path: Path, pool: Pool) -> None:
     keys = (key for part in pool.parts for key in pq.read_table(part.path, columns=["key"])["key"].to_pylist())
     known = sum(key in labels for key in keys)
     said = f"labels: {len(labels):,} keys, {known:,} of them in the pool"
+    if several := [key for key in labels if key in repeated_names(pool)]:
+        said += f"; {len(several):,} of several namespaces' samples, which all count as labeled"
     if conflicts:
-        some = ", ".join(conflicts[:3])
+        some = visible(", ".join(conflicts[:3]))
         said += f"; {len(conflicts):,} with two labels, which count as labeled without saying as what ({some})"
     say(said)
 
@@ -166,8 +168,9 @@ def make_columns(folder: Path, names: list[str]) -> None:
     run = open_run(folder)
     first = run.pool.parts[0].name in names
     for maker in [maker for maker in run.makers if maker.judge is None]:
+        repeated = repeated_names(run.pool) if maker.joins_by_name else NOTHING
         for name in names:
-            make_part(maker, run.columns_base(of_target=False), run.part(name), say, partial(has_twice, run.pool))
+            make_part(maker, run.columns_base(of_target=False), run.part(name), say, repeated)
         if first and run.target and maker.of_target:
             for part in run.target.parts:
                 make_part(maker, run.columns_base(of_target=True), part, say)

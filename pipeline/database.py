@@ -98,13 +98,11 @@ def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
         files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
         value = maker.name if maker.name == maker.value else maker.name.replace(".", "\0")
         fields = f"{quoted(maker.value)} as {quoted(value)}"
-        if maker.judge is not None:
-            more = maker.judge.schema.names[1:]
-            fields += "".join(f", {quoted(name)} as {quoted(f'{maker.name}_{name}')}" for name in more)
+        fields += "".join(f", {quoted(name)} as {quoted(f'{maker.name}_{name}')}" for name in maker.more)
         query = (
             f"select * from ({query}) join (select sample_id, {fields} from read_parquet([{files}])) using (sample_id)"
         )
-        if maker.judge is None:
+        if not maker.more:
             columns.setdefault(maker.name.partition(".")[0], []).append(value)
     outputs = {column: values for column, values in columns.items() if values != [column]}
     if not outputs:

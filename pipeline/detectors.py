@@ -45,12 +45,14 @@ class Detector:
         """The loaded model, or the file's boxes; one a process."""
         key = (self.kind, self.of)
         if key not in _LOADED:
-            _LOADED.clear()  # one at a time: a file of a million boxes is large
+            while len(_LOADED) >= MOST_LOADED:
+                _LOADED.pop(next(iter(_LOADED)))
             _LOADED[key] = MODELS[self.kind](self.settings, self.folder)
         return _LOADED[key]
 
 
 _LOADED: dict[tuple[str, str], Any] = {}
+MOST_LOADED = 3  # detectors, or files of boxes, in memory at once
 
 
 def detector_of(name: str, settings: dict[str, Any], folder: Path, images: bool) -> tuple[Detector, dict[str, Any]]:
@@ -83,6 +85,10 @@ def _features(name: str, given: Any, folder: Path) -> tuple[Tower, float, dict[s
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0 <= margin <= 2:
         raise RecipeError(f"columns.{name}: features: margin must be a share from 0 to 2, found {margin!r}")
     named, described = towers(f"{name}.features", rest, folder, images=True)
+    if rest.get("scaled_decode"):
+        raise RecipeError(
+            f"columns.{name}: features: scaled_decode: crops are cut from images of full size; leave it out"
+        )
     of_images = [tower for tower in named if tower.kind == "images"]
     if not of_images:
         raise RecipeError(f"columns.{name}: features: {given['embed']} does not describe images")

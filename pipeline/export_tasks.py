@@ -5,6 +5,7 @@ libraries, never by joining texts."""
 
 import csv
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tamis.pipeline.locate import image_bytes, is_image
 from tamis.pipeline.proposals import classes_of, objects_column, objects_of
 from tamis.pipeline.recipe import LabelStudio
 from tamis.pipeline.selection import placed
+from tamis.pipeline.sources import IMAGE_SUFFIXES
 from tamis.pipeline.store import Run
 
 Sample = dict[str, Any]
@@ -70,15 +72,22 @@ def export_tasks(run: Run, to: str, out: Path | None) -> Path:
 
 
 def file_name(sample: Sample) -> str:
-    """The key with the image's suffix: a path below the pool's root."""
-    data = b"" if Path(sample["uri"] or "").suffix else image_bytes(sample)
-    return f"{sample['key']}.{ending(sample, data)}"
+    """The key with the image's suffix, as its source writes it: a path below the pool's root."""
+    suffix = Path((sample["uri"] or "").rpartition("#")[2]).suffix
+    if suffix.lower() not in IMAGE_SUFFIXES:
+        suffix = f".{ending(sample, image_bytes(sample))}"
+    return f"{sample['key']}{suffix}"
+
+
+def on_one_line(text: str) -> str:
+    """A key or path that would break its line is quoted as in JSON."""
+    return text if len(text.splitlines()) == 1 else json.dumps(text)
 
 
 def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path) -> None:
     """tasks.json to import, labels.xml to paste as the labeling interface, and images that lie in no file of their
     own. Raises RunFailed where such an image is gone."""
-    name = "image" if any(map(is_image, chosen.samples)) else "text"
+    name = _one_kind(chosen)
     tasks = []
     for sample, objects in chosen:
         data = {"key": sample["key"], "sample_id": hex_id(sample["sample_id"])}
@@ -105,31 +114,45 @@ def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path) -> N
     _write_xml(view, folder / "labels.xml")
 
 
+def _one_kind(chosen: Chosen) -> str:
+    """What the tasks show: images, or texts. Raises RunFailed where it is both."""
+    images = sum(map(is_image, chosen.samples))
+    if 0 < images < len(chosen.samples):
+        raise RunFailed(
+            f"label_studio: {images:,} of the chosen samples are images, {len(chosen.samples) - images:,} texts; tasks "
+            "are of one kind: choose it with `where: width is not null`"
+        )
+    return "image" if images else "text"
+
+
 def _address(sample: Sample, settings: LabelStudio, folder: Path) -> str:
-    """What the tool's server finds the image by."""
+    """What the tool's server finds the image by. Raises RunFailed where it lies outside the root."""
     uri = sample["uri"] or ""
     if uri.startswith(("http://", "https://", "s3://", "gs://")):
         return str(uri)
-    path = Path(uri)
-    if sample["offset"] is not None or ("#" in uri and not path.exists()):
-        path = folder.with_name("label_studio") / "images" / f"{hex_id(sample['sample_id'])}.{_suffix(sample, folder)}"
-    root = Path(settings.root)
-    below = path.relative_to(root) if path.is_relative_to(root) else path.relative_to("/")
-    return settings.url + quote(below.as_posix())
+    path, root = Path(uri), Path(settings.root)
+    if not _lies_alone(sample):
+        path = folder.with_name("label_studio") / _copied(sample, folder)
+    if not path.is_relative_to(root):
+        raise RunFailed(f"label_studio: {path} lies outside root: {root}; name the folder that the address stands for")
+    return settings.url + quote(path.relative_to(root).as_posix())
 
 
-def _suffix(sample: Sample, folder: Path) -> str:
-    """Copy an image of a tar or table beside the tasks; its suffix."""
+def _lies_alone(sample: Sample) -> bool:
+    """Whether the image is a file of its own, and no part of a tar or table."""
+    return sample["offset"] is None and not (sample["uri"] or "").startswith(f"{sample['source']}#")
+
+
+def _copied(sample: Sample, folder: Path) -> str:
+    """Copy an image of a tar or table beside the tasks; its path there."""
     try:
         data = image_bytes(sample)
     except Unusable as error:
-        raise RunFailed(
-            f"label_studio: {sample['key']}: {error.args[1]}. Restore it and run the same command."
-        ) from error
-    suffix = ending(sample, data)
+        raise RunFailed(f"{sample['key']}: {error.args[1]}. Restore it and run the same command.") from error
+    name = f"images/{hex_id(sample['sample_id'])}.{ending(sample, data)}"
     (folder / "images").mkdir(exist_ok=True)
-    (folder / "images" / f"{hex_id(sample['sample_id'])}.{suffix}").write_bytes(data)
-    return suffix
+    (folder / name).write_bytes(data)
+    return name
 
 
 def _region(sample: Sample, place: int, item: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +167,7 @@ def _region(sample: Sample, place: int, item: dict[str, Any]) -> dict[str, Any]:
         "value": {
             "x": round(100 * x1 / width, 4), "y": round(100 * y1 / height, 4),
             "width": round(100 * (x2 - x1) / width, 4), "height": round(100 * (y2 - y1) / height, 4),
-            "rotation": 0, "rectanglelabels": [item["class"]],
+            "rotation": 0, "rectanglelabels": [_sayable(item["class"])],
         },
     }  # fmt: skip
 
@@ -188,31 +211,31 @@ def write_cvat(chosen: Chosen, folder: Path) -> None:
     for number, (sample, objects) in enumerate(chosen):
         if not is_image(sample):
             continue
-        listed.append(sample["uri"])
+        alone = _lies_alone(sample)
+        name = file_name(sample) if alone else _copied(sample, folder)
+        listed.append(sample["uri"] if alone else name)
         size = {"width": str(sample["width"]), "height": str(sample["height"])}
-        image = ET.SubElement(top, "image", {"id": str(number), "name": file_name(sample), **size})
+        image = ET.SubElement(top, "image", {"id": str(number), "name": name, **size})
         for item in objects:
             about = {"label": item["class"], "source": "auto", "occluded": "0", "z_order": "0"}
             corners = zip(("xtl", "ytl", "xbr", "ybr"), item["box"], strict=True)
             ET.SubElement(image, "box", about | {name: f"{side:.2f}" for name, side in corners})
     _write_xml(top, folder / "annotations.xml")
-    (folder / "images.txt").write_text("".join(f"{uri}\n" for uri in listed), encoding="utf-8")
+    (folder / "images.txt").write_text("".join(f"{on_one_line(uri)}\n" for uri in listed), encoding="utf-8")
 
 
 def _write_xml(top: ET.Element, path: Path) -> None:
     ET.indent(top, " ")
-    _clean(top)
+    for element in top.iter():
+        element.text = element.text and _sayable(element.text)
+        for name, value in element.attrib.items():
+            element.set(name, _sayable(value))
     path.write_bytes(ET.tostring(top, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
-def _clean(top: ET.Element) -> None:
-    """Control characters are no XML, whatever a class or file is called."""
-    for element in top.iter():
-        if element.text:
-            element.text = _printable(element.text)
-        for name, value in element.attrib.items():
-            element.set(name, _printable(value))
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char in "\n\t " else "\ufffd" for char in text)
+def _sayable(text: str) -> str:
+    """What XML 1.0 can't hold, as control characters, is replaced."""
+    return NOT_XML.sub("\ufffd", text)

@@ -18,7 +18,7 @@ from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
-from tamis.pipeline.export_tasks import Chosen, write_coco, write_cvat, write_label_studio
+from tamis.pipeline.export_tasks import Chosen, on_one_line, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.recipe import LabelStudio, Webdataset, emitted
@@ -113,12 +113,7 @@ def _csv(selection: Path, path: Path) -> None:
 def _keys(selection: Path, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         for batch in pq.ParquetFile(selection).iter_batches(columns=["key"]):
-            out.writelines(f"{_on_one_line(key)}\n" for key in batch["key"].to_pylist())
-
-
-def _on_one_line(key: str) -> str:
-    """A key that would break its line is quoted as in JSON."""
-    return key if len(key.splitlines()) == 1 else json.dumps(key)
+            out.writelines(f"{on_one_line(key)}\n" for key in batch["key"].to_pylist())
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}

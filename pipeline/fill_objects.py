@@ -23,11 +23,16 @@ from tamis.pipeline.detectors import Detector
 from tamis.pipeline.embedding import Filling, ImagePass, retried
 from tamis.pipeline.fill import placed
 from tamis.pipeline.ingest import Part
+from tamis.pipeline.names import Repeated
 from tamis.pipeline.progress import Counter
 from tamis.selectors.objects import struct_type
 
 Rows = list[dict[str, Any]]
-QUIET = ("objects", "boxes_clipped", "images_not_in_file", "boxes_not_sure")  # counted, and nothing to worry about
+QUIET = ("objects", "boxes_clipped", "images_in_file", "images_not_in_file", "boxes_not_sure", "without_value")
+COUNTED = (  # images or objects by shard, in the column's record
+    *QUIET, "images_gone", "crops_gone", "images_of_ambiguous_name", "boxes_of_another_size", "boxes_not_finite",
+    "boxes_of_unknown_class", "boxes_outside", "boxes_without_area", "boxes_of_wrong_confidence",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -54,6 +59,12 @@ class Proposing(Notes):
             model = self.detector.model()
             self.note(used=model.facts)
         return model
+
+    @cached_property
+    def classes(self) -> list[str] | None:
+        """The only ones that may be; None: any."""
+        named: list[str] | None = self.detector.settings.wanted(self.detector.folder)
+        return named
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -82,25 +93,25 @@ class Proposing(Notes):
 
 
 def fill_objects(
-    detector: Detector, folder: Path, name: str, part: Part, twice: Callable[[str], bool], say: Callable[[str], None]
+    detector: Detector, folder: Path, name: str, part: Part, repeated: Repeated, say: Callable[[str], None]
 ) -> None:
-    """Write the part whole. `twice` says whether the pool has more than one image of a basename."""
+    """Write the part whole. `repeated` are the names that more than one sample of the pool has."""
     column = Proposing(detector, folder, name)
     features = None if detector.features is None else Filling(detector.features, folder, name)
     at_work: list[Any] = [] if detector.kind == "file" else [column]
     at_work += [] if features is None else [features]
-    retried(at_work, lambda: _write(column, features, part, twice, say), say)
+    retried(at_work, lambda: _write(column, features, part, repeated, say), say)
 
 
 def _write(
-    column: Proposing, features: Filling | None, part: Part, twice: Callable[[str], bool], say: Callable[[str], None]
+    column: Proposing, features: Filling | None, part: Part, repeated: Repeated, say: Callable[[str], None]
 ) -> None:
     lost: Sums[str] = Sums()
     counter = Counter(f"objects {column.name} {part.name}", part.rows, "images")
     kind = struct_type(features.type.list_size if features else None)
     told = {b"pool_part": part.digest.encode(), b"tamis": json.dumps(column.model.facts, sort_keys=True).encode()}
     schema = pa.schema([("sample_id", pa.uint64()), (column.name, pa.list_(kind)), ("count", pa.int32())], told)
-    rows = _from_file(column, part, twice, lost) if column.detector.kind == "file" else _detected(column, part, lost)
+    rows = _from_file(column, part, repeated, lost) if column.detector.kind == "file" else _detected(column, part, lost)
     described = _described(features, rows, column.detector.margin, lost) if features else _plain(rows)
     unknown = 0
     # no compression or statistics: vectors have nothing to gain by them
@@ -115,10 +126,10 @@ def _write(
             unknown += sum(one is None for one in objects)
             lost["objects"] += sum(counts)
             counter.add(len(some), note=f"{lost['objects']:,} objects")
-    counter.end()
-    column.count("without_value", part.name, unknown)
-    for reason, count in lost.items():
-        column.count(reason, part.name, count)
+        counter.end()
+        lost["without_value"] = unknown
+        for reason in {*lost, *COUNTED}:  # before the part is there: a kill must not leave it without them
+            column.count(reason, part.name, lost[reason])
     if dropped := {reason: count for reason, count in lost.items() if reason not in QUIET}:
         reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(dropped.items()))
         say(f"{column.name} {part.name}: {lost['objects']:,} objects stand; {reasons}")
@@ -133,10 +144,10 @@ def _hint(column: Proposing) -> str:
     return f"do the names look alike? The file has {names[0]!r}" if names else "the file names no image"
 
 
-def _from_file(column: Proposing, part: Part, twice: Callable[[str], bool], lost: Sums[str]) -> Iterator[list[Row]]:
+def _from_file(column: Proposing, part: Part, repeated: Repeated, lost: Sums[str]) -> Iterator[list[Row]]:
     for batch, images in placed(part, ("key", "height")):
         rows: Rows = batch.select(["sample_id", "key", "width", "height", "content_hash"]).to_pylist()
-        found = column.model.of_keys([row["key"] for row in rows], twice, lost)
+        found = column.model.of_keys([row["key"] for row in rows], repeated, lost)
         yield [_row(column, row, image, one, lost) for row, image, one in zip(rows, images, found, strict=True)]
 
 
@@ -162,8 +173,7 @@ def _detected(column: Proposing, part: Part, lost: Sums[str]) -> Iterator[list[R
 def _row(column: Proposing, row: dict[str, Any], image: Encoded | None, found: Found | None, lost: Sums[str]) -> Row:
     objects = None
     if found is not None and row["width"] is not None:
-        classes = column.detector.settings.wanted(column.detector.folder)
-        objects = checked(found, row["width"], row["height"], classes, column.detector.least_of, lost)
+        objects = checked(found, row["width"], row["height"], column.classes, column.detector.least_of, lost)
     return Row(row["sample_id"], image, row["content_hash"], objects)
 
 

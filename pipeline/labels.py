@@ -16,7 +16,7 @@ def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
     """Label by key, and keys with two labels that differ, which count as labeled without saying as what.
 
     Raises RecipeError where it is no such file."""
-    if path.is_dir() or not path.suffix:
+    if not path.is_file():
         tables = [pq.read_table(round_, columns=["key", "label"]) for round_ in rounds(path)]
         return {key: label for table in tables for key, label in zip(*table.to_pydict().values(), strict=True)}, []
     labels: dict[str, str] = {}
@@ -28,6 +28,8 @@ def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
                 raise RecipeError(f"labels {path}: wanted columns key and label, found {rows.fieldnames or 'none'}")
             for row in rows:
                 key, label = row["key"], row.get("label") or ""
+                if not key:
+                    raise RecipeError(f"labels {path}: line {rows.line_num} has no key")
                 if labels.setdefault(key, label) != label:
                     conflicts.append(key)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -37,7 +37,7 @@ def objects_of(run: Run, maker: Maker, ids: Iterable[int]) -> dict[int, list[dic
 
 
 def classes_of(run: Run, maker: Maker) -> list[str]:
-    """The detector's classes in its order, where it has one; then all others that were proposed, by name."""
+    """The detector's classes in its order, where the recipe names them; else all that were proposed, by name."""
     assert maker.detector is not None
     named = list(maker.detector.settings.wanted(maker.detector.folder) or [])
     seen: set[str] = set()

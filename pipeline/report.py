@@ -81,6 +81,7 @@ def _columns(run: Run) -> list[dict[str, Any]]:
             key: used[key] for key in ("dim", "precision", "batch", "weights", "context") if used.get(key) is not None
         }
         lost = {key: sum(record[key].values()) for key in COUNTED if key in record}
+        lost = {key: count for key, count in lost.items() if count or record["maker"] != "detect"}
         drift = record.get("scaled_decode_drift")
         if drift:
             lost["cosine of a shrinking decode to a full one, worst of 64"] = drift["worst_cosine"]

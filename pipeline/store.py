@@ -73,7 +73,7 @@ class Run:
         makers = declared_makers(self.recipe, self.recipe_folder, self.allow_code)
         if not (self.folder / "inputs.json").exists():
             return makers
-        return bound(makers, self.pool.fingerprint, self.target.fingerprint if self.target else None)
+        return bound(makers, self.pool, self.target.fingerprint if self.target else None)
 
     @cached_property
     def makers(self) -> list[Maker]:

@@ -11,6 +11,7 @@ from tamis.pipeline.query import key_of, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
+from tamis.selectors.budget import shown
 from tamis.selectors.catalog import SELECTORS
 from tamis.selectors.density_ratio import FittedRatio
 
@@ -73,11 +74,13 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
     lines = [f"{head}, {decision['reason']} ({meaning})"]
     if decision["rank"] is not None:
-        lines.append(f"            score {decision['score']:.6g}, rank {decision['rank']:,} of {summary['eligible']:,}")
+        scored = decision["score"] is not None and decision["score"] == decision["score"]
+        told = f"score {decision['score']:.6g}, " if scored else ""
+        lines.append(f"            {told}rank {decision['rank']:,} of {summary['eligible']:,}")
     if decision["weight"] != 1:
         lines.append(f"            counts {decision['weight']:g} times")
     if decision["detail"]:
-        lines.append(f"            {decision['detail']}")
+        lines.append(f"            {visible(decision['detail'])}")
     if decision["related_id"] is not None:
         lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
     lines += _what_it_takes(run, decision, summary)
@@ -99,7 +102,8 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
 def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     """The distance to the line between kept and dropped, for steps with a budget."""
     last, first = summary["last_kept"], summary["first_dropped"]
-    budget = f"the budget of {summary['budget']:,} {summary['unit']}" if summary["budget"] is not None else "the budget"
+    unit = summary["unit"]
+    budget = "the budget" if summary["budget"] is None else f"the budget of {shown(summary['budget'], unit)} {unit}"
     selector = run.step(decision["step"]).selector if decision["selector"] in SELECTORS else None
     noise = " plus its noise" if getattr(selector, "noise", 0) else ""
     if decision["reason"] == "below_cut" and last:

@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-SCALES = {"rows": 1, "tokens": 1, "bytes": 1, "objects": 1, "minutes": 60, "cost": 10_000}  # a unit in whole numbers
+SCALES = {
+    "rows": 1,
+    "tokens": 1,
+    "bytes": 1,
+    "objects": 1,
+    "minutes": 60_000,
+    "cost": 10_000,
+}  # a unit in whole numbers
+LARGEST = 2.0**53  # above it whole numbers of float64 have gaps, and sums of int64 may overflow
 WANTED = (
     "a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD} or "
     "{minutes: N, image: A, object: B, by: FIELD}"
@@ -51,7 +59,10 @@ class Budget:
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(f"the budget's field {self.field!r} has rows without a cost of 0 or more")
         values = self.image + self.object * values if self.unit == "minutes" else values
-        return np.ceil(values * SCALES[self.unit] - 1e-6).astype(np.int64)
+        parts = np.ceil(values * SCALES[self.unit] - 1e-6)
+        if (parts >= LARGEST).any():
+            raise ValueError(f"the budget's field {self.field!r} has a cost of {values.max():g}, which is too large")
+        return parts.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Images class by class in turn: always one more for the class that the fewest chosen images hold.
 
 What many teams do by hand, and the rival to beat for object coverage: it balances classes, and sees no difference
-between two objects of one class. O(images x classes). Not where instances repeat (video frames)."""
+between two objects of one class. O(picks x images x classes). Not where instances repeat (video frames)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -88,6 +88,14 @@ class Kind:
     clusters: int = 0
     picks: int = 0
 
+    def __post_init__(self) -> None:
+        self._order = np.argsort(self.group, kind="stable")
+        self._ends = np.concatenate([[0], np.cumsum(np.bincount(self.group, minlength=len(self.firsts)))])
+
+    def of_group(self, group: int) -> Places:
+        """Its objects, which are all alike."""
+        return self.rows[self._order[self._ends[group] : self._ends[group + 1]]]
+
 
 class Cover:
     """The choice on its way: what is spent, which images are chosen, which objects that covers."""
@@ -102,7 +110,7 @@ class Cover:
         self.chance = uniform(images.ids, settings.seed, settings.step, "object_coverage")
         hashes = row_hashes(objects.feature)
         self.kinds = []
-        for name in settings.classes if settings.classes is not None else objects.classes:
+        for name in dict.fromkeys(settings.classes if settings.classes is not None else objects.classes):
             number = objects.classes.index(name) if name in objects.classes else -1
             rows = np.flatnonzero(objects.kind == number)
             _, firsts, group = np.unique(hashes[rows], return_index=True, return_inverse=True)
@@ -176,7 +184,8 @@ class Cover:
         return bool(self.chosen[self.objects.image[kind.rows[mine]]].any())
 
     def _cluster(self, kind: Kind, covered: npt.NDArray[np.bool_], wanted: int) -> None:
-        """As many clusters as leave `wanted` of them uncovered, but no more than FINEST times as many."""
+        """As many clusters as leave `wanted` of them uncovered; where FINEST times as many don't, uncovered objects
+        have clusters of their own."""
         features = self.objects.feature[kind.firsts]
         most, clusters = min(len(kind.firsts), max(FINEST * wanted, FEWEST)), max(1, wanted)
         while True:
@@ -184,9 +193,17 @@ class Cover:
             kind.cluster, centres, kind.far = k_means(features, clusters, self.settings.seed)
             kind.clusters = len(centres)
             uncovered = kind.clusters - len(np.unique(kind.cluster[covered]))
-            if uncovered >= wanted or clusters >= most:
+            if uncovered >= wanted:
                 return
+            if clusters >= most:
+                break
             clusters = max(clusters + wanted - uncovered, int(GROWTH * wanted * clusters / max(1, uncovered)) + 1)
+
+        rest = np.flatnonzero(~covered)  # covered at that grain, but objects of their own: clustered by themselves
+        labels, _, kind.far[rest] = k_means(features[rest], min(wanted, len(rest)), self.settings.seed)
+        kind.cluster[rest] = kind.clusters + labels
+        used, kind.cluster = np.unique(kind.cluster, return_inverse=True)
+        kind.clusters = len(used)
 
     def _pick(self, kind: Kind, cluster: int, groups: Places, share: int, first: bool) -> int:
         """The best object of a cluster whose image can be paid; returns the cost, 0 where there is none."""
@@ -195,7 +212,7 @@ class Cover:
         near, unsure = kind.far[groups], -sure
         keys = (groups, unsure, near) if self.settings.pick == "nearest" else (groups, near, unsure)
         for group in groups[np.lexsort(keys)].tolist():
-            for row in kind.rows[kind.group == group].tolist():
+            for row in kind.of_group(group).tolist():
                 image = int(objects.image[row])
                 cost = int(self.images.costs[image])
                 if cost <= self.left and (first or cost <= share):
@@ -213,10 +230,12 @@ class Cover:
     def fill(self) -> None:
         """What nothing was left to cover for buys images by chance: first such with objects, then any."""
         left = np.flatnonzero(~self.chosen & (self.images.costs > 0))
+        done = all(self.covered(kind).all() for kind in self.kinds)
+        why = "every proposed object is covered" if done else "what is left to cover costs too much"
         for image in left[np.lexsort([self.chance[left], self.images.counts[left] == 0])].tolist():
             if self.images.costs[image] <= self.left:
                 self.filled += 1
-                self.take(image, "filled: by chance, every proposed object is covered")
+                self.take(image, f"filled: by chance, {why}")
 
     def reasons(self) -> list[str]:
         """Of each image that was not picked, why."""
@@ -229,6 +248,7 @@ class Cover:
         for kind in self.kinds:
             holds[self.objects.image[kind.rows]] = True
         why[~holds] = "no_objects"
+        why[~self.images.known] = "unknown"
         why[self.images.labeled] = "already_labeled"
         return why.tolist()
 
@@ -270,7 +290,8 @@ class Cover:
                     "images_chosen": len(np.unique(image[self.chosen[image]])),
                 }
             )
+        empty = self.images.known & (self.images.counts == 0)
         return {
-            "coverage": told, "without_objects": int((self.images.counts == 0).sum()), "filled": self.filled,
-            "negatives": self.negatives, "labeled": int(self.images.labeled.sum()),
+            "coverage": told, "without_objects": int(empty.sum()), "unknown": int((~self.images.known).sum()),
+            "filled": self.filled, "negatives": self.negatives, "labeled": int(self.images.labeled.sum()),
         }  # fmt: skip

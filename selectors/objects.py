@@ -120,8 +120,8 @@ class _Held:
         rows = np.repeat(np.arange(len(ids)), np.diff(offsets))
         names = flat.field("class").to_pylist()
         sure = flat.field("confidence").to_numpy(zero_copy_only=False)
-        least = [confidence.get(name, 0.0) for name in names] if isinstance(confidence, Mapping) else confidence
-        keep = np.flatnonzero(sure >= least)
+        wanted = [confidence.get(name, 0.0) for name in names] if isinstance(confidence, Mapping) else confidence
+        keep = np.flatnonzero(sure >= np.asarray(wanted, np.float32))
         kinds = [self.classes.setdefault(names[row], len(self.classes)) for row in keep.tolist()]
         for row in keep.tolist():
             self.proposed[names[row]] = self.proposed.get(names[row], 0) + 1
@@ -141,27 +141,29 @@ class _Held:
         return rows[keep]
 
     def _trim(self) -> None:
-        """Classes above a common size are cut to it, so that rare ones stay whole."""
-        part = self._joined()
-        sizes = np.sort(np.bincount(part["kind"]))
-        most = MOST_OBJECTS // max(1, len(sizes))
-        for done, size in enumerate(sizes):  # what small classes leave, larger ones may have
-            most = (MOST_OBJECTS - int(sizes[:done].sum())) // (len(sizes) - done)
+        """Classes above a common size are cut to it, so that rare ones stay whole. The size is told from all that was
+        seen, so it only falls, and what is left at the end doesn't depend on where cuts were made."""
+        sizes = np.array([self.proposed[name] for name in self.classes])
+        most = 0
+        for done, size in enumerate(rising := np.sort(sizes)):  # what small classes leave, larger ones may have
+            most = max(0, MOST_OBJECTS - int(rising[:done].sum())) // (len(rising) - done)
             if size > most:
                 break
-        chance = uniform(part["id"] + part["number"].astype(np.uint64), self.seed, 0, "objects")
-        order = np.lexsort([chance, part["kind"]])
-        first = np.concatenate([[0], np.cumsum(np.bincount(part["kind"]))])
-        place = np.arange(len(order)) - first[part["kind"][order]]
-        keep = np.sort(order[place < most])
-        self.parts = [{name: values[keep] for name, values in part.items()}]
-        self.count = len(keep)
-
-    def _joined(self) -> dict[str, Any]:
-        return {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
+        ids, number, kind = (np.concatenate([part[name] for part in self.parts]) for name in ("id", "number", "kind"))
+        chance = uniform(ids + number.astype(np.uint64), self.seed, 0, "objects")
+        order = np.lexsort([chance, kind])
+        first = np.concatenate([[0], np.cumsum(np.bincount(kind))])
+        keep = np.zeros(len(order), bool)
+        keep[order[np.arange(len(order)) - first[kind[order]] < most]] = True
+        at = 0
+        for part in self.parts:
+            mine = keep[at : at + len(part["id"])]
+            at += len(mine)
+            part.update({name: values[mine] for name, values in part.items()})
+        self.count = int(keep.sum())
 
     def objects(self, ids: Ids) -> Objects:
-        if self.count > MOST_OBJECTS:
+        if sum(self.proposed.values()) > MOST_OBJECTS:
             self._trim()
         if not self.parts:
             empty = {"id": np.zeros(0, np.uint64), "number": np.zeros(0, np.int64), "kind": np.zeros(0, np.int64)}

@@ -20,6 +20,7 @@ from tamis.selectors.spend import picks_within, spend
 
 MOST_CLUSTERS, SMALLEST, NEIGHBOURS = 500, 5, 20  # as published
 BLOCK = 1024  # rows of distances at once
+MOST_COMPARED = 8192  # of a cluster, that its samples' neighbours are looked for among
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +54,32 @@ class Typical:
         sizes = np.bincount(labels, minlength=len(centres))
         seen = np.bincount(labels, weights=labeled[rows], minlength=len(centres)).astype(int)
         order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -sizes[c], c))
-        self.queues: list[list[tuple[int, float, str]]] = []
-        for cluster in order:
-            mine = rows[labels == cluster]
-            value = typicality(given.vectors[mine].astype(np.float32), neighbours)
-            told = f"most typical of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)"
-            best = np.lexsort([mine, -value]).tolist()
-            self.queues.append([(int(mine[row]), float(value[row]), told) for row in best])
-        self.turn = 0
+        self.given, self.neighbours, self.turn = given, neighbours, 0
+        self.clusters = [(rows[labels == cluster], f"{cluster + 1} of {len(centres)}") for cluster in order]
+        self.queues: list[list[tuple[int, float, str]] | None] = [None] * len(order)  # made when its turn comes
+
+    def _queue(self, turn: int) -> list[tuple[int, float, str]]:
+        """A cluster's candidates, most typical last."""
+        held = self.queues[turn]
+        if held is None:
+            mine, name = self.clusters[turn]
+            value = typicality(self.given.vectors[mine].astype(np.float32), self.neighbours)
+            told = f"most typical of cluster {name} ({len(mine):,} samples)"
+            best = np.lexsort([mine, -value])[::-1].tolist()
+            held = self.queues[turn] = [(int(mine[row]), float(value[row]), told) for row in best]
+        return held
 
     def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
         while True:
-            queue = self.queues[self.turn % len(self.queues)]
-            while queue and not may[queue[0][0]]:
-                queue.pop(0)
+            queue = self._queue(self.turn)
+            while queue and not may[queue[-1][0]]:
+                queue.pop()
             if queue:
-                return queue[0]
-            del self.queues[self.turn % len(self.queues)]
+                return queue[-1]
+            self.turn = (self.turn + 1) % len(self.queues)
 
     def take(self, _place: int) -> None:
-        self.queues[self.turn % len(self.queues)].pop(0)
+        self._queue(self.turn).pop()
         self.turn = (self.turn + 1) % len(self.queues)
 
 
@@ -82,11 +89,13 @@ def typicality(vectors: npt.NDArray[np.float32], neighbours: int) -> npt.NDArray
     if len(vectors) == 1:
         return np.ones(1)
     found = np.empty(len(vectors))
-    lengths = (vectors**2).sum(1)
+    asked = vectors[:MOST_COMPARED]  # rows are by id, a hash, so these are as if drawn
+    lengths, own = (asked**2).sum(1), (vectors**2).sum(1)
     for first in range(0, len(vectors), BLOCK):
         some = vectors[first : first + BLOCK]
-        apart = np.maximum(lengths - 2 * (some @ vectors.T) + lengths[first : first + BLOCK, None], 0)
-        apart[np.arange(len(some)), first + np.arange(len(some))] = np.inf  # not itself
+        apart = np.maximum(lengths - 2 * (some @ asked.T) + own[first : first + BLOCK, None], 0)
+        selves = np.arange(first, min(first + len(some), len(asked)))
+        apart[selves - first, selves] = np.inf  # not itself
         near = np.partition(apart, count - 1, axis=1)[:, :count]
         found[first : first + BLOCK] = 1 / (near.mean(1) + 1e-5)
     return found

@@ -17,9 +17,11 @@ from PIL import Image
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.boxes import Found, checked
 from tamis.pipeline.classic import PLAN, describe
+from tamis.pipeline.detect_file import read_class_names
 from tamis.pipeline.detect_onnx import corners, decode, suppress
 from tamis.pipeline.detect_open_vocabulary import OpenVocabulary, OpenVocabularyModel, by_class
-from tamis.pipeline.errors import RecipeError, RunError
+from tamis.pipeline.errors import RecipeError, RunError, RunFailed
+from tamis.pipeline.fill_objects import Proposing
 from tamis.pipeline.images import resized
 from tamis.pipeline.run import Outcome
 from tamis.pipeline.store import open_complete
@@ -160,6 +162,117 @@ def test_a_crop_is_described_with_its_margin(run_in: Runner, photos: Path) -> No
     np.testing.assert_allclose(found["a/one"][0]["feature"], describe(crop, PLAN), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"bbox": [0, 0, 1]}, "has 3 numbers"), ({"bbox": [0, 0, 9, 0, 9, 9, 0, 9]}, "has 8 numbers"),
+        ({"bbox": []}, "has 0 numbers"), ({"bbox": ["a", 0, 1, 1]}, "can't be read"),
+    ],
+)  # fmt: skip
+def test_boxes_of_another_length_are_an_error_and_never_another_images(
+    run_in: Runner, photos: Path, about: dict[str, Any], words: str
+) -> None:
+    write_coco(photos)
+    held = json.loads((photos / "boxes.json").read_text())
+    held["annotations"][0] |= about
+    (photos / "boxes.json").write_text(json.dumps(held))
+    with pytest.raises(RecipeError, match=words):
+        run_in(photos, **{**OF_OBJECTS, "steps": []}, columns={"objects": {"detect": "file", "path": "boxes.json"}})
+
+
+def test_two_images_of_one_id_are_an_error(run_in: Runner, photos: Path) -> None:
+    write_coco(photos)
+    held = json.loads((photos / "boxes.json").read_text())
+    held["images"][1]["id"] = held["images"][0]["id"]
+    (photos / "boxes.json").write_text(json.dumps(held))
+    with pytest.raises(RecipeError, match="two of its images have one id"):
+        run_in(photos, **{**OF_OBJECTS, "steps": []}, columns={"objects": {"detect": "file", "path": "boxes.json"}})
+
+
+def test_class_numbers_may_have_gaps_and_be_texts(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: {0: car, 2: bus, '10': dog}")
+    assert read_class_names(tmp_path / "data.yaml") == ["car", "", "bus", *[""] * 7, "dog"]
+
+
+def test_hidden_files_are_no_labels_and_a_namespaces_twin_has_none(run_in: Runner, photos: Path) -> None:
+    given = write_yolo(photos)
+    (photos / "labels" / ".idea").mkdir()
+    (photos / "labels" / ".idea" / "workspace.xml").write_text("<x/>")
+    (photos / "labels" / "._one.txt").write_bytes(b"\xff\xfe")
+    columns = {"objects": {"detect": "file", **given, "features": {"embed": "classic"}}}
+    assert len(objects_of(run_in(photos, **OF_OBJECTS, columns=columns))["a/one"]) == 2
+    twins = [{"format": "images", "path": "photos"}, {"format": "images", "path": "photos", "namespace": "other"}]
+    outcome = run_in(photos, store="twins", **{**OF_OBJECTS, "pool": twins}, columns=columns)
+    record = read_json(next((photos / "twins" / "columns").glob("objects*/column.json")))
+    assert outcome.manifest["pool"]["samples"] == 6
+    assert sum(record["images_of_ambiguous_name"].values()) == 6
+
+
+def test_a_grown_pool_gives_the_same_objects_as_a_new_one(run_in: Runner, photos: Path) -> None:
+    columns = {"objects": {"detect": "file", **write_voc(photos), "features": {"embed": "classic"}}}
+    run_in(photos, **OF_OBJECTS, columns=columns)
+    Image.new("RGB", SIZE, "red").save(photos / "photos" / "b" / "one.png")
+    grown = run_in(photos, name="grown", **OF_OBJECTS, columns=columns)
+    anew = run_in(photos, name="grown", store="anew", **OF_OBJECTS, columns=columns)
+    picks = [pq.read_table(one.folder / "selection.parquet")["key"].to_pylist() for one in (grown, anew)]
+    assert picks[0] == picks[1]
+
+
+def test_counts_are_there_before_the_part_is(run_in: Runner, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(photos)
+    held = json.loads((photos / "boxes.json").read_text())
+    held["annotations"][0]["bbox"] = [900, 900, 5, 5]
+    (photos / "boxes.json").write_text(json.dumps(held))
+    columns = {"objects": {"detect": "file", "path": "boxes.json", "features": {"embed": "classic"}}}
+    folder = photos / "store" / "columns" / "objects"
+    real = Proposing.count
+
+    def counted(self: Proposing, what: str, part: str, rows: int) -> None:
+        assert not (folder / part).exists(), "a kill here must not leave the part without its counts"
+        real(self, what, part, rows)
+
+    monkeypatch.setattr(Proposing, "count", counted)
+    run_in(photos, **OF_OBJECTS, columns=columns)
+    assert read_json(folder / "column.json")["boxes_outside"] == {"part-00000.parquet": 1}
+
+
+def test_kept_fields_called_labels_label_nothing_and_counts_may_stand_in_where(run_in: Runner, photos: Path) -> None:
+    columns = {"objects": {"detect": "file", **write_coco(photos), "features": {"embed": "classic"}}}
+    for path in (photos / "photos").rglob("*.png"):
+        path.with_suffix(".json").write_text('{"labels": "x"}')
+    pool = [{"format": "images", "path": "photos", "keep": ["labels"]}]
+    steps = [{"object_coverage": {"column": "objects", "budget": 5, "where": "objects_count > 0"}}]
+    outcome = run_in(photos, **{**OF_OBJECTS, "pool": pool, "steps": steps}, columns=columns)
+    assert outcome.manifest["steps"][0]["reasons"] == {"chosen": 2, "not_in_scope": 1}
+
+
+def test_labels_without_a_suffix_are_read_and_a_wrong_name_is_told(run_in: Runner, photos: Path) -> None:
+    columns = {"objects": {"detect": "file", **write_coco(photos), "features": {"embed": "classic"}}}
+    (photos / "labels").write_text("key,label\na/one,cat\n")
+    assert run_in(photos, **OF_OBJECTS, columns=columns, labels="labels").selected == 2
+    for name, words in (("lables", "no such file"), ("bad.csv", "has no key")):
+        (photos / "bad.csv").write_text("label,key\na\n")
+        with pytest.raises(RecipeError, match=words):
+            run_in(photos, name=name[:3], **OF_OBJECTS, columns=columns, labels=name)
+
+
+def test_names_in_tasks_are_those_on_disk_and_those_of_the_interface(run_in: Runner, photos: Path) -> None:
+    (photos / "photos" / "a" / "one.png").rename(photos / "photos" / "a" / "one.PNG")
+    about = {"images": [{"id": 1, "file_name": "a/one.PNG"}], "categories": [{"id": 1, "name": "交通\u3000灯\x07"}]}
+    (photos / "boxes.json").write_text(json.dumps({**about, "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}]}))  # fmt: skip
+    columns = {"objects": {"detect": "file", "path": "boxes.json", "features": {"embed": "classic"}}}
+    emit: list[Any] = ["label_studio", "coco"]
+    outcome = run_in(photos, **{**OF_OBJECTS, "emit": emit}, columns=columns)
+    tasks = json.loads((outcome.folder / "exports" / "label_studio" / "tasks.json").read_text())
+    told = {label for task in tasks for one in task["predictions"][0]["result"] for label in one["value"]["rectanglelabels"]}  # fmt: skip
+    labels = ET.parse(outcome.folder / "exports" / "label_studio" / "labels.xml").getroot()
+    assert told == {label.get("value") for label in labels.iter("Label")} == {"交通\u3000灯\ufffd"}
+    coco = json.loads((outcome.folder / "exports" / "coco.json").read_text())
+    assert "a/one.PNG" in {image["file_name"] for image in coco["images"]}
+    with pytest.raises(RunFailed, match="lies outside root"):
+        run_in(photos, name="root", **{**OF_OBJECTS, "emit": [{"label_studio": {"root": "/data"}}]}, columns=columns)
+
+
 def test_wrong_boxes_are_dropped_and_counted_by_reason() -> None:
     lost: Counter[str] = Counter()
     boxes = [
@@ -202,7 +315,8 @@ def test_a_basename_that_the_pool_has_twice_means_none_of_them(run_in: Runner, p
         ("x.json", '{"images": [], "categories": [], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0,0,1,1]}]}', "doesn't list"),
         ("x/a.xml", "<annotation><object>", "can't be read"),
         ("x/a.xml", '<!DOCTYPE a [<!ENTITY b "b">]><annotation>&b;</annotation>', "declarations"),
-        ("x/a.txt", "0 0.5 0.5 0.1\n", "not 5 or 6 numbers"),
+        ("x/a.txt", "0 0.5 0.5 0.1\n", "a.txt: a line has not 5 or 6 numbers"),
+        ("x.json", "[" * 100_000, "can't be read"),
         ("x/readme.md", "nothing", "neither .xml"),
         ("x.parquet", "PAR1", "can't be read"),
         ("x.csv", "a,b", "wanted a .json"),
@@ -226,6 +340,7 @@ def test_a_file_that_is_no_boxes_is_one_clear_error(
         ({"detect": "file", "path": "boxes.json", "features": "classic"}, "wanted {embed: NAME"),
         ({"detect": "file", "path": "boxes.json", "features": {"embed": "classic", "margin": -1}}, "margin"),
         ({"detect": "file", "path": "boxes.json", "features": {"embed": "sentence_transformers", "model": "m"}}, "images"),
+        ({"detect": "file", "path": "boxes.json", "features": {"embed": "onnx", "model": "boxes.json", "scaled_decode": True}}, "not for crops|scaled_decode"),
         ({"detect": "onnx", "model": "gone.onnx"}, "no file"),
         ({"detect": "onnx", "model": "boxes.json", "size": [400, 400]}, "multiples of 32"),
         ({"detect": "open_vocabulary", "model": "m", "classes": []}, "at least one"),
@@ -245,7 +360,7 @@ def test_the_recipe_of_the_docs_runs_and_says_why(run_in: Runner, photos: Path) 
     outcome = run_in(photos, **{**OF_OBJECTS, "emit": emit}, columns=columns)
     run = open_complete(outcome.folder)
     assert "cat (0.90), object 0 at [4, 6, 20, 30], cluster 1 of 1" in why(run, "a/one")
-    assert "no_objects (no object was proposed in it)" in why(run, "b/three")
+    assert "no_objects (no object that the step covers was proposed in it)" in why(run, "b/three")
     exports = outcome.folder / "exports"
     tasks = {task["data"]["key"]: task for task in json.loads((exports / "label_studio" / "tasks.json").read_text())}
     value = tasks["a/one"]["predictions"][0]["result"][0]["value"]

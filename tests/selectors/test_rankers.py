@@ -74,7 +74,7 @@ def test_the_budget_is_never_exceeded_and_rows_may_come_in_any_order(
     labels = [("a" if draw.random() < 0.1 else None) for _ in pictures]
     whole = batch_of(pictures, labels)
     asked: Any = {"rows": Budget(budget), "objects": Budget(budget, "objects", "objects_count")}.get(
-        unit, Budget(budget * 60, "minutes", "objects_count", image=1.5, object=0.5)
+        unit, Budget(budget * 60_000, "minutes", "objects_count", image=1.5, object=0.5)
     )
     picks = picked([whole], asked, negatives=negatives)
     spent = int(asked.costs(whole)[np.isin(whole["sample_id"].to_numpy(), picks)].sum())
@@ -142,22 +142,57 @@ def test_images_without_objects_are_negatives_or_the_last_resort() -> None:
     assert len(picked([batch_of(empty)], Budget(4))) == 4
 
 
-def test_a_hundred_thousand_objects_of_one_class_are_clustered_in_a_sample() -> None:
+def test_a_hundred_thousand_objects_of_one_class_are_told_apart() -> None:
     draw = np.random.default_rng(4)
-    kinds = [[("a", feature)] for feature in draw.normal(size=(100_000, 4)).astype(np.float16).tolist()]
-    picks = picked([batch_of(kinds[first : first + 10_000], ids=range(first, first + 10_000)) for first in range(0, 100_000, 10_000)], Budget(20))  # fmt: skip
-    assert len(set(picks)) == 20
+    corner = np.arange(100_000) % 20
+    vectors = (np.eye(20)[corner] + draw.normal(size=(100_000, 20)) * 0.02).astype(np.float16)
+    kinds: list[Picture | None] = [[("a", feature)] for feature in vectors.tolist()]
+    picks = picked([batch_of(kinds[at : at + 10_000], ids=range(at, at + 10_000)) for at in range(0, 100_000, 10_000)], Budget(20))  # fmt: skip
+    assert len({int(corner[pick]) for pick in picks}) >= 19
 
 
-def test_too_many_objects_leave_rare_classes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_objects_leave_rare_classes_whole_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tamis.selectors.objects.MOST_OBJECTS", 60)
     draw = np.random.default_rng(5)
-    pictures: list[Picture | None] = [[("a", draw.normal(size=4).tolist())] * 2 for _ in range(300)]
+    pictures: list[Picture | None] = [[(str(draw.choice(list("abcdef"))), draw.normal(size=4).tolist())] * 2 for _ in range(300)]  # fmt: skip
     pictures += [[("rare", draw.normal(size=4).tolist())] for _ in range(5)]
-    found = build("object_coverage", {"column": "objects"}).rank(iter([batch_of(pictures)]), Budget(20))
+    whole = batch_of(pictures)
+    found = build("object_coverage", {"column": "objects"}).rank(iter([whole]), Budget(20))
     told = {row["class"]: row for row in found.facts["coverage"]}
-    assert (told["a"]["proposed"], told["rare"]["proposed"]) == (600, 5)
-    assert told["rare"]["images"] == 5
+    assert sum(row["proposed"] for row in told.values()) == 605
+    assert (told["rare"]["proposed"], told["rare"]["images"]) == (5, 5)
+    assert sum(row["images"] for row in told.values()) <= 60
+    for seed in range(5):
+        pieces = np.array_split(np.random.default_rng(seed).permutation(305), 7)
+        assert picked([whole.take(pa.array(part)) for part in pieces], Budget(20)) == picked([whole], Budget(20))
+
+
+def test_many_labels_leave_the_uncovered_objects_to_be_chosen() -> None:
+    draw = np.random.default_rng(9)
+    pictures: list[Picture | None] = [[("a", draw.normal(size=4).tolist())] for _ in range(1000)]
+    given_ = batch_of(pictures, ["x"] * 950 + [None] * 50)
+    found = build("object_coverage", {"column": "objects"}).rank(iter([given_]), Budget(20))
+    texts = [text for text in found.details(given_) if text]
+    assert len(texts) == 20 and not any("filled" in text for text in texts)
+
+
+def test_a_price_that_overflows_is_refused_and_a_map_of_confidences_is_as_exact_as_a_number() -> None:
+    prices = pa.record_batch({"price": pa.array([1e16, 5.0])})
+    with pytest.raises(ValueError, match="too large"):
+        Budget(10, "cost", "price").costs(prices)
+    whole = batch_of([[("a", [1.0, 0.0])]])
+    for least in (0.9, {"a": 0.9}):
+        found = build("object_coverage", {"column": "objects", "confidence": least}).rank(iter([whole]), Budget(1))
+        assert found.facts["coverage"][0]["images"] == 1
+
+
+@pytest.mark.parametrize("name", ["object_coverage", "class_round_robin"])
+def test_rivals_keep_to_budgets_in_objects_and_minutes(name: str) -> None:
+    draw = np.random.default_rng(10)
+    whole = batch_of([scene(draw) for _ in range(40)])
+    for asked in (Budget(7, "objects", "objects_count"), Budget(90_000, "minutes", "objects_count", 0.25, 0.2)):
+        picks = picked([whole], asked, name)
+        assert picks and int(asked.costs(whole)[np.array(picks) - 1].sum()) <= asked.amount
 
 
 def test_why_an_image_was_not_picked_is_on_record() -> None:
@@ -167,7 +202,11 @@ def test_why_an_image_was_not_picked_is_on_record() -> None:
     whole = batch_of(pictures, ["x", None, None, None, None, None])
     found = build("object_coverage", {"column": "objects"}).rank(iter([whole]), Budget(1))
     reasons = found.barred(whole)
-    assert reasons[0] == "already_labeled" and reasons[1] == "covered" and reasons[3] == reasons[5] == "no_objects"
+    assert (
+        reasons[0] == "already_labeled"
+        and reasons[1] == "covered"
+        and (reasons[3], reasons[5]) == ("no_objects", "unknown")
+    )
     assert found.related_ids(whole)[1] == 1, "the labeled image that covers it"
     assert found.details(whole)[int(np.flatnonzero(found.ranks)[0])].startswith("b (0.90), object 0 at [0, 0, 4, 4]")
 
@@ -257,7 +296,7 @@ def test_budgets_that_mean_nothing_are_refused(given_: Any, words: str) -> None:
 def test_costs_are_summed_as_whole_numbers() -> None:
     batch = pa.record_batch({"n": pa.array([0, 3, 7]), "price": pa.array([0.1, 0.2, 0.3])})
     minutes = parse_budget({"budget": {"minutes": 1, "image": 0.5, "object": 0.1, "by": "n"}})
-    assert isinstance(minutes, Budget) and minutes.costs(batch).tolist() == [30, 48, 72]
+    assert isinstance(minutes, Budget) and minutes.costs(batch).tolist() == [30_000, 48_000, 72_000]
     money = parse_budget({"budget": {"cost": 1, "by": "price"}})
     assert isinstance(money, Budget) and money.costs(batch).tolist() == [1000, 2000, 3000]
-    assert shown(90, "minutes") == "1.50" and Fraction(0.29).units(100) == 29
+    assert shown(90_000, "minutes") == "1.50" and Fraction(0.29).units(100) == 29
