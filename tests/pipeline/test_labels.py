@@ -1,0 +1,112 @@
+"""Rounds of labels: read from each tool's own export, checked, kept whole, and never asked for again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tamis.pipeline.errors import RecipeError, StoreError
+from tamis.pipeline.label_files import read_answers
+from tamis.pipeline.label_rounds import Answer, import_answers, rounds, status
+from tests_support import Runner, write_jsonl
+
+KEYS = [f"s{number:02d}" for number in range(30)]
+VECTORS = {"columns": {"v": {"embed": "precomputed", "path": "vectors.npz"}}, "target": []}
+ACTIVE: dict[str, Any] = {**VECTORS, "steps": [{"active": {"column": "v", "budget": 5}}], "emit": []}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    import numpy as np
+
+    write_jsonl(tmp_path / "pool.jsonl", [{"id": key, "part": "a", "text": f"text {key}"} for key in KEYS])
+    kinds = np.arange(30) % 3
+    vectors = np.eye(4)[kinds] + np.random.default_rng(0).normal(size=(30, 4)) * 0.1
+    np.savez(tmp_path / "vectors.npz", key=np.array(KEYS), vector=vectors)
+    return tmp_path
+
+
+def keys_of(folder: Path) -> list[str]:
+    return pq.read_table(folder / "selection.parquet", columns=["key"])["key"].to_pylist()  # type: ignore[no-any-return]
+
+
+def test_rounds_go_on_until_all_is_labeled_and_nothing_is_asked_twice(run_in: Runner, place: Path) -> None:
+    asked: list[str] = []
+    for number in range(7):
+        outcome = run_in(place, name=f"round-{number}", **ACTIVE, labels="store/labels")
+        keys = keys_of(outcome.folder)
+        assert len(keys) == (5 if number < 6 else 0) and not set(keys) & set(asked)
+        asked += keys
+        answers = [Answer(key, "abc"[int(key[1:]) % 3], "ann", None, 0.5) for key in keys]
+        found = import_answers(place / "store", answers, f"{number}.csv", None, print)
+        assert (found.round, found.added) == ((number + 1, 5) if keys else (None, 0))
+    assert len(asked) == 30
+    told = status(place / "store")
+    assert "  all       30    15.00" in told and told.count("█") > 3
+
+
+def test_what_is_wrong_is_listed_and_never_guessed(run_in: Runner, place: Path) -> None:
+    run_in(place, **ACTIVE)
+    answers = [
+        Answer("s00", "a", "ann"), Answer("s00", "a", "bob"), Answer("s01", "a", "ann"), Answer("s01", "b", "bob"),
+        Answer("nobody", "a"), Answer("s02", "unicorn"), Answer("s03", "b"),
+    ]  # fmt: skip
+    found = import_answers(place / "store", answers, "x.csv", ["a", "b"], print)
+    assert (found.added, found.repeated, found.unknown_keys) == (2, 1, ["nobody"])
+    assert found.unknown_classes == ["s02: unicorn"] and found.conflicts == ["s01: a (ann), b (bob)"]
+    again = import_answers(place / "store", [Answer("s00", "a"), Answer("s03", "a")], "y.csv", None, print)
+    assert again.round is None and again.conflicts == ["s03: a (unnamed), before: b"]
+    assert len(rounds(place / "store" / "labels")) == 1
+
+
+def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
+    studio = [
+        {"data": {"key": "s00"}, "annotations": [{"completed_by": {"email": "a@b"}, "created_at": "2026-01-01", "lead_time": 30, "was_cancelled": False, "result": [{"value": {"choices": ["cat"]}}]}]},
+        {"data": {"sample_id": "00ff"}, "annotations": [{"was_cancelled": True, "result": []}]},
+        {"data": {"key": "s02"}, "annotations": [{"result": [{"value": {"rectanglelabels": ["cat"]}}]}]},
+    ]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(studio))
+    assert read_answers(tmp_path / "a.json") == [Answer("s00", "cat", "a@b", "2026-01-01", 0.5), Answer("s02", "")]
+    (tmp_path / "a.csv").write_text("key,label,cost\ns00,cat,1.5\ns01,,\n")
+    assert read_answers(tmp_path / "a.csv") == [Answer("s00", "cat", cost=1.5)]
+    (tmp_path / "a.xml").write_text('<annotations><image name="f/s00.jpg"><tag label="cat"/></image><image name="x.jpg"/></annotations>')  # fmt: skip
+    assert read_answers(tmp_path / "a.xml") == [Answer("f/s00", "cat")]
+    coco = {"images": [{"id": 1, "file_name": "s00.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": [{"image_id": 1, "category_id": 1}]}  # fmt: skip
+    (tmp_path / "c.json").write_text(json.dumps(coco))
+    assert read_answers(tmp_path / "c.json") == [Answer("s00", "cat")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", "[1]"), ("a.json", "{"), ("a.csv", "name\nx\n"), ("a.xml", "<a"), ("a.txt", "x"), ("a.csv", "key,label,cost\na,b,much\n"),
+     ("a.xml", '<!DOCTYPE a [<!ENTITY b "b">]><a>&b;</a>')],
+)  # fmt: skip
+def test_a_file_that_is_no_answers_is_one_clear_error(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RecipeError, match="labels "):
+        read_answers(tmp_path / name)
+    with pytest.raises(StoreError, match="holds no pool"):
+        import_answers(tmp_path, [], "x", None, print)
+
+
+def test_the_verbs_of_the_command_line(run_in: Runner, place: Path) -> None:
+    outcome = run_in(place, **ACTIVE)
+    tamis = Path(sys.executable).with_name("tamis")
+
+    def call(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tamis, "label", *arguments], cwd=place, capture_output=True, text=True, check=False)
+
+    out = call("export", outcome.folder, "--to", "csv", "-o", "tasks.csv")
+    assert out.returncode == 0, out.stderr
+    lines = (place / "tasks.csv").read_text().splitlines()
+    assert lines[0] == "key,label,uri,text" and len(lines) == 6
+    (place / "tasks.csv").write_text("\n".join([lines[0], *(line.replace(",,", ",cat,", 1) for line in lines[1:])]))
+    assert "round 1: 5 labels" in call("import", "store", "tasks.csv").stdout
+    assert "nothing new" in call("import", "store", "tasks.csv").stdout
+    assert "cat" in call("status", "store").stdout
+    assert call("export", outcome.folder, "--to", "csv", "-o", "tasks.csv").returncode == 2
+    assert call("status", "nowhere").returncode == 2
