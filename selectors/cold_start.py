@@ -19,7 +19,7 @@ def medoids(vectors: Vectors, picks: int, seed: int) -> list[tuple[int, str]]:
     """Places of the samples nearest to the centres, largest cluster first, and what to say of each."""
     labels, centres, far = k_means(vectors, picks, seed)
     sizes = np.bincount(labels, minlength=len(centres))
-    order = np.lexsort([np.arange(len(vectors)), far, labels])
+    order = np.lexsort((np.arange(len(vectors)), far, labels))
     firsts = order[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)] if len(vectors) else []
     chosen = sorted(range(len(centres)), key=lambda cluster: (-sizes[cluster], cluster))
     return [
