@@ -17,6 +17,7 @@ from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.k_center import KCenter
 from tamis.selectors.loss_reduction import LossReduction
 from tamis.selectors.object_coverage import ObjectCoverage
+from tamis.selectors.ood import Ood
 from tamis.selectors.perplexity import Perplexity
 from tamis.selectors.quota import Quota
 from tamis.selectors.threshold import Threshold
@@ -32,6 +33,7 @@ SELECTORS: dict[str, type] = {
     "k_center": KCenter,
     "loss_reduction": LossReduction,
     "object_coverage": ObjectCoverage,
+    "ood": Ood,
     "perplexity": Perplexity,
     "quota": Quota,
     "random": Random,

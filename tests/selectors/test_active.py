@@ -205,3 +205,24 @@ def test_why_it_was_asked_is_on_record(digits: tuple[Any, Any]) -> None:
     text = found.details(given)[int(np.flatnonzero(found.ranks == 1)[0])]
     assert "believed " in text and "which has 3 labels; margin -" in text and " or " in text
     assert found.facts["acquire"] == "margin" and found.facts["accuracy_out_of_folds"] > 0.5
+
+
+def test_ood_is_the_distance_to_the_kth_reference_that_is_not_itself(digits: tuple[Any, Any]) -> None:
+    from sklearn.metrics import roc_auc_score
+    from sklearn.neighbors import NearestNeighbors
+
+    x, y = digits
+    labels: list[str | None] = ["known" if place % 3 == 0 and y[place] < 8 else None for place in range(len(y))]
+    given = batch_of(x, labels)
+    found = build("ood", {"column": "v", "k": 5, "share": 0.95}).fit([given], [])
+    far = -found.score(given)
+    known = np.array([label is not None for label in labels])
+    held = np.array(given["v"].to_pylist(), np.float32)
+    plain = NearestNeighbors(n_neighbors=6).fit(held[known])
+    np.testing.assert_allclose(far[known], plain.kneighbors(held[known])[0][:, 5], atol=2e-3)
+    np.testing.assert_allclose(far[~known], plain.kneighbors(held[~known])[0][:, 4], atol=2e-3)
+    assert roc_auc_score(y[~known] >= 8, far[~known]) > 0.95
+    passed = np.array([reason is None for reason in found.barred(given)])
+    assert 0.93 < passed[known].mean() <= 0.96 and passed[y >= 8].mean() < 0.5
+    with pytest.raises(ValueError, match="nothing to be far from"):
+        build("ood", {"column": "v"}).fit([batch_of(x[:9])], [])

@@ -42,6 +42,8 @@ OWN = textwrap.dedent(
     '''
 )
 CASES: dict[str, dict[str, Any]] = {
+    "active": {"column": "v", "budget": 20},
+    "active facility": {"column": "v", "acquire": "facility_location", "budget": 20},
     "class_round_robin": {"column": "objects", "budget": 20},
     "detection_entropy": {"column": "objects", "budget": 20},
     "k_center": {"column": "v", "budget": 20},
@@ -54,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     "importance_resampling logistic": {"features": "v", "ratio": "logistic", "budget": 20},
     "importance_resampling published": {"form": "published", "min_length": 5, "budget": 20},
     "loss_reduction": {"prior": "v_prior", "conditional": "v_conditional", "budget": 20},
+    "ood": {"column": "v", "budget": 20},
     "perplexity": {"column": "v_prior", "keep": "low", "budget": 20},
     "perplexity middle": {"column": "v_prior", "keep": "middle", "budget": 20},
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
@@ -89,7 +92,13 @@ WITH_OBJECTS = {  # equal texts, equal images with equal boxes
     "columns": {"objects": {"detect": "file", "path": "boxes.parquet", "features": {"embed": "classic"}}},
     "target": [],
 }
-RANKERS = ("class_round_robin", "k_center", "object_coverage", "typical_clusters")  # they look at all together
+RANKERS = (
+    "active",
+    "class_round_robin",
+    "k_center",
+    "object_coverage",
+    "typical_clusters",
+)  # they look at all together
 
 
 def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
