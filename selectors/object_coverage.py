@@ -195,9 +195,10 @@ class Cover:
             uncovered = kind.clusters - len(np.unique(kind.cluster[covered]))
             if uncovered >= wanted:
                 return
-            if clusters >= most:
+            enough = max(clusters + wanted - uncovered, int(GROWTH * wanted * clusters / max(1, uncovered)) + 1)
+            if clusters >= most or enough > most < len(kind.firsts):
                 break
-            clusters = max(clusters + wanted - uncovered, int(GROWTH * wanted * clusters / max(1, uncovered)) + 1)
+            clusters = enough
 
         rest = np.flatnonzero(~covered)  # covered at that grain, but objects of their own: clustered by themselves
         labels, _, kind.far[rest] = k_means(features[rest], min(wanted, len(rest)), self.settings.seed)
