@@ -16,7 +16,7 @@ from tamis.selectors.chance import uniform
 
 Floats = npt.NDArray[np.float64]
 FOLDS = 5
-TEMPERATURES = 2.0 ** np.arange(-8, 9)  # the one under which labeled rows, out of their folds, are likeliest
+TEMPERATURES = 2.0 ** np.arange(-6, 7)  # times the logits' spread; that under which rows out of folds are likeliest
 INVERSE_RIDGE = 10.0  # of logistic regression on vectors of unit length
 
 
@@ -45,7 +45,7 @@ def fit_head(
         raise ValueError(f"a head needs labels of two classes, found {len(classes)}")
     x, y = np.asarray(vectors, np.float64), np.array([classes.index(label) for label in labels])
     weights, biases = _fit(x, y, len(classes), kind)
-    scale = _temperature(y, out_of_folds(x, y, len(classes), ids, kind))
+    scale = _temperature(y, out_of_folds(x, y, len(classes), ids, kind), x @ weights + biases)
     return Head(classes, weights / scale, biases / scale)
 
 
@@ -93,15 +93,23 @@ def _logistic(x: Floats, y: npt.NDArray[np.int64], classes: int) -> tuple[Floats
     return np.concatenate([-found.coef_.T, found.coef_.T], 1) / 2, np.array([-1, 1]) * found.intercept_ / 2
 
 
-def _temperature(y: npt.NDArray[np.int64], logits: Floats) -> float:
-    """What logits are divided by, so that held out rows are likeliest; 1 where no row could be held out."""
+def _temperature(y: npt.NDArray[np.int64], logits: Floats, seen: Floats) -> float:
+    """What logits are divided by, so that held out rows are likeliest; where none could be held out, their spread over
+    the rows that were seen.
+
+    Labels are smoothed by one in n + 2 (Laplace): a few rows that are all right must not make every row certain."""
     known = np.isfinite(logits[np.arange(len(y)), y])
     if not known.any():
-        return 1.0
+        return max(1e-9, float(seen.std()))
     rows, truth = logits[known], y[known]
-    rows = rows - rows.max(1, keepdims=True)
+    doubt = 1 / (len(rows) + 2)
     fits = []
-    for scale in TEMPERATURES:
-        some = rows / scale
-        fits.append(float((some[np.arange(len(truth)), truth] - np.log(np.exp(some).sum(1))).mean()))
-    return float(TEMPERATURES[int(np.argmax(fits))])
+    scales = TEMPERATURES * max(1e-9, float(seen.std()))
+    for scale in scales:
+        some = (rows - rows.max(1, keepdims=True)) / scale
+        with np.errstate(invalid="ignore"):
+            logs = some - np.log(np.exp(some).sum(1, keepdims=True))
+        right = logs[np.arange(len(truth)), truth]
+        others = np.where(np.isfinite(logs), logs, 0).sum(1) / np.maximum(1, np.isfinite(logs).sum(1))
+        fits.append(float(((1 - doubt) * right + doubt * others).mean()))
+    return float(scales[int(np.argmax(fits))])

@@ -7,6 +7,7 @@ with all references a sample. A large k hurts where references are few. Not for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ ROUNDING = 1e-5  # of a distance, between one order of sums and another
 class Ood:
     """column: the vectors; k: which nearest reference counts; share: of the references that would pass, or max_distance
     (of unit vectors, 0 to 2): without them a budget says how many of the nearest are kept."""
+
+    fitted: ClassVar[type]
 
     column: str
     k: int = 5
