@@ -11,13 +11,15 @@ import numpy.typing as npt
 from tamis.selectors.k_means import k_means
 
 Vectors = npt.NDArray[np.float32]
-BLOCK = 2048  # rows of similarities at once: 2,048 x 20,000 are 164 MB
-MOST_ROWS = 50_000  # that are compared with each other; beyond, a sample by hash stands for all
+SEEDINGS = 4  # of k-means, of which the tightest counts: one alone may fall into a bad corner
+BLOCK = 512  # rows of similarities at once: 512 x 50,000 are 100 MB
+MOST_ROWS = 50_000  # that all are compared with; beyond, these stand for all
 
 
 def medoids(vectors: Vectors, picks: int, seed: int) -> list[tuple[int, str]]:
     """Places of the samples nearest to the centres, largest cluster first, and what to say of each."""
-    labels, centres, far = k_means(vectors, picks, seed)
+    found = [k_means(vectors, picks, seed + turn) for turn in range(SEEDINGS)]
+    labels, centres, far = min(found, key=lambda one: float(one[2].sum()))
     sizes = np.bincount(labels, minlength=len(centres))
     order = np.lexsort((np.arange(len(vectors)), far, labels))
     firsts = order[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)] if len(vectors) else []
@@ -29,20 +31,23 @@ def medoids(vectors: Vectors, picks: int, seed: int) -> list[tuple[int, str]]:
 
 
 class FacilityLocation:
-    """Lazy greedy (Minoux 1978): a gain only falls, so a sample whose old gain is below another's new one waits."""
+    """Lazy greedy (Minoux 1978): a gain only falls, so a sample whose old gain is below another's new one waits.
+
+    f sums over all samples, or over the first MOST_ROWS (by id, a hash, so as if drawn)."""
 
     def __init__(self, vectors: Vectors, covered: Vectors) -> None:
-        self.vectors = vectors
-        self.best = np.zeros(len(vectors), np.float32)  # similarity to the nearest pick
+        self.vectors, self.asked = vectors, vectors[:MOST_ROWS]
+        self.best = np.zeros(len(self.asked), np.float32)  # similarity to the nearest pick
         for first in range(0, len(covered), BLOCK):
             self._cover(covered[first : first + BLOCK])
-        total = vectors.sum(0, dtype=np.float64)
+        total = self.asked.sum(0, dtype=np.float64)
         # with nothing picked yet a gain is a sum of similarities, which needs no pairs
-        self.bounds = (len(vectors) + vectors @ total) / 2 if not len(covered) else np.full(len(vectors), np.inf)
-        self.fresh = np.zeros(len(vectors), bool) if len(covered) else np.ones(len(vectors), bool)
+        none = not len(covered)
+        self.bounds = (len(self.asked) + vectors @ total) / 2 if none else np.full(len(vectors), np.inf)
+        self.fresh = np.full(len(vectors), none)
 
     def _cover(self, picks: Vectors) -> None:
-        self.best = np.maximum(self.best, ((1 + self.vectors @ picks.T) / 2).max(1, initial=0))
+        self.best = np.maximum(self.best, ((1 + self.asked @ picks.T) / 2).max(1, initial=0))
 
     def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float]:
         """Place of the sample that gains most, of equal ones the first, and its gain."""
@@ -58,7 +63,7 @@ class FacilityLocation:
 
     def gains(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """[places] how much f would grow by each."""
-        some = (1 + self.vectors[places] @ self.vectors.T) / 2
+        some = (1 + self.vectors[places] @ self.asked.T) / 2
         some -= self.best
         return np.asarray(np.maximum(some, 0, out=some).sum(1, dtype=np.float64))
 
@@ -72,17 +77,20 @@ class FacilityLocation:
 
 
 class ProbabilityCover:
-    """Picks by how many uncovered samples lie within `radius`; when all are covered, whatever is farthest."""
+    """Picks by how many uncovered samples lie within `radius`; when all are covered, whatever is farthest.
+
+    Counted are all samples, or the first MOST_ROWS (by id, a hash, so as if drawn)."""
 
     def __init__(self, vectors: Vectors, covered: Vectors, radius: float) -> None:
         self.vectors, self.limit = vectors, 1 - radius**2 / 2  # cosine of that distance between unit vectors
         self.near = np.full(len(vectors), -1.0, np.float32)
         for first in range(0, len(covered), BLOCK):
             self.near = np.maximum(self.near, (vectors @ covered[first : first + BLOCK].T).max(1, initial=-1))
+        self.asked = min(len(vectors), MOST_ROWS)
+        open_ = vectors[: self.asked][self.near[: self.asked] <= self.limit]
         self.degrees = np.zeros(len(vectors), np.int64)
         for first in range(0, len(vectors), BLOCK):
-            within = (vectors[first : first + BLOCK] @ vectors.T) > self.limit
-            self.degrees[first : first + BLOCK] = within[:, self.near <= self.limit].sum(1)
+            self.degrees[first : first + BLOCK] = (vectors[first : first + BLOCK] @ open_.T > self.limit).sum(1)
 
     def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float]:
         """Place of the next pick and how many it covers; 0: all are covered, and it is the farthest."""
@@ -95,7 +103,6 @@ class ProbabilityCover:
         similar = self.vectors @ self.vectors[place]
         newly = (similar > self.limit) & (self.near <= self.limit)
         self.near = np.maximum(self.near, similar)
-        gone = np.flatnonzero(newly)
-        for first in range(0, len(gone), BLOCK):
-            within = (self.vectors[gone[first : first + BLOCK]] @ self.vectors.T) > self.limit
-            self.degrees -= within.sum(0)
+        gone = self.vectors[: self.asked][newly[: self.asked]]
+        for first in range(0, len(self.vectors) if len(gone) else 0, BLOCK):
+            self.degrees[first : first + BLOCK] -= (self.vectors[first : first + BLOCK] @ gone.T > self.limit).sum(1)
