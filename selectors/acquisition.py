@@ -35,11 +35,6 @@ UNCERTAINTY: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def badge(shares: Floats, vectors: npt.NDArray[np.float32], seed: int) -> "Badge":
-    """Draws rows one after another; see `Badge`."""
-    return Badge(shares, vectors, seed)
-
-
 class Badge:
     """k-means++ seeding on gradients: the first row has the largest, each next one is drawn in proportion to its
     squared distance from those before; by chance among the open ones where all distances are 0."""

@@ -118,7 +118,7 @@ class Active:
         assert head is not None
         shares = head.probabilities(vectors)
         if used == "badge":
-            return _Told(acquisition.badge(shares, vectors, self.seed), "gradient {:.4f} from those before")
+            return _Told(acquisition.Badge(shares, vectors, self.seed), "gradient {:.4f} from those before")
         scores = (
             self._committee(given, known, vectors, head)
             if used == "committee"
