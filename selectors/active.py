@@ -7,19 +7,23 @@ labels. One pass over the vectors and a fit; cold starts cost a k-means. Not whe
 classes: there nothing beats chance."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors import acquisition, cold_start
+from tamis.selectors import acquisition
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.class_balance import balanced
+from tamis.selectors.cold_start import ProbabilityCover, medoids
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
+from tamis.selectors.facility_location import FacilityLocation
 from tamis.selectors.heads import Head, fit_head, out_of_folds
 from tamis.selectors.k_center import Farthest
+from tamis.selectors.parts import Placed, greedily
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.spend import Chooser, Ordered, picks_within, spend
 from tamis.selectors.typical_clusters import NEIGHBOURS, Typical
@@ -99,26 +103,31 @@ class Active:
         self, used: str, given: Embedded, known: npt.NDArray[np.bool_], head: Head | None, picks: int
     ) -> Chooser:
         """Over all candidates, labeled ones too: they are taken from the start."""
-        labeled = given.labeled & given.there
         chance = uniform(given.ids, self.seed, self.step, "active")
         if used == "random":
             return Ordered(np.argsort(chance, kind="stable"), np.full(len(given), np.nan), {})
         if used == "k_center":
-            return Farthest(given.vectors, given.there, labeled)
+            return Farthest(given.vectors, given.there, given.labeled & given.there)
         if used == "typical":
             return Typical(given, picks, NEIGHBOURS, self.seed)
         if used == "k_means":
             return _medoids(given, picks, self.seed, chance)
-        vectors = given.vectors.astype(np.float32)
         if used == "facility_location":
-            return _Told(cold_start.FacilityLocation(vectors, vectors[labeled]), "gains {:.1f} of similarity")
+            return greedily(given, picks, FacilityLocation, "gains {:.1f} of similarity", self.seed, chance)
         if used == "probability_cover":
-            cover = cold_start.ProbabilityCover(vectors, vectors[labeled], self.radius)
-            return _Told(cover, "within {:.0f} uncovered samples")
+            cover = partial(ProbabilityCover, radius=self.radius)
+            return greedily(given, picks, cover, "within {:.0f} uncovered samples", self.seed, chance)
+        vectors = given.vectors.astype(np.float32)
         assert head is not None
         shares = head.probabilities(vectors)
         if used == "badge":
-            return _Told(acquisition.Badge(shares, vectors, self.seed), "gradient {:.4f} from those before")
+            everywhere = np.arange(len(given))
+            return Placed(
+                acquisition.Badge(shares, vectors, self.seed),
+                everywhere,
+                len(given),
+                "gradient {:.4f} from those before",
+            )
         scores = (
             self._committee(given, known, vectors, head)
             if used == "committee"
@@ -156,23 +165,9 @@ class Active:
 def _medoids(given: Embedded, picks: int, seed: int, chance: npt.NDArray[np.float64]) -> Ordered:
     """Medoids of the unlabeled; others by chance behind them, where costs leave something of the budget."""
     rows = np.flatnonzero(given.there & ~given.labeled)
-    found = cold_start.medoids(given.vectors[rows].astype(np.float32), max(1, picks), seed)
+    found = medoids(given.vectors[rows].astype(np.float32), max(1, picks), seed)
     first = [int(rows[place]) for place, _ in found]
     rest = np.setdiff1d(np.arange(len(given)), first)
     order = np.concatenate([np.array(first, np.int64), rest[np.argsort(chance[rest], kind="stable")]])
     texts = {int(rows[place]): text for place, text in found}
     return Ordered(order, np.full(len(given), np.nan), texts)
-
-
-class _Told:
-    """A chooser of (place, score) with words for the score."""
-
-    def __init__(self, inner: Any, words: str) -> None:
-        self.inner, self.words = inner, words
-
-    def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
-        place, score = self.inner.next(may)
-        return place, score, self.words.format(score)
-
-    def take(self, place: int) -> None:
-        self.inner.take(place)

@@ -10,10 +10,12 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
+from tamis.selectors import parts
 from tamis.selectors.acquisition import Badge, entropy, margin
 from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
-from tamis.selectors.cold_start import FacilityLocation, ProbabilityCover
+from tamis.selectors.cold_start import ProbabilityCover
+from tamis.selectors.facility_location import FacilityLocation
 from tamis.selectors.heads import fit_head, out_of_folds
 from tamis.selectors.vectors import as_column
 
@@ -92,28 +94,57 @@ def test_the_cold_starts_beat_chance_on_digits(digits: tuple[Any, Any]) -> None:
         assert found > chance + 0.08, (acquire, found, chance)
 
 
-def test_facility_location_is_the_plain_greedy_choice() -> None:
+@pytest.mark.parametrize("kind", ["random", "clustered", "repeated", "near"])
+@pytest.mark.parametrize("labeled", [0, 40])
+def test_facility_location_is_the_plain_greedy_choice(kind: str, labeled: int) -> None:
     draw = np.random.default_rng(2)
-    vectors = draw.normal(size=(300, 16)).astype(np.float32)
+    vectors = {
+        "random": draw.normal(size=(600, 64)),
+        "clustered": draw.normal(size=(12, 64))[draw.integers(0, 12, 600)] + draw.normal(size=(600, 64)) * 0.4,
+        "repeated": np.repeat(draw.normal(size=(60, 16)), 10, axis=0),
+        "near": np.ones(16) + draw.normal(size=(600, 16)) * 1e-3,
+    }[kind].astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    similar = (1 + vectors @ vectors.T) / 2
-    fast = FacilityLocation(vectors, vectors[:0])
-    best = np.zeros(300)
-    may = np.ones(300, bool)
-    for _ in range(20):
+    similar = (1 + vectors.astype(np.float64) @ vectors.T.astype(np.float64)) / 2
+    covered = np.arange(600) < labeled
+    fast = FacilityLocation(vectors, covered)
+    best = similar[:, covered].max(1, initial=0)
+    may = ~covered
+    for _ in range(60):
         place, gain = fast.next(may)
-        gains = np.where(may, np.maximum(similar - best, 0).sum(1), -1)
-        assert gains[place] == pytest.approx(gains.max(), rel=1e-5)
-        assert gain == pytest.approx(gains.max(), rel=1e-5)
+        gains = np.where(may, np.maximum(similar - best[:, None], 0).sum(0), -1)
+        assert gains[place] == pytest.approx(gains.max(), rel=1e-5, abs=1e-4)
+        assert gain == pytest.approx(gains.max(), rel=1e-4, abs=1e-4)
         fast.take(place)
         may[place] = False
         best = np.maximum(best, similar[:, place])
     assert fast.value() == pytest.approx(best.sum(), rel=1e-5)
+    assert kind != "random" or fast.listed is not None, "the lists of pairs were used, too"
+
+
+@pytest.mark.parametrize("acquire", ["facility_location", "probability_cover"])
+def test_more_than_can_be_compared_at_once_is_chosen_by_clusters(
+    digits: tuple[Any, Any], acquire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = digits
+    given = batch_of(x, some_labels(y, 1))
+    whole = picked([given], Budget(60), acquire=acquire, radius=0.7)
+    monkeypatch.setattr(parts, "MOST_TOGETHER", 400)
+    monkeypatch.setattr(parts, "WANTED", 200)
+    held = list(parts.parts(x, np.arange(len(x)), 0))
+    assert sorted(np.concatenate(held).tolist()) == list(range(len(x))) and max(map(len, held)) <= 400
+    picks = picked([given], Budget(60), acquire=acquire, radius=0.7)
+    assert len(set(picks)) == 60 and not any(given["labels"][place].as_py() for place in picks)
+    value = {name: (x @ x[some].T).max(1).sum() for name, some in (("parts", picks), ("whole", whole))}
+    assert value["parts"] > 0.97 * value["whole"]
+    assert len(picked([given], Budget(5000), acquire=acquire)) == 1787, "all that have no label"
+    same = batch_of(np.repeat(x[:1], 1000, axis=0))  # k-means has nothing to part
+    assert len(picked([same], Budget(30), acquire=acquire)) == 30
 
 
 def test_probability_cover_takes_the_most_covering_and_then_the_farthest() -> None:
     vectors = np.repeat(np.eye(4, dtype=np.float32), [5, 3, 2, 1], axis=0)
-    cover = ProbabilityCover(vectors, vectors[:0], 0.5)
+    cover = ProbabilityCover(vectors, np.zeros(11, bool), 0.5)
     may = np.ones(11, bool)
     scores = []
     for _ in range(6):
