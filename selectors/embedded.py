@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Costs, Fraction
 from tamis.selectors.contract import Batches
-from tamis.selectors.vectors import as_array
+from tamis.selectors.vectors import as_halves
 
 Ids = npt.NDArray[np.uint64]
 
@@ -41,12 +41,12 @@ def gather(pool: Batches, column: str, budget: Budget | Fraction) -> Embedded:
     ids, costs, there, vectors = [], [], [], []
     labels: list[str | None] = []
     for batch in pool:
-        some, has = as_array(batch[column])
+        some, has = as_halves(batch[column])
         ids.append(batch["sample_id"].to_numpy())
         costs.append(budget.costs(batch))
         labels += batch["labels"].to_pylist() if "labels" in batch.schema.names else [None] * batch.num_rows
         there.append(has)
-        vectors.append(some.astype(np.float16))
+        vectors.append(some)
     if not ids:
         none = np.zeros(0, np.int64)
         return Embedded(none.astype(np.uint64), none, [], none.astype(bool), np.zeros((0, 1), np.float16))

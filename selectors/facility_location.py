@@ -15,22 +15,23 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 BLOCK = 256  # rows of similarities at once: 256 x 20,000 float32 are 20 MB
 LEVELS = 254  # of the scale from the lowest similarity that matters
-SPARSE = 10  # once fewer than one of so many pairs can still gain, those are listed and the others forgotten
+SPARSE = 16  # once fewer than one of so many pairs can still gain, those are listed and the others forgotten
 LUCK = 27.6  # -log of the chance, 1e-12, that a bound is too low
-FIRST_LOOK = 16  # samples looked at in full at once, twice as many each further time
+FIRST_LOOK = 32  # samples looked at in full at once, twice as many each further time
 
 
 class FacilityLocation:
     """Chooses among `vectors` [rows, dim] of unit length; `covered` rows are in the set from the start."""
 
     def __init__(self, vectors: npt.NDArray[np.floating], covered: npt.NDArray[np.bool_]) -> None:
-        self.vectors = np.ascontiguousarray(vectors, np.float32)
+        self.vectors = unit(vectors)
         rows = len(self.vectors)
         self.best = np.zeros(rows, np.float32)  # similarity to the nearest of the set
         for first in range(0, rows if covered.any() else 0, BLOCK):
             some = similarities(self.vectors[first : first + BLOCK], self.vectors[covered])
             self.best[first : first + BLOCK] = some.max(1)
         self.codes: list[npt.NDArray[np.uint8]] | None = None  # of rows from k x BLOCK on, and columns from there on
+        self.looked = np.zeros(0, np.int64), np.zeros((0, rows), np.float32)  # the last rows and their similarities
         self.listed: tuple[npt.NDArray[Any], ...] | None = None  # where rows' lists end, the other rows, their codes
         if covered.any():
             self._pack()
@@ -52,7 +53,9 @@ class FacilityLocation:
 
     def take(self, place: int) -> None:
         """Add a row to the set."""
-        best = np.maximum(self.best, similarities(self.vectors, self.vectors[place][None])[:, 0])
+        seen, similar = self.looked
+        row = similar[seen == place] if place in seen else similarities(self.vectors[place][None], self.vectors)
+        best = np.maximum(self.best, row[0])
         if self.codes is None:
             self.best = best
             self._pack()
@@ -65,8 +68,9 @@ class FacilityLocation:
 
     def gains(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """[places] how much f would grow by each."""
-        some = similarities(self.vectors[places], self.vectors) - self.best
-        return np.asarray(np.maximum(some, 0, out=some).sum(1, dtype=np.float64))
+        some = similarities(self.vectors[places], self.vectors)
+        self.looked = places, some
+        return np.array([np.maximum(row - self.best, 0).sum(dtype=np.float64) for row in some])
 
     def value(self) -> float:
         """F of the set."""
@@ -136,13 +140,22 @@ class FacilityLocation:
         ends = np.cumsum(found, dtype=np.int64) - found
         small = np.uint16 if len(best) <= 1 << 16 else np.uint32
         partners, kept = np.empty(pairs, small), np.empty(pairs, np.uint8)
-        for number, codes in enumerate(self.codes or []):
-            list_above(codes, number * BLOCK, limits, ends, partners, kept)
-        self.listed, self.codes = (ends, partners, kept), []
+        while self.codes:  # from the last on: lists grow as codes go
+            codes = self.codes.pop()
+            list_above(codes, len(self.codes) * BLOCK, limits, ends, partners, kept)
+        self.listed = ends, partners, kept
 
     def _whole(self, best: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """In whole units, rounded down: gains are rather counted too high."""
         return np.floor(best.astype(np.float64) * self.unit).astype(np.int32)
+
+
+def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
+    """float32 and of unit length: what float16 keeps is off by up to 3e-4, which would count as similarity."""
+    found = np.array(vectors, np.float32, order="C")
+    lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
+    found /= np.where(lengths > 0, lengths, 1)[:, None]
+    return found
 
 
 def similarities(some: Vectors, others: Vectors) -> Vectors:

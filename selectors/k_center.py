@@ -42,8 +42,8 @@ class Farthest:
         self, vectors: npt.NDArray[np.floating], there: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_]
     ) -> None:
         self.vectors = np.asarray(vectors, np.float32)
-        self.lengths = (self.vectors**2).sum(1)
-        self.mean = self.vectors[there].mean(0) if there.any() else np.zeros(self.vectors.shape[1], np.float32)
+        self.lengths = np.einsum("ij,ij->i", self.vectors, self.vectors)
+        self.mean = there.astype(np.float32) @ self.vectors / max(1, int(there.sum()))
         self.far = np.full(len(self.vectors), np.inf, np.float32)
         for place in np.flatnonzero(taken).tolist():
             self.take(place)

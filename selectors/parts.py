@@ -35,7 +35,8 @@ def greedily(
     """A chooser over all candidates; `words` say what a gain is, `chance` orders what no cluster asked for."""
     rows = np.flatnonzero(given.there)
     if len(rows) <= MOST_TOGETHER:
-        return Placed(make(given.vectors[rows], given.labeled[rows]), rows, len(given), words)
+        vectors = given.vectors if len(rows) == len(given) else given.vectors[rows]  # a copy less
+        return Placed(make(vectors, given.labeled[rows]), rows, len(given), words)
     found: list[tuple[float, int]] = []
     enough = -np.inf
     for part in sorted(parts(given.vectors, rows, seed), key=len, reverse=True):

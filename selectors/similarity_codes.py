@@ -85,17 +85,31 @@ def count_above(codes: Array, limits: Array, found: Array) -> None:
 
 @njit(nogil=True, cache=True)
 def list_above(codes: Array, first: int, limits: Array, ends: Array, partners: Array, kept: Array) -> None:
-    """Write these pairs' other rows and codes; `ends` says where each row's next one goes."""
-    for a in range(len(codes)):
-        row, limit = codes[a], limits[first + a]
-        for b in range(a + 1, len(row)):
-            code = row[b]
-            if code >= limit:
-                partners[ends[first + a]], kept[ends[first + a]] = first + b, code
-                ends[first + a] += 1
-            if code >= limits[first + b]:
-                partners[ends[first + b]], kept[ends[first + b]] = first + a, code
-                ends[first + b] += 1
+    """Write these pairs' other rows and codes; `ends` says where each row's next one goes.
+
+    Each row, and each column of the block, is gathered without a branch and then copied."""
+    rows, columns = codes.shape
+    places, held = np.empty(max(rows, columns) + 1, partners.dtype), np.empty(max(rows, columns) + 1, np.uint8)
+    for a in range(rows):
+        row, limit, count = codes[a], limits[first + a], 0
+        for b in range(a + 1, columns):
+            places[count], held[count] = first + b, row[b]
+            count += np.int32(row[b]) >= limit
+        _append(first + a, count, places, held, ends, partners, kept)
+    for b in range(1, columns):
+        limit, count = limits[first + b], 0
+        for a in range(min(b, rows)):
+            code = codes[a, b]
+            places[count], held[count] = first + a, code
+            count += np.int32(code) >= limit
+        _append(first + b, count, places, held, ends, partners, kept)
+
+
+@njit(nogil=True, inline="always")
+def _append(row: int, count: int, places: Array, held: Array, ends: Array, partners: Array, kept: Array) -> None:
+    end = ends[row]
+    partners[end : end + count], kept[end : end + count] = places[:count], held[:count]
+    ends[row] = end + count
 
 
 @njit(nogil=True, cache=True)

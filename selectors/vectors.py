@@ -31,6 +31,21 @@ def as_column(vectors: Vectors, dims: int | None = None, lost: npt.NDArray[np.bo
 
 def as_array(column: Any) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     """[rows, dim] float32 and [rows] which of them are there; null rows are zero. Raises ValueError for other types."""
+    held, there = _held(column)
+    vectors = held.astype(np.float32)
+    vectors[~there] = 0
+    return np.nan_to_num(vectors, copy=False), there
+
+
+def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
+    """The same in float16."""
+    held, there = _held(column)
+    vectors = held.astype(np.float16)
+    vectors[~(there & np.isfinite(vectors.sum(1, dtype=np.float32)))] = 0
+    return vectors, there
+
+
+def _held(column: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
@@ -39,7 +54,5 @@ def as_array(column: Any) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     flat = column.values.slice(
         column.offset * size, len(column) * size
     )  # null rows keep their place, filled with zeros
-    vectors = flat.to_numpy(zero_copy_only=False).reshape(len(column), size).astype(np.float32)
     there = column.is_valid().to_numpy(zero_copy_only=False)
-    vectors[~there] = 0
-    return np.nan_to_num(vectors), there
+    return flat.to_numpy(zero_copy_only=False).reshape(len(column), size), there
