@@ -7,6 +7,7 @@ than another has now needs no new look; here the old gains are kept fresh, too, 
 bytes. Not above some ten thousand samples at once: see parts.py."""
 
 import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,8 @@ class FacilityLocation:
         self.codes = []
         for first in range(0, rows, BLOCK):
             similar = similarities(self.vectors[first : first + BLOCK], self.vectors[first:])
-            codes = np.zeros(similar.shape, np.uint8)
+            mapped = mmap.mmap(-1, similar.size)  # memory that goes back to the system as soon as it is dropped
+            codes = np.frombuffer(mapped, np.uint8).reshape(similar.shape)
             encode(similar, low, self.step, self.best[first:], luck[first:], codes, gains[first:])
             self.codes.append(codes)
         self.exact = gains + (1 - self.best.astype(np.float64))  # each row's own similarity is 1
