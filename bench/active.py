@@ -35,12 +35,16 @@ HELD_OUT, SEEDS, RANDOM_SEEDS = 0.4, 3, 20
 SIZES = (400, 300, 200, 150, 120, 100, 80, 60, 50, 40, 30)  # documents of the domains
 METHODS: dict[str, dict[str, Any]] = {
     "random": {"acquire": "random"},
-    "default (k_means, margin)": {},
-    "default, pcb": {"balance": "pcb"},
+    "default": {},
+    "default without pcb": {"balance": "none"},
     "k_means": {"acquire": "k_means"},
     "typical": {"acquire": "typical"},
     "facility_location": {"acquire": "facility_location"},
     "k_center": {"acquire": "k_center"},
+    "probability_cover": {"acquire": "probability_cover"},
+    "unsure_clusters": {"acquire": "unsure_clusters"},
+    "margin": {"acquire": "margin"},
+    "margin, pcb": {"acquire": "margin", "balance": "pcb"},
     "entropy": {"acquire": "entropy"},
     "least_confidence": {"acquire": "least_confidence"},
     "badge": {"acquire": "badge"},

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import digest_file, digest_of_input, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.detectors import FIELDS as OBJECT_FIELDS
 from tamis.pipeline.detectors import Detector, detector_of
-from tamis.pipeline.embedders import Tower, outputs, towers
+from tamis.pipeline.embedders import CLASS_FIELDS, Tower, outputs, towers
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
@@ -62,6 +62,8 @@ class Maker:
         """Fields beside the main value, which steps call NAME_FIELD."""
         if self.detector is not None:
             return OBJECT_FIELDS
+        if self.tower is not None and self.tower.kind == "classes":
+            return tuple(name for name, _ in CLASS_FIELDS)
         return () if self.judge is None else tuple(self.judge.schema.names[1:])
 
     @property
@@ -294,7 +296,10 @@ def column_names(recipe: Recipe, folder: Path) -> set[str]:
     names = {*recipe.columns, *(["labels"] if recipe.labels is not None else [])}
     for name, settings in recipe.columns.items():
         if "embed" in settings:
-            names |= {f"{name}.{tower.output}" for tower in outputs(name, settings, folder, images) if tower.output}
+            named = [tower for tower in outputs(name, settings, folder, images) if tower.output]
+            names |= {f"{name}.{tower.output}" for tower in named}
+            if any(tower.kind == "classes" for tower in named):
+                names |= {f"{name}.class_{field}" for field, _ in CLASS_FIELDS}
         elif "loss" in settings or "classify" in settings:
             names |= {f"{name}_{field}" for field in judge_of(name, settings, folder).schema.names[1:]}
         elif "detect" in settings:

@@ -93,18 +93,17 @@ def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
     listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
     query = f"select * from read_parquet([{listed}], union_by_name = true)"
-    columns: dict[str, list[str]] = {}
+    outputs: dict[str, list[str]] = {}
     for maker in run.declared:
         files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
-        value = maker.name if maker.name == maker.value else maker.name.replace(".", "\0")
-        fields = f"{quoted(maker.value)} as {quoted(value)}"
-        fields += "".join(f", {quoted(name)} as {quoted(f'{maker.name}_{name}')}" for name in maker.more)
+        named = {maker.value: maker.name, **{name: f"{maker.name}_{name}" for name in maker.more}}
+        aliases = {field: name.replace(".", "\0") for field, name in named.items()}
+        fields = ", ".join(f"{quoted(field)} as {quoted(alias)}" for field, alias in aliases.items())
         query = (
             f"select * from ({query}) join (select sample_id, {fields} from read_parquet([{files}])) using (sample_id)"
         )
-        if not maker.more:
-            columns.setdefault(maker.name.partition(".")[0], []).append(value)
-    outputs = {column: values for column, values in columns.items() if values != [column]}
+        if "." in maker.name:
+            outputs.setdefault(maker.name.partition(".")[0], []).extend(aliases.values())
     if not outputs:
         return query
     hidden = ", ".join(quoted(value) for values in outputs.values() for value in values)

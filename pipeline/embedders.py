@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import yaml
 
 from tamis.pipeline.atomic import fingerprint
@@ -18,6 +19,13 @@ from tamis.pipeline.plain_yaml import load_yaml
 from tamis.selectors.catalog import build_class
 
 Kind = Literal["images", "texts", "keys", "classes"]
+CLASS_VERSION = 2  # raise when the same vectors would get other classes or fields
+LISTED_CLASSES = 10  # of an image, best first
+CLASS_FIELDS = [  # beside the best class
+    ("cosine", pa.float32()),
+    ("margin", pa.float32()),  # to the second best
+    ("best", pa.list_(pa.struct([("class", pa.string()), ("cosine", pa.float32())]))),
+]
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def towers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> t
         raise RecipeError(f"columns.{name} ({named[0].embedder}): {error}") from error
     of = fingerprint(made_of)
     if getattr(built, "classes", None):
-        made_of["classes"] = fingerprint(read_classes(folder / built.classes))
+        made_of["classes"] = fingerprint([CLASS_VERSION, read_classes(folder / built.classes)])
     return [replace(tower, of=of) for tower in named], made_of
 
 

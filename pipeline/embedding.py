@@ -143,18 +143,21 @@ class Filling(Notes):
         return {b"pool_part": digest.encode(), b"tamis": json.dumps(told, sort_keys=True).encode()}
 
     def classes(self, vectors: pa.Array) -> list[pa.Array]:
-        """Best class of each image vector, its cosine, and how far the second best is."""
+        """Best class of each image vector, its cosine, how far the second best is, and the first ten."""
         names, prompts = self._class_vectors
         images, there = as_array(vectors)
         cosines = images @ prompts.T
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
+        from tamis.pipeline.embedders import LISTED_CLASSES
+
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :LISTED_CLASSES]
         rows = np.arange(len(images))
-        best, second = cosines[rows, order[:, 0]], cosines[rows, order[:, -1]]
+        best, second = cosines[rows, order[:, 0]], cosines[rows, order[:, min(1, len(names) - 1)]]
         chosen = np.array(names, object)[order[:, 0]]
         return [
             pa.array(chosen, pa.string(), mask=~there),
             pa.array(best, pa.float32(), mask=~there),
             pa.array(best - second, pa.float32(), mask=~there),
+            _listed(np.array(names, object)[order], np.take_along_axis(cosines, order, 1), there),
         ]
 
     @cached_property
@@ -170,6 +173,14 @@ class Filling(Notes):
                 means.append((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(0))
         made, _ = as_array(as_column(np.stack(means), self.dims))
         return list(classes), made
+
+
+def _listed(names: npt.NDArray[Any], cosines: npt.NDArray[np.float32], there: npt.NDArray[np.bool_]) -> pa.Array:
+    """[rows] lists of classes and cosines, best first; null where there is no vector."""
+    pairs = [pa.array(names.ravel(), pa.string()), pa.array(cosines.ravel(), pa.float32())]
+    flat = pa.StructArray.from_arrays(pairs, ["class", "cosine"])
+    ends = pa.array(np.arange(len(there) + 1, dtype=np.int32) * names.shape[1])
+    return pa.ListArray.from_arrays(ends, flat, mask=pa.array(~there))
 
 
 class ImagePass:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.decoding import BLOCK_IMAGES, Encoded
+from tamis.pipeline.embedders import CLASS_FIELDS
 from tamis.pipeline.embedding import Filling, ImagePass, retried
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.locate import PLACE, encoded
@@ -77,7 +78,7 @@ def _write_classes(column: Filling, images: Path, part: Part) -> None:
     from tamis.pipeline.atomic import write_batches
 
     schema = pa.schema(
-        [("sample_id", pa.uint64()), (column.value, pa.string()), ("cosine", pa.float32()), ("margin", pa.float32())],
+        [("sample_id", pa.uint64()), (column.value, pa.string()), *CLASS_FIELDS],
         column.metadata(part.digest),
     )
     vectors = pq.ParquetFile(images / part.name).iter_batches(batch_size=TEXT_ROWS)

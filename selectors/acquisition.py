@@ -32,6 +32,7 @@ UNCERTAINTY: dict[str, Callable[[Floats], Floats]] = {
     "entropy": entropy,
     "least_confidence": least_confidence,
     "margin": margin,
+    "committee": entropy,  # of a belief that no head stands behind
 }
 
 

@@ -1,10 +1,11 @@
 """What to label next, round after round: a cold start without labels, then what the model is unsure of.
 
-Without labels of two classes: k-means medoids. With them a head (heads.py) is fitted on the labeled vectors, and the
-candidates with the smallest margin between its first two classes are asked. `balance: pcb` (Bang et al. 2024,
-arXiv:2311.11178) takes, of a tenth of the candidates, always one that the head believes of the class with the fewest
-labels. One pass over the vectors and a fit; cold starts cost a k-means. Not where the embedding doesn't carry the
-classes: there nothing beats chance."""
+Without labels of two classes: k-means medoids. With them a head (heads.py) is fitted on the labeled vectors: while
+there are fewer than eight labels a class, the most typical sample of each cluster without a label, where most is unsure
+first; then the candidates with the smallest margin between the head's first two classes. `balance: pcb` (Bang et al.
+2024, arXiv:2311.11178), a part of the default, takes of a tenth of the candidates always one that the head believes of
+the class with the fewest labels. A k-means, or a fit and a pass over the vectors. Not where the embedding doesn't carry
+the classes: there nothing beats chance."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,34 +22,38 @@ from tamis.selectors.cold_start import ProbabilityCover, medoids
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
 from tamis.selectors.facility_location import FacilityLocation
-from tamis.selectors.heads import Head, fit_head, out_of_folds
+from tamis.selectors.heads import Belief, Head, fit_head, out_of_folds, prompted
 from tamis.selectors.k_center import Farthest
 from tamis.selectors.parts import Placed, greedily
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.spend import Chooser, Ordered, picks_within, spend
 from tamis.selectors.typical_clusters import NEIGHBOURS, Typical
 
-COLD, WARM = "k_means", "margin"  # the defaults: see docs/active.md for what was measured
+COLD, WARM, LATE = "k_means", "unsure_clusters", "margin"  # what `auto` is: docs/benchmarks.md has what was measured
+SETTLED = 8  # labels a class, from which on `auto` is LATE
 Acquire = Literal[
     "auto", "random", "typical", "k_means", "k_center", "facility_location", "probability_cover", "entropy", "margin",
-    "least_confidence", "badge", "committee",
+    "least_confidence", "unsure_clusters", "badge", "committee",
 ]  # fmt: skip
-NEEDS_LABELS = ("entropy", "margin", "least_confidence", "badge", "committee")
+NEEDS_BELIEF = ("entropy", "margin", "least_confidence", "unsure_clusters", "badge", "committee")
+ENOUGH = 2  # labels a class, from which on they are believed rather than prompts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, then margin); balance:
-    pcb evens out the classes; head: what predicts them; radius: of probability_cover, a distance of unit vectors;
-    pool_share: of the candidates that pcb chooses from."""
+    """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, unsure_clusters up to eight
+    a class, then margin); balance: pcb evens out the classes (auto: where acquire is auto); head: what predicts them;
+    prompts: the class output of an open_clip column, believed while labels are few; radius: of probability_cover, a
+    distance of unit vectors; pool_share: of the candidates that pcb chooses from."""
 
     choice: ClassVar[str] = "ranked"
     fitted: ClassVar[type] = Ranked
 
     column: str
     acquire: Acquire = "auto"
-    balance: Literal["none", "pcb"] = "none"
+    balance: Literal["auto", "none", "pcb"] = "auto"
     head: Literal["gda", "logistic"] = "gda"
+    prompts: str | None = None
     radius: float = 0.5
     pool_share: float = 0.1
     seed: int = 0
@@ -59,49 +64,59 @@ class Active:
             raise ValueError("pool_share must be above 0 and at most 1, radius above 0 and at most 2")
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column,), optional=("labels",))
+        return Inputs(fields=(self.column, *self._prompts), optional=("labels",))
+
+    @property
+    def _prompts(self) -> tuple[str, ...]:
+        return () if self.prompts is None else (f"{self.prompts}_best",)
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
-        """Raises ValueError where the column holds no vectors."""
-        given = gather(pool, self.column, budget)
-        known = np.array([bool(label) for label in given.labels], bool) & given.there
-        classes = sorted({given.labels[place] or "" for place in np.flatnonzero(known).tolist()})
-        warm = len(classes) > 1
-        asked = (WARM if warm else COLD) if self.acquire == "auto" else self.acquire
-        used = COLD if asked in NEEDS_LABELS and not warm else asked
-        head = self._head(given, known) if warm else None
-        facts: dict[str, Any] = {"acquire": used, "labels": int(given.labeled.sum()), "classes": classes}
-        picks = picks_within(given, budget)
-        chooser = self._chooser(used, given, known, head, picks)
+        """Raises ValueError where the column holds no vectors, or `prompts` no classes."""
+        given = gather(pool, self.column, budget, self._prompts)
+        known = given.known
+        labels = given.labels_at(known)
+        head, belief = self._believed(given, labels)
+        asked = self._in_turn(labels) if self.acquire == "auto" else self.acquire
+        used = COLD if asked in NEEDS_BELIEF and belief is None else asked
+        facts: dict[str, Any] = {"acquire": used, "labels": int(given.labeled.sum()), "classes": sorted(set(labels))}
         if head is not None:
-            facts |= self._about(given, known, head)
-        if self.balance == "pcb" and head is not None:
-            chooser = balanced(self, given, known, head, chooser, picks)
+            facts |= self._about(given, head)
+        elif belief is not None:
+            facts["head"] = f"prompts of {self.prompts}, {len(belief.classes)} classes"
+        picks = picks_within(given, budget)
+        chooser = self._chooser(used, given, head, belief, picks)
+        if belief is not None and (self.balance == "pcb" or (self.balance, self.acquire) == ("auto", "auto")):
+            chooser = balanced(given, belief, chooser, picks, self.pool_share)
         return spend(self, given, chooser, budget, facts)
 
-    def _head(self, given: Embedded, known: npt.NDArray[np.bool_]) -> Head:
-        labels = [given.labels[place] or "" for place in np.flatnonzero(known).tolist()]
-        return fit_head(given.vectors[known], labels, given.ids[known], self.head)
+    def _in_turn(self, labels: list[str]) -> str:
+        """What `auto` is with so many labels."""
+        classes = len(set(labels))
+        return COLD if classes < 2 else WARM if len(labels) < SETTLED * classes else LATE
 
-    def _about(self, given: Embedded, known: npt.NDArray[np.bool_], head: Head) -> dict[str, Any]:
+    def _believed(self, given: Embedded, labels: list[str]) -> tuple[Head | None, Belief | None]:
+        """By a head of the labels; before there are two for each class that prompts name, by the prompts."""
+        told = prompted(given.more[self._prompts[0]]) if self._prompts and len(given) else None
+        if len(set(labels)) < 2 or (told is not None and len(labels) < ENOUGH * len(told.classes)):
+            return None, told
+        head = fit_head(given.vectors[given.known], labels, given.ids[given.known], self.head)
+        return head, Belief(head.classes, head.probabilities(given.vectors))
+
+    def _about(self, given: Embedded, head: Head) -> dict[str, Any]:
         """Labels by class, and how often the head is right about labeled samples that it did not see."""
-        labels = [given.labels[place] or "" for place in np.flatnonzero(known).tolist()]
+        known = given.known
+        labels = given.labels_at(known)
         y = np.array([head.classes.index(label) for label in labels])
-        logits = out_of_folds(
-            given.vectors[known].astype(np.float64), y, len(head.classes), given.ids[known], self.head
-        )
-        right = logits.argmax(1) == y
+        vectors = given.vectors[known].astype(np.float64)
+        right = out_of_folds(vectors, y, len(head.classes), given.ids[known], self.head).argmax(1) == y
+        by_class = [right[y == kind].mean() for kind in range(len(head.classes))]
         return {
             "labels_by_class": {name: labels.count(name) for name in head.classes},
             "accuracy_out_of_folds": round(float(right.mean()), 4),
-            "balanced_accuracy_out_of_folds": round(
-                float(np.mean([right[y == kind].mean() for kind in range(len(head.classes))])), 4
-            ),
+            "balanced_accuracy_out_of_folds": round(float(np.mean(by_class)), 4),
         }
 
-    def _chooser(
-        self, used: str, given: Embedded, known: npt.NDArray[np.bool_], head: Head | None, picks: int
-    ) -> Chooser:
+    def _chooser(self, used: str, given: Embedded, head: Head | None, belief: Belief | None, picks: int) -> Chooser:
         """Over all candidates, labeled ones too: they are taken from the start."""
         chance = uniform(given.ids, self.seed, self.step, "active")
         if used == "random":
@@ -117,36 +132,26 @@ class Active:
         if used == "probability_cover":
             cover = partial(ProbabilityCover, radius=self.radius)
             return greedily(given, picks, cover, "within {:.0f} uncovered samples", self.seed, chance)
-        vectors = given.vectors.astype(np.float32)
-        assert head is not None
-        shares = head.probabilities(vectors)
+        assert belief is not None
+        if used == "unsure_clusters":
+            return Typical(given, picks, NEIGHBOURS, self.seed, 1 + acquisition.margin(belief.shares))
         if used == "badge":
-            everywhere = np.arange(len(given))
-            return Placed(
-                acquisition.Badge(shares, vectors, self.seed),
-                everywhere,
-                len(given),
-                "gradient {:.4f} from those before",
-            )
-        scores = (
-            self._committee(given, known, vectors, head)
-            if used == "committee"
-            else acquisition.UNCERTAINTY[used](shares)
-        )
-        two = np.argsort(-shares, axis=1, kind="stable")[:, :2]
+            badge = acquisition.Badge(belief.shares, given.vectors.astype(np.float32), self.seed)
+            return Placed(badge, np.arange(len(given)), len(given), "gradient {:.4f} from those before")
+        disagree = used == "committee" and head is not None
+        scores = self._committee(given, head) if disagree else acquisition.UNCERTAINTY[used](belief.shares)
+        two = np.argsort(-belief.shares, axis=1, kind="stable")[:, :2]
         order = np.lexsort([given.ids, -scores])
         texts = {
             place: f"{used} {scores[place]:+.3f}: "
-            + " or ".join(f"{head.classes[kind]} ({shares[place, kind]:.2f})" for kind in two[place].tolist())
+            + " or ".join(f"{belief.classes[kind]} ({belief.shares[place, kind]:.2f})" for kind in two[place].tolist())
             for place in order[: max(1, 4 * picks)].tolist()
         }
         return Ordered(order, scores, texts)
 
-    def _committee(
-        self, given: Embedded, known: npt.NDArray[np.bool_], vectors: npt.NDArray[np.float32], head: Head
-    ) -> npt.NDArray[np.float64]:
+    def _committee(self, given: Embedded, head: Head) -> npt.NDArray[np.float64]:
         """Vote entropy of heads of bootstrapped labels; a class that a bootstrap misses has no vote there."""
-        places = np.flatnonzero(known)
+        places = np.flatnonzero(given.known)
         draw = np.random.default_rng(self.seed)
         votes = []
         for _ in range(acquisition.MEMBERS):
@@ -155,11 +160,9 @@ class Active:
             if len(set(labels)) > 1:
                 member = fit_head(given.vectors[some], labels, given.ids[some], self.head)
                 renamed = np.array([head.classes.index(name) for name in member.classes])
-                votes.append(renamed[member.probabilities(vectors).argmax(1)])
-        if not votes:
-            return acquisition.entropy(head.probabilities(vectors))
-        ties = acquisition.entropy(head.probabilities(vectors))  # many votes are equal: then the unsurest first
-        return acquisition.vote_entropy(np.stack(votes), len(head.classes)) + 1e-3 * ties
+                votes.append(renamed[member.probabilities(given.vectors).argmax(1)])
+        ties = acquisition.entropy(head.probabilities(given.vectors))  # many votes are equal: then the unsurest first
+        return acquisition.vote_entropy(np.stack(votes), len(head.classes)) + 1e-3 * ties if votes else ties
 
 
 def _medoids(given: Embedded, picks: int, seed: int, chance: npt.NDArray[np.float64]) -> Ordered:

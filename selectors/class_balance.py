@@ -5,13 +5,11 @@ Of the base method's best candidates (a tenth of all) take, again and again, the
 class with the fewest labels, counting believed labels of this round. A class without a candidate left is out of the
 round, and the next smallest is served; as published it would stay the smallest, and all further picks be random."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.embedded import Embedded
-from tamis.selectors.heads import Head
+from tamis.selectors.heads import Belief
 from tamis.selectors.spend import Chooser
 
 
@@ -44,19 +42,16 @@ class Balanced:
         self.counts[self.believed[place]] += 1
 
 
-def balanced(
-    settings: Any, given: Embedded, known: npt.NDArray[np.bool_], head: Head, base: Chooser, picks: int
-) -> Balanced:
+def balanced(given: Embedded, belief: Belief, base: Chooser, picks: int, pool_share: float) -> Balanced:
     """The base's best candidates, `pool_share` of all but no fewer than the picks, balanced."""
     may = given.there & ~given.labeled
-    most = min(int(may.sum()), max(picks, int(settings.pool_share * len(given))))
+    most = min(int(may.sum()), max(picks, int(pool_share * len(given))))
     order = []
     for _ in range(most):
         entry = base.next(may)
         base.take(entry[0])
         may[entry[0]] = False
         order.append(entry)
-    believed = head.probabilities(given.vectors.astype(np.float32)).argmax(1)
-    labels = [given.labels[place] for place in np.flatnonzero(known).tolist()]
-    counts = np.array([labels.count(name) for name in head.classes])
-    return Balanced(order, believed, counts, head.classes)
+    labels = given.labels_at(given.known)
+    counts = np.array([labels.count(name) for name in belief.classes])
+    return Balanced(order, belief.best, counts, belief.classes)

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tamis.selectors.chance import uniform
 
@@ -18,6 +20,45 @@ Floats = npt.NDArray[np.float64]
 FOLDS = 5
 TEMPERATURES = 2.0 ** np.arange(-6, 7)  # times the logits' spread; that under which rows out of folds are likeliest
 INVERSE_RIDGE = 10.0  # of logistic regression on vectors of unit length
+
+
+PROMPT_SCALE = 100.0  # what CLIP multiplies cosines by before its softmax (Radford et al. 2021)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of candidates: [candidates, classes] probabilities, each row summing to 1."""
+
+    classes: list[str]
+    shares: Floats
+
+    @property
+    def best(self) -> npt.NDArray[np.int64]:
+        """[candidates] the likeliest class."""
+        return self.shares.argmax(1)
+
+
+def prompted(best: pa.ChunkedArray) -> Belief:
+    """From lists of (class, cosine), as open_clip columns hold them: softmax of cosines times 100 over those listed; a
+    candidate without a list believes in all alike. Raises ValueError where there are not two classes."""
+    flat = pc.list_flatten(best)
+    if not pa.types.is_struct(flat.type) or {"class", "cosine"} - {flat.type.field(i).name for i in range(flat.type.num_fields)}:  # fmt: skip  # noqa: E501
+        raise ValueError(f"prompts: wanted the class output of an open_clip column with `classes`, found {best.type}")
+    names, cosines = pc.struct_field(flat, "class"), pc.struct_field(flat, "cosine").to_numpy()
+    classes = sorted(pc.unique(names).to_pylist())
+    if len(classes) < 2:
+        raise ValueError(f"prompts: wanted two classes or more, found {len(classes)}")
+    rows = pc.list_parent_indices(best).to_numpy()
+    columns = pc.index_in(names, pa.array(classes)).to_numpy()
+    logits = np.full((len(best), len(classes)), -np.inf)
+    logits[rows, columns] = PROMPT_SCALE * cosines
+    logits[~np.isfinite(logits).any(1)] = 0
+    return Belief(classes, softmax(logits))
+
+
+def softmax(logits: Floats) -> Floats:
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -30,10 +71,7 @@ class Head:
 
     def probabilities(self, vectors: npt.NDArray[np.floating]) -> Floats:
         """[rows, classes], each row summing to 1."""
-        logits = np.asarray(vectors, np.float64) @ self.weights + self.biases
-        logits -= logits.max(1, keepdims=True)
-        shares = np.exp(logits)
-        return np.asarray(shares / shares.sum(1, keepdims=True))
+        return softmax(np.asarray(vectors, np.float64) @ self.weights + self.biases)
 
 
 def fit_head(

@@ -45,15 +45,20 @@ class TypicalClusters:
 
 
 class Typical:
-    """Clusters in turn, and of each its most typical candidate; small clusters are outliers: last, not never."""
+    """Clusters in turn, and of each its most typical candidate; small clusters are outliers: last, not never.
 
-    def __init__(self, given: Embedded, picks: int, neighbours: int, seed: int) -> None:
+    Of equally labeled clusters the largest is first, or the one with the largest sum of `unsure` [candidates]."""
+
+    def __init__(
+        self, given: Embedded, picks: int, neighbours: int, seed: int, unsure: npt.NDArray[np.float64] | None = None
+    ) -> None:
         rows, labeled = np.flatnonzero(given.there), given.labeled
         wanted = max(1, min(MOST_CLUSTERS, picks + int(labeled[rows].sum()), len(rows)))
         labels, centres, _ = k_means(given.vectors[rows], wanted, seed)
         sizes = np.bincount(labels, minlength=len(centres))
         seen = np.bincount(labels, weights=labeled[rows], minlength=len(centres)).astype(int)
-        order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -sizes[c], c))
+        weights = sizes if unsure is None else np.bincount(labels, weights=unsure[rows], minlength=len(centres))
+        order = sorted(range(len(centres)), key=lambda c: (sizes[c] <= SMALLEST, seen[c], -weights[c], c))
         self.given, self.neighbours, self.turn = given, neighbours, 0
         self.clusters = [(rows[labels == cluster], f"{cluster + 1} of {len(centres)}") for cluster in order]
         self.queues: list[list[tuple[int, float, str]] | None] = [None] * len(order)  # made when its turn comes

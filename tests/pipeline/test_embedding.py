@@ -106,6 +106,11 @@ def test_classes_are_the_mean_direction_of_their_prompts(
     assert outcome.manifest["steps"][0]["reasons"].get("chosen", 0) == list(wanted.values()).count("temple")
     counted = next(ask(open_complete(outcome.folder), "select count(cosine) from clip.class")).to_pylist()
     assert counted == [{"count(cosine)": 15}]
+    query = "select class, cosine, margin, best from clip.class"
+    for row in next(ask(open_complete(outcome.folder), query)).to_pylist():
+        first, second = row["best"]
+        assert (first["class"], first["cosine"]) == (row["class"], row["cosine"])
+        assert row["margin"] == pytest.approx(first["cosine"] - second["cosine"])
     with pytest.raises(RecipeError, match=r"wanted a map of class to prompts"):
         (tmp_path / "classes.yaml").write_text("[temple, flower]")
         run_in(tmp_path, name="bad", **{**OF_PHOTOS, "columns": {"clip": column}})

@@ -20,7 +20,7 @@ from tamis.selectors.heads import fit_head, out_of_folds
 from tamis.selectors.vectors import as_column
 
 COLD = ["random", "typical", "k_means", "k_center", "facility_location", "probability_cover"]
-WARM = ["entropy", "margin", "least_confidence", "badge", "committee"]
+WARM = ["unsure_clusters", "entropy", "margin", "least_confidence", "badge", "committee"]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_a_class_without_candidates_is_out_of_the_round_and_the_others_go_on() -
 def test_why_it_was_asked_is_on_record(digits: tuple[Any, Any]) -> None:
     x, y = digits[0][:200], digits[1][:200]
     given = batch_of(x, some_labels(y, 3))
-    found = build("active", {"column": "v", "balance": "pcb"}).rank(iter([given]), Budget(5))
+    found = build("active", {"column": "v", "acquire": "margin", "balance": "pcb"}).rank(iter([given]), Budget(5))
     text = found.details(given)[int(np.flatnonzero(found.ranks == 1)[0])]
     assert "believed " in text and "which has 3 labels; margin -" in text and " or " in text
     assert found.facts["acquire"] == "margin" and found.facts["accuracy_out_of_folds"] > 0.5
