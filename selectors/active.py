@@ -18,7 +18,7 @@ from tamis.selectors import acquisition
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.class_balance import balanced
-from tamis.selectors.cold_start import ProbabilityCover, medoids
+from tamis.selectors.cold_start import ProbabilityCover, cold_order
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
 from tamis.selectors.facility_location import FacilityLocation
@@ -41,8 +41,8 @@ ENOUGH = 2  # labels a class, from which on they are believed rather than prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, unsure_clusters up to eight
-    a class, then margin); balance: pcb evens out the classes (auto: where acquire is auto); head: what predicts them;
+    """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, unsure_clusters while they
+    are few, then margin); balance: pcb evens out the classes (auto: where acquire is auto); head: what predicts them;
     prompts: the class output of an open_clip column, believed while labels are few; radius: of probability_cover, a
     distance of unit vectors; pool_share: of the candidates that pcb chooses from."""
 
@@ -126,7 +126,7 @@ class Active:
         if used == "typical":
             return Typical(given, picks, NEIGHBOURS, self.seed)
         if used == "k_means":
-            return _medoids(given, picks, self.seed, chance)
+            return cold_order(given.vectors, given.there & ~given.labeled, picks, self.seed, chance)
         if used == "facility_location":
             return greedily(given, picks, FacilityLocation, "gains {:.1f} of similarity", self.seed, chance)
         if used == "probability_cover":
@@ -163,14 +163,3 @@ class Active:
                 votes.append(renamed[member.probabilities(given.vectors).argmax(1)])
         ties = acquisition.entropy(head.probabilities(given.vectors))  # many votes are equal: then the unsurest first
         return acquisition.vote_entropy(np.stack(votes), len(head.classes)) + 1e-3 * ties if votes else ties
-
-
-def _medoids(given: Embedded, picks: int, seed: int, chance: npt.NDArray[np.float64]) -> Ordered:
-    """Medoids of the unlabeled; others by chance behind them, where costs leave something of the budget."""
-    rows = np.flatnonzero(given.there & ~given.labeled)
-    found = medoids(given.vectors[rows].astype(np.float32), max(1, picks), seed)
-    first = [int(rows[place]) for place, _ in found]
-    rest = np.setdiff1d(np.arange(len(given)), first)
-    order = np.concatenate([np.array(first, np.int64), rest[np.argsort(chance[rest], kind="stable")]])
-    texts = {int(rows[place]): text for place, text in found}
-    return Ordered(order, np.full(len(given), np.nan), texts)

@@ -15,11 +15,13 @@ from tamis.selectors.detection_entropy import DetectionEntropy
 from tamis.selectors.exact_dedup import ExactDedup
 from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.k_center import KCenter
+from tamis.selectors.label_errors import LabelErrors
 from tamis.selectors.loss_reduction import LossReduction
 from tamis.selectors.object_coverage import ObjectCoverage
 from tamis.selectors.ood import Ood
 from tamis.selectors.perplexity import Perplexity
 from tamis.selectors.quota import Quota
+from tamis.selectors.self_paced import SelfPaced
 from tamis.selectors.threshold import Threshold
 from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
@@ -31,12 +33,14 @@ SELECTORS: dict[str, type] = {
     "exact_dedup": ExactDedup,
     "importance_resampling": ImportanceResampling,
     "k_center": KCenter,
+    "label_errors": LabelErrors,
     "loss_reduction": LossReduction,
     "object_coverage": ObjectCoverage,
     "ood": Ood,
     "perplexity": Perplexity,
     "quota": Quota,
     "random": Random,
+    "self_paced": SelfPaced,
     "threshold": Threshold,
     "typical_clusters": TypicalClusters,
 }

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.k_means import k_means
+from tamis.selectors.spend import Ordered
 
 Vectors = npt.NDArray[np.float32]
 SEEDINGS = 4  # of k-means, of which the tightest counts: one alone may fall into a bad corner
@@ -26,6 +27,23 @@ def medoids(vectors: Vectors, picks: int, seed: int) -> list[tuple[int, str]]:
         (int(firsts[cluster]), f"medoid of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)")
         for cluster in chosen
     ]
+
+
+def cold_order(
+    vectors: npt.NDArray[np.floating],
+    open_: npt.NDArray[np.bool_],
+    picks: int,
+    seed: int,
+    chance: npt.NDArray[np.float64],
+) -> Ordered:
+    """Medoids of the `open_` [candidates]; others by chance behind them, where costs leave something of the budget."""
+    rows = np.flatnonzero(open_)
+    found = medoids(vectors[rows].astype(np.float32), max(1, picks), seed)
+    first = [int(rows[place]) for place, _ in found]
+    rest = np.setdiff1d(np.arange(len(vectors)), first)
+    order = np.concatenate([np.array(first, np.int64), rest[np.argsort(chance[rest], kind="stable")]])
+    texts = {int(rows[place]): text for place, text in found}
+    return Ordered(order, np.full(len(vectors), np.nan), texts)
 
 
 class ProbabilityCover:

@@ -105,6 +105,17 @@ def out_of_folds(
     return logits
 
 
+def unseen_shares(
+    x: Floats, y: npt.NDArray[np.int64], classes: int, ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+) -> Floats:
+    """[rows, classes] probabilities of each row by a head that did not see it; alike where none could be fitted."""
+    logits = out_of_folds(x, y, classes, ids, kind)
+    weights, biases = _fit(x, y, classes, kind)
+    scale = _temperature(y, logits, x @ weights + biases)
+    logits[~np.isfinite(logits).any(1)] = 0
+    return softmax(logits / scale)
+
+
 def _fit(x: Floats, y: npt.NDArray[np.int64], classes: int, kind: str) -> tuple[Floats, Floats]:
     return _gaussian(x, y, classes) if kind == "gda" else _logistic(x, y, classes)
 

@@ -45,11 +45,20 @@ def picks_within(given: Embedded, budget: Budget | Fraction) -> int:
 
 
 def spend(
-    settings: Any, given: Embedded, chooser: Chooser, budget: Budget | Fraction, facts: dict[str, Any] | None = None
+    settings: Any,
+    given: Embedded,
+    chooser: Chooser,
+    budget: Budget | Fraction,
+    facts: dict[str, Any] | None = None,
+    *,
+    open_: npt.NDArray[np.bool_] | None = None,
+    reasons: list[str] | None = None,
 ) -> Ranked:
-    """Picks until the budget is spent; those without a vector, or with a label, are never picked."""
-    candidates = int((~given.labeled).sum())
-    left, open_ = budget.units(candidates), given.there & ~given.labeled
+    """Picks until the budget is spent, of the `open_` ones: as a rule those with a vector and without a label.
+
+    `reasons` say of each candidate why, if it is not picked."""
+    candidates = int((~given.labeled).sum() if open_ is None else open_.sum())
+    left, open_ = budget.units(candidates), given.there & ~given.labeled if open_ is None else open_.copy()
     picks: list[int] = []
     scores, texts = {}, {}
     while (may := open_ & (given.costs <= left)).any():
@@ -62,6 +71,6 @@ def spend(
         if left <= 0:
             break
     return ranked(
-        settings, given.ids, picks, scores=scores, reasons=given.why_not(), texts=texts, facts=facts or {},
+        settings, given.ids, picks, scores=scores, reasons=reasons or given.why_not(), texts=texts, facts=facts or {},
         candidates=candidates,
     )  # fmt: skip
