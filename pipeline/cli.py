@@ -248,7 +248,9 @@ def label_export(
 
 
 @label.command(name="import")
-def label_import(store: Path, file: Path, *, classes: Path | None = None) -> None:
+def label_import(
+    store: Path, file: Path, *, classes: Path | None = None, held_out: bool = False, replace: bool = False
+) -> None:
     """Add the answers of a labeling tool's export to a store, as one round.
 
     Parameters
@@ -259,6 +261,10 @@ def label_import(store: Path, file: Path, *, classes: Path | None = None) -> Non
         .csv (key, label, and annotator, labeled_at, cost if there are), .json of Label Studio or COCO, .xml of CVAT
     classes
         the only classes that may be, one a line; others are listed and left out
+    held_out
+        these labels only measure: nothing learns from them (a round of `active: {acquire: random}` suits)
+    replace
+        these answers settle earlier ones (a round of `label_errors`); else a contradiction is left out
     """
     from tamis.pipeline.detect_file import read_class_names
     from tamis.pipeline.label_files import read_answers
@@ -266,16 +272,26 @@ def label_import(store: Path, file: Path, *, classes: Path | None = None) -> Non
     from tamis.pipeline.progress import say
 
     named = None if classes is None else read_class_names(classes)
-    found = import_answers(store.absolute(), read_answers(file), file.name, named, say)
+    answers = read_answers(file)
+    found = import_answers(store.absolute(), answers, file.name, named, say, held_out=held_out, replace=replace)
     print("\n".join(found.lines()))
 
 
 @label.command(name="status")
-def label_status(store: Path) -> None:
-    """Show a store's rounds of labels: how many, at which cost, of which classes."""
-    from tamis.pipeline.label_rounds import status
+def label_status(store: Path, *, column: str | None = None) -> None:
+    """Show a store's rounds of labels: what was asked and answered, at which cost, of which classes, and how accurate a
+    head is that learns from them.
 
-    print(status(store))
+    Parameters
+    ----------
+    store
+        the store
+    column
+        the vectors that the head learns on (default: those of the last run that asked)
+    """
+    from tamis.pipeline.label_status import status
+
+    print(status(store.absolute(), column))
 
 
 @app.command

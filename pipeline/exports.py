@@ -18,6 +18,7 @@ from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
+from tamis.pipeline.export_labels import write_labels
 from tamis.pipeline.export_tasks import Chosen, on_one_line, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
@@ -44,6 +45,8 @@ def write_exports(folder: Path) -> None:
             export(selection, run.folder / "exports" / f"selection.{ENDINGS[name]}", name)
         elif name == "uids":
             _uids(run)
+        elif name == "labels":
+            write_labels(run)
         elif name == "hf":
             _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
         elif name == "webdataset":

@@ -1,10 +1,10 @@
 """Labels that came back, round after round: what was asked of whom, checked, and kept in the store for good.
 
 Each import is one Parquet file below STORE/labels, written whole, so no kill loses or halves a round. A recipe reads
-them with `labels: STORE/labels`. Nothing is guessed: unknown keys and classes and contradicting annotators are listed,
-and the same key with the same label counts once."""
+them with `labels: STORE/labels`; of a sample that was labeled again, by the round that said so, the last one counts.
+Nothing is guessed: unknown keys and classes and contradicting annotators are listed, and the same key with the same
+label counts once."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import store_lock, write_parquet
-from tamis.pipeline.errors import RecipeError, StoreError
+from tamis.pipeline.errors import StoreError
 from tamis.pipeline.identity import hex_id
 
 ROUND = pa.schema(
@@ -27,6 +27,7 @@ ROUND = pa.schema(
         pa.field("labeled_at", pa.string()),  # ISO 8601, as the tool said it
         pa.field("cost", pa.float64()),  # in the unit that the team counts in; null: unknown
         pa.field("source", pa.string(), nullable=False),  # name of the imported file
+        pa.field("held_out", pa.bool_(), nullable=False),  # for measuring alone: never learned from
     ]
 )
 LISTED = 10  # of each kind of problem
@@ -71,22 +72,27 @@ def rounds(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*.parquet"))
 
 
+def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
+    """The rows of each round."""
+    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
+
+
 def import_answers(
     store: Path,
     answers: Iterable[Answer],
     source: str,
     classes: list[str] | None,
     say: Callable[[str], None],
+    *,
+    held_out: bool = False,
+    replace: bool = False,
 ) -> Imported:
-    """Add a round of checked answers to the store. Raises StoreError where it holds no pool."""
+    """Add a round of checked answers to the store: `held_out` for measuring alone, `replace` where labels that earlier
+    rounds gave are asked again. Raises StoreError where it holds no pool."""
     found = Imported()
     with store_lock(store, say):
         keys = _pool_keys(store)
-        known = {
-            row["sample_id"]: row["label"]
-            for path in rounds(store / "labels")
-            for row in pq.read_table(path).to_pylist()
-        }
+        known = {row["sample_id"]: row["label"] for rows in round_rows(store / "labels") for row in rows}
         given: dict[int, list[Answer]] = {}
         for answer in answers:
             sample_id = keys.get(answer.key)
@@ -96,7 +102,10 @@ def import_answers(
                 found.unknown_classes.append(f"{answer.key}: {answer.label}")
             else:
                 given.setdefault(sample_id, []).append(answer)
-        rows = [row for sample_id, some in given.items() if (row := _settled(sample_id, some, known, found, source))]
+        before = {} if replace else known
+        settled = [_settled(sample_id, some, before, found, source) for sample_id, some in given.items()]
+        rows = [{**row, "held_out": held_out} for row in settled if row and known.get(row["sample_id"]) != row["label"]]
+        found.repeated += sum(row is not None for row in settled) - len(rows)
         if rows:
             number = len(rounds(store / "labels")) + 1
             write_parquet(store / "labels" / f"round-{number:05d}.parquet", pa.Table.from_pylist(rows, ROUND))
@@ -138,28 +147,3 @@ def _pool_keys(store: Path) -> dict[str, int]:
             keys[hex_id(sample_id)] = sample_id
             keys[key] = sample_id  # a key wins over another sample's id
     return keys
-
-
-def status(store: Path) -> str:
-    """Rounds with their labels, cost and classes, for `tamis label status`. Raises RecipeError where there are none."""
-    paths = rounds(store / "labels")
-    if not paths:
-        raise RecipeError(f"store {store}: no labels yet; `tamis label import {store} FILE` adds a round")
-    lines = ["round   labels     cost  from"]
-    classes: Counter[str] = Counter()
-    total = 0.0
-    for number, path in enumerate(paths, 1):
-        table = pq.read_table(path)
-        cost = sum(value for value in table["cost"].to_pylist() if value is not None)
-        total += cost
-        classes.update(table["label"].to_pylist())
-        lines.append(f"{number:>5}  {table.num_rows:>7,}  {cost:>7,.2f}  {table['source'][0].as_py()}")
-    lines.append(f"  all  {sum(classes.values()):>7,}  {total:>7,.2f}")
-    lines.append("")
-    width = max(len(name) for name in classes)
-    most = max(classes.values())
-    for name, count in sorted(classes.items(), key=lambda pair: (-pair[1], pair[0])):
-        lines.append(
-            f"  {name or '(no one class)':<{max(width, 5)}}  {count:>6,}  {'█' * max(1, round(24 * count / most))}"
-        )
-    return "\n".join(lines)

@@ -1,15 +1,14 @@
 """`labels:` of a recipe: what people have said of samples already, as a column `labels`: a CSV of key and label, or a
 store's folder of imported rounds (STORE/labels), which may not be there yet.
 
-Null: not labeled. An empty text: labeled, by a label that the file does not say (or by two that differ)."""
+Null: not labeled. An empty text: labeled, by a label that the file does not say, by two that differ, or by one that is
+held out for measuring: it is not asked again, and nothing learns from it."""
 
 import csv
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.label_rounds import rounds
+from tamis.pipeline.label_rounds import round_rows
 
 
 def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
@@ -17,8 +16,8 @@ def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
 
     Raises RecipeError where it is no such file."""
     if not path.is_file():
-        tables = [pq.read_table(round_, columns=["key", "label"]) for round_ in rounds(path)]
-        return {key: label for table in tables for key, label in zip(*table.to_pydict().values(), strict=True)}, []
+        rows = [row for some in round_rows(path) for row in some]
+        return {row["key"]: "" if row["held_out"] else row["label"] for row in rows}, []
     labels: dict[str, str] = {}
     conflicts = []
     try:

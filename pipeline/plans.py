@@ -6,10 +6,11 @@ from typing import Any
 
 from tamis.pipeline.columns import column_names, load_object, need_permission
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.recipe import Recipe, Step
+from tamis.pipeline.recipe import Recipe, Step, emitted
 from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import SELECTORS, build, build_class
 from tamis.selectors.contract import inputs_of
+from tamis.selectors.labeled import Labeled
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,14 @@ class StepPlan:
 
 def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool) -> list[StepPlan]:
     """Raises RecipeError, CodeNotAllowed."""
-    return [resolve_step(recipe, number, folder, allow_code) for number in range(len(recipe.steps))]
+    plans = [resolve_step(recipe, number, folder, allow_code) for number in range(len(recipe.steps))]
+    if "labels" in [emitted(entry)[0] for entry in recipe.emit] and not any(tells_labels(p.selector) for p in plans):
+        raise RecipeError("emit labels: no step tells labels; add `self_paced` or `label_errors`")
+    return plans
+
+
+def tells_labels(selector: Any) -> bool:
+    return issubclass(getattr(selector, "fitted", object), Labeled)
 
 
 def resolve_step(recipe: Recipe, number: int, folder: Path, allow_code: bool) -> StepPlan:

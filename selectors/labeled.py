@@ -20,21 +20,15 @@ class Labeled(Ranked):
     weight: Floats  # from 0 to 1
     believed: npt.NDArray[np.bool_]  # by a model; else a person said so
 
-    def training_labels(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Label, weight and by whom (user, model), of the batch's rows that have a label; sample_id first."""
-        ids = batch["sample_id"]
+    def training_labels(self, batch: pa.RecordBatch) -> tuple[pa.Array, list[pa.Array]]:
+        """[rows] which of the batch have a label; and of these sample_id, label, weight and by whom (user, model)."""
         label = self._of(batch, self.label, -1)
         there = label >= 0
-        names = np.array(self.classes, object)[label[there]] if self.classes else np.zeros(0, object)
+        names = np.array(self.classes, object)[label[there]] if there.any() else np.zeros(0, object)
         by = np.where(self._of(batch, self.believed, False)[there], "model", "user")
-        return pa.record_batch(
-            {
-                "sample_id": ids.filter(pa.array(there)),
-                "label": pa.array(names, pa.string()),
-                "weight": pa.array(self._of(batch, self.weight, 0.0)[there], pa.float64()),
-                "by": pa.array(by, pa.string()),
-            }
-        )
+        mask = pa.array(there)
+        weights = pa.array(self._of(batch, self.weight, 0.0)[there], pa.float64())
+        return mask, [batch["sample_id"].filter(mask), pa.array(names, pa.string()), weights, pa.array(by, pa.string())]
 
 
 def labeled(ranked: Ranked, classes: list[str], label: Any, weight: Any, believed: Any) -> Labeled:

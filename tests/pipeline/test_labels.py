@@ -11,7 +11,9 @@ import pytest
 
 from tamis.pipeline.errors import RecipeError, StoreError
 from tamis.pipeline.label_files import read_answers
-from tamis.pipeline.label_rounds import Answer, import_answers, rounds, status
+from tamis.pipeline.label_rounds import Answer, import_answers, rounds
+from tamis.pipeline.label_status import status
+from tamis.pipeline.labels import read_labels
 from tests_support import Runner, write_jsonl
 
 KEYS = [f"s{number:02d}" for number in range(30)]
@@ -45,8 +47,10 @@ def test_rounds_go_on_until_all_is_labeled_and_nothing_is_asked_twice(run_in: Ru
         found = import_answers(place / "store", answers, f"{number}.csv", None, print)
         assert (found.round, found.added) == ((number + 1, 5) if keys else (None, 0))
     assert len(asked) == 30
-    told = status(place / "store")
-    assert "  all       30    15.00" in told and told.count("█") > 3
+    told = status(place / "store", None)
+    assert "  all       30    15.00" in told
+    assert "round-5                        5         5       0  5 rows, 0 left" in told
+    assert "compare rounds alone" in told and told.splitlines()[-1].split()[2] == "1.000", "the classes lie far apart"
 
 
 def test_what_is_wrong_is_listed_and_never_guessed(run_in: Runner, place: Path) -> None:
@@ -61,6 +65,26 @@ def test_what_is_wrong_is_listed_and_never_guessed(run_in: Runner, place: Path) 
     again = import_answers(place / "store", [Answer("s00", "a"), Answer("s03", "a")], "y.csv", None, print)
     assert again.round is None and again.conflicts == ["s03: a (unnamed), before: b"]
     assert len(rounds(place / "store" / "labels")) == 1
+
+
+def test_held_out_labels_measure_and_answers_to_labels_in_doubt_replace_them(run_in: Runner, place: Path) -> None:
+    store = place / "store"
+    run_in(place, **ACTIVE)
+    truth = {key: "abc"[int(key[1:]) % 3] for key in KEYS}
+    import_answers(store, [Answer(key, truth[key]) for key in KEYS[:10]], "test.csv", None, print, held_out=True)
+    assert set(read_labels(store / "labels")[0].values()) == {""}, "labeled, and nothing learns from it"
+    import_answers(store, [Answer(key, "a") for key in KEYS[10:16]], "1.csv", None, print)
+    import_answers(store, [Answer(key, truth[key]) for key in KEYS[16:]], "2.csv", None, print)
+    lines = status(store, "v").splitlines()
+    assert "on 10 labels held out for measuring" in lines[-5]
+    assert [line.split()[1] for line in lines[-3:]] == ["0", "6", "20"]
+    assert "wants two classes" in lines[-2]
+    again = [Answer(key, truth[key]) for key in KEYS[10:16]]
+    assert len(import_answers(store, again, "3.csv", None, print).conflicts) == 4
+    settled = import_answers(store, again, "3.csv", None, print, replace=True)
+    assert (settled.added, settled.repeated) == (4, 2)
+    assert read_labels(store / "labels")[0]["s10"] == truth["s10"]
+    assert float(status(store, None).splitlines()[-1].split()[2]) == 1.0
 
 
 def test_each_tools_own_export_is_read(tmp_path: Path) -> None:

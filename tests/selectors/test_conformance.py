@@ -55,15 +55,18 @@ CASES: dict[str, dict[str, Any]] = {
     "importance_resampling codes": {"features": "v", "budget": 20},
     "importance_resampling logistic": {"features": "v", "ratio": "logistic", "budget": 20},
     "importance_resampling published": {"form": "published", "min_length": 5, "budget": 20},
+    "label_errors": {"column": "v", "budget": 4},
     "loss_reduction": {"prior": "v_prior", "conditional": "v_conditional", "budget": 20},
     "ood": {"column": "v", "budget": 20},
     "perplexity": {"column": "v_prior", "keep": "low", "budget": 20},
     "perplexity middle": {"column": "v_prior", "keep": "middle", "budget": 20},
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
     "random": {"budget": 20},
+    "self_paced": {"column": "v", "budget": 20},
     "threshold": {"column": "v_prior", "budget": 20},
     "own.py:Longest": {"budget": 20},
 }
+WRONG = ("s003", "s017", "s031", "s044", "s058", "s066", "s071", "s085")  # labels of label_errors
 RECORDS = [
     {
         "id": f"s{i:03d}",
@@ -96,7 +99,9 @@ RANKERS = (
     "active",
     "class_round_robin",
     "k_center",
+    "label_errors",
     "object_coverage",
+    "self_paced",
     "typical_clusters",
 )  # they look at all together
 
@@ -107,6 +112,8 @@ def step_of(case: str, **changes: Any) -> list[dict[str, Any]]:
 
 def more_of(case: str) -> dict[str, Any]:
     values = CASES[case].values()
+    if case == "label_errors":
+        return {**WITH_VECTORS, "labels": "labels.csv"}
     if "objects" in values:
         return WITH_OBJECTS
     return WITH_VECTORS if "v" in values else WITH_LOSSES if "v_prior" in values else {}
@@ -122,6 +129,9 @@ def place(folder: Path, records: list[dict[str, Any]]) -> Path:
     keys = np.array([record["id"] for record in every])
     losses = np.array(vectors)[:, :2].T + 5
     place_images(folder, records)
+    kinds = ["pq"[int(vector[0] > 0) ^ (record["id"] in WRONG)] for record, vector in zip(every, vectors, strict=True)]
+    rows = [f"{record['id']},{kind}" for record, kind in zip(every, kinds, strict=True)]
+    (folder / "labels.csv").write_text("\n".join(["key,label", *rows]) + "\n")
     np.savez(folder / "vectors.npz", key=keys, vector=np.array(vectors), prior=losses[0], conditional=losses[1])
     return folder
 
@@ -207,7 +217,8 @@ def test_budget_zero_keeps_none_and_a_large_one_all_that_may_be_kept(
     assert (
         kept == 0
         if budget == 0
-        else kept == sum(row[4] not in ("no_quota", "too_short", "no_objects") for row in found.values())
+        else kept
+        == sum(row[4] not in ("no_quota", "too_short", "no_objects", "label_stands") for row in found.values())
     )
 
 
