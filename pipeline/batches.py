@@ -47,6 +47,7 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
     if run.target is None:
         return []
     inputs = inputs_of(run.steps[step].selector)
+    inputs = replace(inputs, fields=tuple(name for name in inputs.fields if name not in inputs.pool_only))
     parts = run.target.parts
 
     def stream(origin: int) -> Iterator[pa.RecordBatch]:

@@ -61,7 +61,8 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
     if isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None:
         counted = getattr(selector, "tokens_field", None)
         budget = replace(budget, by=counted if counted in fields else None)
-    if isinstance(budget, Budget) and budget.unit in ("objects", "minutes") and budget.by is None:
+    counts_objects = isinstance(budget, Budget) and (budget.unit == "objects" or budget.object > 0)
+    if isinstance(budget, Budget) and counts_objects and budget.by is None:
         if (counted := getattr(selector, "objects_field", None)) not in fields:
             raise ValueError(f"budget in {budget.unit}: add `by: COLUMN_count`, of a column of objects")
         budget = replace(budget, by=counted)
@@ -94,7 +95,13 @@ def _check_budget(plan: StepPlan) -> None:
     elif plan.budget is None and not getattr(plan.selector, "rules", False):
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N}, {bytes: N}, ...) or `fraction`")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
-        raise ValueError("a quota's budget is a number of rows")
+        by = getattr(plan.selector, "by", None)
+        priced = isinstance(plan.budget, Budget) and plan.budget.prices and plan.budget.by == by
+        if not (getattr(plan.selector, "prices", False) and priced):
+            raise ValueError(
+                "a quota's budget is a number of rows"
+                + (f" or {{cost: N, by: {by}, prices: {{...}}}}" if getattr(plan.selector, "prices", False) else "")
+            )
     in_tokens = isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None
     if in_tokens and inputs_of(plan.selector).ngrams is None:
         raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")

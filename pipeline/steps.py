@@ -143,34 +143,42 @@ def choose(folder: Path, step: int) -> None:
     run = open_run(folder)
     plan = run.steps[step]
     scores = [str(run.work(step) / part.name) for part in run.pool.parts]
-    proportions = getattr(fitted_of(run, step), "proportions", (1.0,))
-    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(proportions))
+    learned = fitted_of(run, step)
+    targets_served = len(getattr(learned, "proportions", (1.0,)))
+    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // targets_served)
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
         if plan.choice == "ranked":
-            eligible = fitted_of(run, step).candidates
+            eligible = learned.candidates
         budget = plan.budget.units(eligible) if plan.budget is not None else None
-        reader = _decisions(con, plan, scores, budget, eligible, proportions)
+        reader = _decisions(con, plan, learned, scores, budget, eligible)
         for part, table in by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
     if isinstance(plan.selector, ImportanceResampling):
-        facts = importance_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
+        facts = importance_facts(run, step, learned, record.reasons["chosen"])
     elif isinstance(plan.selector, DensityRatio):
-        facts = density_facts(run, step, fitted_of(run, step), record.reasons["chosen"])
-    elif plan.choice == "ranked":
-        facts = fitted_of(run, step).facts
+        facts = density_facts(run, step, learned, record.reasons["chosen"])
+    elif hasattr(learned, "facts"):
+        facts = learned.facts
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 
 def _decisions(
-    con: Any, plan: StepPlan, scores: list[str], budget: int | None, eligible: int, proportions: Sequence[float]
+    con: Any,
+    plan: StepPlan,
+    learned: Any,
+    scores: list[str],
+    budget: int | None,
+    eligible: int,
 ) -> Any:
     """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
+    proportions: Sequence[float] = getattr(learned, "proportions", (1.0,))
     if plan.choice == "quota":
-        quotas = plan.selector.quotas(budget)
-        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": plan.selector.max_epochs}
+        quotas = learned.quotas(plan.budget)
+        epochs = getattr(plan.selector, "max_epochs", 1)
+        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": epochs}
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"

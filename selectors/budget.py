@@ -20,22 +20,24 @@ SCALES = {
 }  # a unit in whole numbers
 LARGEST = 2.0**53  # above it whole numbers of float64 have gaps, and sums of int64 may overflow
 WANTED = (
-    "a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD} or "
-    "{minutes: N, image: A, object: B, by: FIELD}"
+    "a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD}, "
+    "{minutes: N, by: FIELD}, {minutes: N, each: A} or {minutes: N, image: A, object: B, by: FIELD}"
 )
 Costs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`amount` in whole SCALES' parts of `unit`; `by` names the field or column that holds a sample's tokens, objects
-    or cost. A sample takes `image` minutes and `object` minutes for each of its objects."""
+    """`amount` in whole SCALES' parts of `unit`; `by` names the field or column that holds a sample's tokens, objects,
+    cost or minutes, or with `prices` a kind that has one. A sample takes `image` minutes and `object` minutes for each
+    of its objects."""
 
     amount: int
     unit: str = "rows"
     by: str | None = None
     image: float = 0.0
     object: float = 0.0
+    prices: tuple[tuple[str, float], ...] = ()  # cost or minutes of a sample by the kind in `by`
 
     def __str__(self) -> str:
         return f"{shown(self.amount, self.unit)} {self.unit}"
@@ -51,18 +53,29 @@ class Budget:
     def costs(self, batch: pa.RecordBatch) -> Costs:
         """[rows] in the same parts as the amount, rounded up. Raises ValueError where the field holds no costs."""
         if self.field is None:
-            return np.ones(batch.num_rows, np.int64)
-        try:
-            values = batch[self.field].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"the budget's field {self.field!r} holds no numbers ({error})") from error
+            each = math.ceil(self.image * SCALES[self.unit] - 1e-6) if self.unit == "minutes" else 1
+            return np.full(batch.num_rows, each, np.int64)
+        values = self._priced(batch[self.field]) if self.prices else self._held(batch[self.field])
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(f"the budget's field {self.field!r} has rows without a cost of 0 or more")
-        values = self.image + self.object * values if self.unit == "minutes" else values
+        values = self.image + self.object * values if self.unit == "minutes" and not self.prices else values
         parts = np.ceil(values * SCALES[self.unit] - 1e-6)
         if (parts >= LARGEST).any():
             raise ValueError(f"the budget's field {self.field!r} has a cost of {values.max():g}, which is too large")
         return parts.astype(np.int64)
+
+    def _held(self, values: pa.Array) -> npt.NDArray[np.float64]:
+        try:
+            return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(f"the budget's field {self.field!r} holds no numbers ({error})") from error
+
+    def _priced(self, kinds: pa.Array) -> npt.NDArray[np.float64]:
+        known = dict(self.prices)
+        names = kinds.cast(pa.string()).to_pylist()
+        if missing := sorted({str(name) for name in names if name not in known}):
+            raise ValueError(f"the budget has no price for {missing[0]!r} (of {len(missing)} kinds of {self.field!r})")
+        return np.array([known[name] for name in names], np.float64)
 
 
 @dataclass(frozen=True)
@@ -102,18 +115,39 @@ def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
         return None
     if not isinstance(budget, dict):
         return Budget(_amount(budget))
-    by, rest = budget.get("by"), {name: value for name, value in budget.items() if name != "by"}
-    of_minutes = {name: rest.pop(name) for name in ("image", "object") if "minutes" in rest and name in rest}
+    by, rest = budget.get("by"), {name: value for name, value in budget.items() if name not in ("by", "prices")}
+    timed = {name: rest.pop(name) for name in ("image", "object", "each") if "minutes" in rest and name in rest}
     if len(rest) != 1 or next(iter(rest)) not in SCALES or not (by is None or isinstance(by, str)):
         raise ValueError(f"budget must be {WANTED}, found {budget!r}")
     unit, value = next(iter(rest.items()))
+    prices = _prices(budget, unit, by)
     if unit == "cost" and by is None:
         raise ValueError("budget in cost: add `by: FIELD`, a kept field or column that holds a sample's cost")
-    if unit == "minutes" and (len(of_minutes) < 2 or sum(map(_positive, of_minutes.values())) == 0):
-        raise ValueError("budget in minutes: say how long one takes, {minutes: N, image: A, object: B}")
     if SCALES[unit] == 1:
         return Budget(_amount(value), unit, by)
-    return Budget(int(Exact(str(_positive(value))) * SCALES[unit]), unit, by, **of_minutes)
+    times = _times(timed, by) if unit == "minutes" and not prices else {}
+    return Budget(int(Exact(str(_positive(value))) * SCALES[unit]), unit, by, **times, prices=prices)
+
+
+def _times(timed: dict[str, Any], by: str | None) -> dict[str, float]:
+    """Minutes of a sample and of each of its objects, or of whatever `by` counts."""
+    if set(timed) == {"each"} and by is None and _positive(timed["each"]):
+        return {"image": timed["each"], "object": 0.0}
+    if not timed and by is not None:
+        return {"image": 0.0, "object": 1.0}
+    if set(timed) != {"image", "object"} or sum(map(_positive, timed.values())) == 0:
+        raise ValueError(
+            "budget in minutes: say how long one takes, {minutes: N, by: FIELD}, {minutes: N, each: A} or "
+            "{minutes: N, image: A, object: B}"
+        )
+    return timed
+
+
+def _prices(budget: dict[str, Any], unit: str, by: str | None) -> tuple[tuple[str, float], ...]:
+    prices = budget.get("prices", {})
+    if not isinstance(prices, dict) or (prices and (by is None or unit not in ("cost", "minutes"))):
+        raise ValueError("prices: wanted a map of kind to price, with `by: FIELD` and a budget in cost or minutes")
+    return tuple(sorted((str(name), float(_positive(price))) for name, price in prices.items()))
 
 
 def _positive(value: Any) -> float:

@@ -22,6 +22,7 @@ from tamis.selectors.ood import Ood
 from tamis.selectors.perplexity import Perplexity
 from tamis.selectors.quota import Quota
 from tamis.selectors.self_paced import SelfPaced
+from tamis.selectors.source_budgets import SourceBudgets
 from tamis.selectors.threshold import Threshold
 from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
@@ -41,6 +42,7 @@ SELECTORS: dict[str, type] = {
     "quota": Quota,
     "random": Random,
     "self_paced": SelfPaced,
+    "source_budgets": SourceBudgets,
     "threshold": Threshold,
     "typical_clusters": TypicalClusters,
 }

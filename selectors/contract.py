@@ -27,6 +27,7 @@ class Inputs:
     fields: tuple[str, ...] = ("text",)
     ngrams: Ngrams | None = None
     optional: tuple[str, ...] = ()  # fields that are given where the pool has them
+    pool_only: tuple[str, ...] = ()  # of `fields`, those that the target need not have
 
 
 class Fitted(Protocol):

@@ -13,6 +13,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tamis.selectors.budget import Budget
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Floats, Inputs
 
@@ -48,9 +49,9 @@ class Quota:
     def groups(self, batch: pa.RecordBatch) -> pa.Array:
         return pc.cast(batch[self.by], pa.string())
 
-    def quotas(self, budget_rows: int) -> dict[str, int]:
+    def quotas(self, budget: Budget) -> dict[str, int]:
         """Rows wanted of each group, weights counted; they sum to the budget."""
-        return largest_remainders(self.shares, budget_rows)
+        return largest_remainders(self.shares, budget.amount)
 
 
 def largest_remainders(shares: Mapping[str, float], total: int) -> dict[str, int]:

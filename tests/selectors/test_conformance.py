@@ -63,6 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
     "random": {"budget": 20},
     "self_paced": {"column": "v", "budget": 20},
+    "source_budgets": {"column": "v", "by": "part", "floor": 2, "budget": 20},
     "threshold": {"column": "v_prior", "budget": 20},
     "own.py:Longest": {"budget": 20},
 }
@@ -223,7 +224,7 @@ def test_budget_zero_keeps_none_and_a_large_one_all_that_may_be_kept(
 
 
 def test_samples_of_equal_content_have_equal_scores(run_in: Runner, tmp_path: Path, case: str) -> None:
-    if case.split(maxsplit=1)[0] in ("random", "quota", *RANKERS):
+    if case.split(maxsplit=1)[0] in ("random", "quota", "source_budgets", *RANKERS):
         pytest.skip("chance belongs to the sample, not to its content; a ranker takes one of two")
     twins = [{**RECORDS[5], "id": "twin"}]
     found = decisions(run_in, place(tmp_path, RECORDS + twins), case)
