@@ -58,6 +58,7 @@ def notes(step: dict[str, Any]) -> list[str]:
     if (weighed := step.get("weight", kept)) != step["kept"]:
         said.append(f"{step['selector']}: {step['kept']:,} samples stand for {weighed:,.0f} with their repeats")
     facts = step.get("facts") or {}
+    said += [f"{step['selector']}: {visible(line)}" for line in facts.get("said", [])]
     if missing := [kind["class"] for kind in facts.get("coverage", []) if not kind["proposed"]]:
         said.append(f"{step['selector']}: of {', '.join(missing)} nothing was proposed; others have their share")
     if facts.get("kl_reduction") is not None:

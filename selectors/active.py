@@ -78,14 +78,21 @@ class Active:
         head, belief = self._believed(given, labels)
         asked = self._in_turn(labels) if self.acquire == "auto" else self.acquire
         used = COLD if asked in NEEDS_BELIEF and belief is None else asked
+        even = belief is not None and (self.balance == "pcb" or (self.balance, self.acquire) == ("auto", "auto"))
         facts: dict[str, Any] = {"acquire": used, "labels": int(given.labeled.sum()), "classes": sorted(set(labels))}
+        said = (
+            f"{used}{', classes evened out' if even else ''}; {facts['labels']:,} labels of {len(set(labels))} classes"
+        )
         if head is not None:
             facts |= self._about(given, head)
+            right, mean = facts["accuracy_out_of_folds"], facts["balanced_accuracy_out_of_folds"]
+            said += f", of which a head out of folds tells {right:.1%} right ({mean:.1%} averaged over classes)"
         elif belief is not None:
-            facts["head"] = f"prompts of {self.prompts}, {len(belief.classes)} classes"
+            said += f"; believed are the prompts of {self.prompts}, {len(belief.classes)} classes"
+        facts["said"] = [said]
         picks = picks_within(given, budget)
         chooser = self._chooser(used, given, head, belief, picks)
-        if belief is not None and (self.balance == "pcb" or (self.balance, self.acquire) == ("auto", "auto")):
+        if even and belief is not None:
             chooser = balanced(given, belief, chooser, picks, self.pool_share)
         return spend(self, given, chooser, budget, facts)
 
@@ -110,8 +117,10 @@ class Active:
         vectors = given.vectors[known].astype(np.float64)
         right = out_of_folds(vectors, y, len(head.classes), given.ids[known], self.head).argmax(1) == y
         by_class = [right[y == kind].mean() for kind in range(len(head.classes))]
+        rows = [[name, labels.count(name), f"{share:.1%}"] for name, share in zip(head.classes, by_class, strict=True)]
         return {
             "labels_by_class": {name: labels.count(name) for name in head.classes},
+            "table": {"columns": ["class", "labels", "told right out of folds"], "rows": rows},
             "accuracy_out_of_folds": round(float(right.mean()), 4),
             "balanced_accuracy_out_of_folds": round(float(np.mean(by_class)), 4),
         }

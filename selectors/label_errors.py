@@ -108,14 +108,17 @@ class Judged:
 
     @property
     def facts(self) -> dict[str, Any]:
+        doubted, head, neighbours = (int(which.sum()) for which in (self.wrong, self.flagged, self.outvoted))
+        both = int((self.flagged & self.outvoted).sum())
+        said = f"{doubted:,} of {len(self.label):,} labels are in doubt: {head:,} by head, {neighbours:,} by neighbours"
+        rows = [
+            [name, int((self.label == kind).sum()), int(self.wrong[self.label == kind].sum())]
+            for kind, name in enumerate(self.classes)
+        ]
         return {
-            "flagged": int(self.flagged.sum()),
-            "outvoted": int(self.outvoted.sum()),
-            "both": int((self.flagged & self.outvoted).sum()),
-            "likely_wrong_by_class": {
-                name: int(self.wrong[self.label == kind].sum()) for kind, name in enumerate(self.classes)
-            },
-        }
+            "flagged": head, "outvoted": neighbours, "both": both, "said": [f"{said}, {both:,} by both"],
+            "table": {"columns": ["class", "labels", "in doubt"], "rows": rows},
+        }  # fmt: skip
 
     def told(self, row: int) -> str:
         """Why a label is doubted, in words."""

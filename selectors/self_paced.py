@@ -64,7 +64,10 @@ class SelfPaced:
         label[given.known] = np.searchsorted(classes, names) if names else []
         if len(classes) < 2:
             chance = uniform(given.ids, self.seed, self.step, "self_paced")
-            facts = {"labels": len(names), "believed": 0, "cold_start": "k_means, for lack of labels of two classes"}
+            facts = {
+                "labels": len(names),
+                "said": ["k_means, for lack of labels of two classes"],
+            }
             asked = spend(self, given, cold_order(given.vectors, free, picks, self.seed, chance), budget, facts)
             return labeled(asked, classes, label, np.ones(len(given)), np.zeros(len(given), bool))
         found = self._claims(given, label, len(classes))
@@ -148,19 +151,27 @@ class Claims:
     def facts(self, given: Embedded, label: Ints, classes: list[str]) -> dict[str, Any]:
         free, single = given.there & ~given.labeled, self.single
         against = np.flatnonzero(given.known & single & (self.claimed != label))[:LISTED].tolist()
-        believed = np.bincount(self.claimed[free & single], minlength=len(classes))
+        believed = np.bincount(self.claimed[free & single], minlength=len(classes)).tolist()
+        labels = np.bincount(label[given.known], minlength=len(classes)).tolist()
+        pace = [round(float(one), 3) for one in self.pace]
+        sure, several, none = (int((free & which).sum()) for which in (single, self.count > 1, self.count == 0))
+        said = f"{sure:,} samples label themselves, {several:,} are claimed by several classes, {none:,} by none"
+        if against:
+            said += (
+                f"; other classes claim {len(against)}{'+' if len(against) == LISTED else ''} samples people labeled"
+            )
         return {
-            "labels": int(given.known.sum()),
-            "believed": int((free & single).sum()),
-            "claimed_by_several": int((free & (self.count > 1)).sum()),
-            "unclaimed": int((free & (self.count == 0)).sum()),
-            "pace": {name: round(float(pace), 3) for name, pace in zip(classes, self.pace, strict=True)},
-            "believed_by_class": dict(zip(classes, believed.tolist(), strict=True)),
+            "labels": int(given.known.sum()), "believed": sure, "claimed_by_several": several, "unclaimed": none,
+            "said": [said],
+            "table": {
+                "columns": ["class", "labels", "label themselves", "pace"],
+                "rows": [list(row) for row in zip(classes, labels, believed, pace, strict=True)],
+            },
             "contradicted_labels": {
                 f"{int(given.ids[place]):016x}": f"labeled {classes[label[place]]}, claimed by {classes[claim]}"
                 for place, claim in zip(against, self.claimed[against].tolist(), strict=True)
             },
-        }
+        }  # fmt: skip
 
 
 def _loss(distances: Floats) -> Floats:

@@ -77,11 +77,17 @@ class SourceBudgets:
         penalty = self._penalty(w, t) if self.penalty is None else self.penalty
         nu = lasso(w, t.mean(1), penalty, nonnegative=self.predict is None)
         rest = w @ nu - t.mean(1)
+        open_ = float(rest @ rest / max(1e-12, t.mean(1) @ t.mean(1)))
+        few = int((np.abs(nu) > 1e-9).sum())
+        order = np.argsort(-np.abs(nu), kind="stable").tolist()
         facts = {
-            "penalty": float(penalty),
-            "left_unexplained": round(float(rest @ rest / max(1e-12, t.mean(1) @ t.mean(1))), 4),
-            "relevance": {name: round(float(value), 4) for name, value in zip(names, nu, strict=True)},
-        }
+            "penalty": float(penalty), "left_unexplained": round(open_, 4),
+            "said": [f"{few} of {len(names)} sources make up the target, but for {open_:.1%} of it"],
+            "table": {
+                "columns": ["source", "samples", "relevance"],
+                "rows": [[names[place], sources.rows[names[place]], round(float(nu[place]), 4)] for place in order],
+            },
+        }  # fmt: skip
         sizes = np.array([sources.rows[name] for name in names])
         return FittedSourceBudgets(self, names, nu, sizes, float(penalty), facts)
 

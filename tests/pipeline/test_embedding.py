@@ -111,6 +111,10 @@ def test_classes_are_the_mean_direction_of_their_prompts(
         first, second = row["best"]
         assert (first["class"], first["cosine"]) == (row["class"], row["cosine"])
         assert row["margin"] == pytest.approx(first["cosine"] - second["cosine"])
+    asks = {"active": {"column": "clip.image", "prompts": "clip.class", "acquire": "margin", "budget": 3}}
+    asked = run_in(tmp_path, name="asked", **{**FEW, "columns": {"clip": column}, "steps": [asks]})
+    query = "select sample_id in (select sample_id from selection) as asked, margin from clip.class order by margin"
+    assert [row["asked"] for row in next(ask(open_complete(asked.folder), query)).to_pylist()][:3] == [True] * 3
     with pytest.raises(RecipeError, match=r"wanted a map of class to prompts"):
         (tmp_path / "classes.yaml").write_text("[temple, flower]")
         run_in(tmp_path, name="bad", **{**OF_PHOTOS, "columns": {"clip": column}})

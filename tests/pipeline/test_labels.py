@@ -134,3 +134,65 @@ def test_the_verbs_of_the_command_line(run_in: Runner, place: Path) -> None:
     assert "cat" in call("status", "store").stdout
     assert call("export", outcome.folder, "--to", "csv", "-o", "tasks.csv").returncode == 2
     assert call("status", "nowhere").returncode == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tamis.pipeline import atomic, cli
+moment, how = int(sys.argv[1]), getattr(signal, sys.argv[2])
+count = 0
+def stop():
+    global count
+    count += 1
+    if count == moment:
+        os.kill(os.getpid(), how)
+replaced = atomic.os.replace
+def replace(*arguments):
+    stop()
+    replaced(*arguments)
+    stop()
+atomic.os.replace = replace
+sys.argv = ["tamis", *sys.argv[3:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_round_is_whole_or_absent_wherever_an_import_is_stopped(
+    run_in: Runner, place: Path, how: str, moment: int
+) -> None:
+    run_in(place, **ACTIVE)
+    rows = [f"{key},{'abc'[number % 3]}" for number, key in enumerate(KEYS)]
+    (place / "first.csv").write_text("\n".join(["key,label", *rows[:10]]))
+    (place / "second.csv").write_text("\n".join(["key,label", *rows]))
+    import_answers(place / "store", read_answers(place / "first.csv"), "first.csv", None, print)
+    command = [sys.executable, "-c", KILLED, str(moment), how, "label", "import", "store", "second.csv"]
+    stopped = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert stopped.returncode == (130 if how == "SIGINT" else -9), stopped.stderr
+    held = [len(rows) for rows in map(pq.read_table, rounds(place / "store" / "labels"))]
+    assert held in ([10], [10, 20]), "the round that stood, and the new one whole or not at all"
+    again = [Path(sys.executable).with_name("tamis"), "label", "import", "store", "second.csv"]
+    assert subprocess.run(again, cwd=place, capture_output=True, check=False).returncode == 0
+    assert len(read_labels(place / "store" / "labels")[0]) == 30
+    assert len(rounds(place / "store" / "labels")) == 2
+
+
+def test_a_killed_round_asks_the_same_when_it_goes_on(run_in: Runner, place: Path) -> None:
+    rows = [f"{key},{'abc'[number % 3]}" for number, key in enumerate(KEYS[:12])]
+    (place / "labels.csv").write_text("\n".join(["key,label", *rows]))
+    whole = keys_of(run_in(place, name="whole", **ACTIVE, labels="labels.csv").folder)
+    recipe = {
+        "name": "killed", "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "text": "text"}],
+        "labels": "labels.csv", **{name: value for name, value in ACTIVE.items() if name != "target"},
+    }  # fmt: skip
+    (place / "killed.yaml").write_text(json.dumps(recipe))
+    arguments = ["run", "killed.yaml", "--store", "other", "--local"]
+    stops = 0
+    for moment in (1, 2, 3, 5, 8, 13, 21):
+        command = [sys.executable, "-c", KILLED, str(moment), "SIGKILL", *arguments]
+        stops += subprocess.run(command, cwd=place, capture_output=True, check=False).returncode == -9
+    done = [Path(sys.executable).with_name("tamis"), *arguments]
+    assert subprocess.run(done, cwd=place, capture_output=True, check=False).returncode == 0
+    assert keys_of(place / "other" / "runs" / "killed") == whole and stops >= 4

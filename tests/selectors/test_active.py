@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 
 from tamis.selectors import parts
 from tamis.selectors.acquisition import Badge, entropy, margin
@@ -16,7 +17,7 @@ from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
 from tamis.selectors.cold_start import ProbabilityCover
 from tamis.selectors.facility_location import FacilityLocation
-from tamis.selectors.heads import fit_head, out_of_folds
+from tamis.selectors.heads import fit_head, out_of_folds, softmax
 from tamis.selectors.vectors import as_column
 
 COLD = ["random", "typical", "k_means", "k_center", "facility_location", "probability_cover"]
@@ -79,19 +80,31 @@ def test_money_is_never_exceeded(digits: tuple[Any, Any], acquire: str) -> None:
     assert 1.5 < price[picks].sum() <= 2.0
 
 
-def test_the_cold_starts_beat_chance_on_digits(digits: tuple[Any, Any]) -> None:
-    x, y = digits
-    train, test = np.arange(0, 1078), np.arange(1078, 1797)
+DIGITS = {  # accuracy at 10, 20, 40, 80 labels, measured beforehand with other packages on this very split
+    "k_center": (0.540, 0.692, 0.785, 0.886),
+    "k_means": (0.741, 0.827, 0.887, 0.926),
+    "typical": (0.703, 0.811, 0.881, 0.923),
+    "probability_cover": (0.573, 0.661, 0.812, 0.836),
+    "facility_location": (0.718, 0.814, 0.897, 0.936),
+}
 
-    def accuracy(picks: list[int]) -> float:
-        head = LogisticRegression(C=10, max_iter=1000).fit(x[train][picks], y[train][picks])
+
+@pytest.mark.parametrize("acquire", DIGITS)
+def test_cold_starts_are_as_good_on_digits_as_other_implementations(digits: tuple[Any, Any], acquire: str) -> None:
+    x, y = digits
+    train, test = train_test_split(np.arange(len(y)), test_size=0.4, random_state=0, stratify=y)
+    given = batch_of(x[train])
+    seeds = 6 if acquire in ("k_means", "typical") else 1  # the others use no chance
+
+    def accuracy(budget: int, seed: int) -> float:
+        picks = train[picked([given], Budget(budget), acquire=acquire, radius=0.55, seed=seed)]
+        head = LogisticRegression(C=10, max_iter=1000).fit(x[picks], y[picks])
         return float(head.score(x[test], y[test]))
 
-    given = batch_of(x[train])
-    chance = np.mean([accuracy(picked([given], Budget(20), acquire="random", seed=seed)) for seed in range(10)])
-    for acquire in ("k_means", "typical", "facility_location"):
-        found = np.mean([accuracy(picked([given], Budget(20), acquire=acquire, seed=seed)) for seed in range(3)])
-        assert found > chance + 0.08, (acquire, found, chance)
+    found = [np.mean([accuracy(budget, seed) for seed in range(seeds)]) for budget in (10, 20, 40, 80)]
+    apart = np.array(found) - DIGITS[acquire]
+    assert apart.min() > -0.03, found
+    assert apart.max() < 0.03 or acquire == "k_center", "it begins near the mean, where others begin by chance"
 
 
 @pytest.mark.parametrize("kind", ["random", "clustered", "repeated", "near"])
@@ -219,6 +232,49 @@ def test_pcb_evens_out_the_classes_and_is_exact_where_the_head_is() -> None:
         spread = {name: max(c.values()) - min(c.get(k, 0) for k in range(4)) for name, c in (("plain", Counter(y[plain].tolist())), ("even", Counter(y[even].tolist())))}  # fmt: skip
         assert spread["even"] <= 1, "with exact pseudo-labels counts differ by at most one"
         assert spread["even"] <= spread["plain"]
+
+
+@pytest.mark.parametrize("acquire", ["margin", "entropy", "badge", "k_center", "unsure_clusters"])
+def test_pcb_makes_classes_more_even_than_its_base_over_rounds(digits: tuple[Any, Any], acquire: str) -> None:
+    x, y = digits[0][:500], digits[1][:500]
+    spread: dict[str, list[int]] = {"none": [], "pcb": []}
+    for seed in range(20):
+        for balance, found in spread.items():
+            labels = some_labels(y, 2, seed)
+            counts = np.zeros(10, int)
+            for _ in range(2):
+                picks = picked([batch_of(x, labels)], Budget(20), acquire=acquire, balance=balance, seed=seed)
+                counts += np.bincount(y[picks], minlength=10)
+                for place in picks:
+                    labels[place] = str(y[place])
+            found.append(int(counts.max() - counts.min()))
+    assert np.mean(spread["pcb"]) < np.mean(spread["none"]), spread
+
+
+def best_of(cosines: Any, names: list[str]) -> pa.Array:
+    rows = [[{"class": names[k], "cosine": float(row[k])} for k in np.argsort(-row)[:10]] for row in cosines]
+    return pa.array(rows, pa.list_(pa.struct([("class", pa.string()), ("cosine", pa.float32())])))
+
+
+def test_prompts_are_believed_until_there_are_labels(digits: tuple[Any, Any]) -> None:
+    x, y = digits[0][:400], digits[1][:400]
+    names = [f"digit {kind}" for kind in range(10)]
+    told = np.eye(10)[y] * 0.05 + np.random.default_rng(0).normal(size=(400, 10)) * 0.01 + 0.2
+    best = best_of(told, names)
+    cold = batch_of(x, [None] * 400, **{"clip.class_best": best})
+    even = picked([cold], Budget(20), balance="pcb", prompts="clip.class", pool_share=1.0)
+    assert Counter(y[even].tolist()) == dict.fromkeys(range(10), 2), "two of each class before the first label"
+    found = build("active", {"column": "v", "acquire": "margin", "prompts": "clip.class"}).rank(iter([cold]), Budget(9))
+    shares = softmax(100 * told)
+    lead = np.sort(shares, 1)[:, -1] - np.sort(shares, 1)[:, -2]
+    assert set(np.flatnonzero(found.ranks > 0)) == set(np.argsort(lead)[:9])
+    assert "prompts of clip.class, 10 classes" in found.facts["said"][0]
+    taught = batch_of(x, some_labels(y, 2), **{"clip.class_best": best})
+    found = build("active", {"column": "v", "prompts": "clip.class"}).rank(iter([taught]), Budget(9))
+    assert "accuracy_out_of_folds" in found.facts, "two labels a class are believed rather than prompts"
+    with pytest.raises(ValueError, match="two classes or more"):
+        one = batch_of(x, None, **{"clip.class_best": best_of(told[:, :1], names)})
+        build("active", {"column": "v", "prompts": "clip.class"}).rank(iter([one]), Budget(9))
 
 
 def test_a_class_without_candidates_is_out_of_the_round_and_the_others_go_on() -> None:
