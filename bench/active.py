@@ -135,20 +135,58 @@ def main() -> None:
     parser.add_argument("what", choices=["digits", "photos", "texts"])
     parser.add_argument("--only", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--random-seeds", type=int, default=RANDOM_SEEDS)
+    parser.add_argument("--plot", type=Path, help="draw the averaged accuracies into this SVG, too (matplotlib)")
     asked = parser.parse_args()
     x, y, size, rounds = {"digits": digits, "photos": photos, "texts": texts}[asked.what]()
     print(f"{len(x):,} samples, {len(np.unique(y))} classes\n")
     print(f"| method | {' | '.join(f'{size * (step + 1)} labels' for step in range(rounds))} |")
     print("|---|" + "---|" * rounds)
+    found = {}
     for name in asked.only:
         seeds = asked.random_seeds if name == "random" else SEEDS
         curves = np.stack([curve(x, y, METHODS[name], size, rounds, seed) for seed in range(seeds)])
+        found[name] = curves
         cells = []
         for step in range(rounds):
             plain, even = curves[:, step].mean(0)
             spread = f" ± {curves[:, step, 0].std():.3f}" if name == "random" else ""
             cells.append(f"{plain:.3f}{spread} / {even:.3f}")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    if asked.plot:
+        draw(
+            asked.plot, f"{asked.what}: accuracy averaged over classes", [size * (r + 1) for r in range(rounds)], found
+        )
+
+
+def draw(path: Path, title: str, labels: list[int], found: dict[str, np.ndarray]) -> None:
+    """One line a method; random in grey with its standard deviation, the default bold."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams |= {"svg.hashsalt": "tamis", "svg.fonttype": "none", "font.family": "sans-serif"}
+    figure, axes = plt.subplots(figsize=(8, 4.6))
+    ends = []
+    for name, curves in found.items():
+        mean, spread = curves[:, :, 1].mean(0), curves[:, :, 1].std(0)
+        style = {"random": {"color": "#777777"}, "default": {"color": "#c2410c", "linewidth": 3}}.get(
+            name, {"linewidth": 1.1, "alpha": 0.75}
+        )
+        axes.plot(labels, mean, zorder=3 if name == "default" else 2, **style)
+        if name == "random":
+            axes.fill_between(labels, mean - spread, mean + spread, color="#777777", alpha=0.2, linewidth=0)
+        ends.append([float(mean[-1]), name, axes.lines[-1].get_color()])
+    low, high = axes.get_ylim()
+    gap, at = (high - low) / 26, -np.inf
+    for end, name, color in sorted(ends):  # names at the lines' ends, pushed apart where they would overlap
+        at = max(end, at + gap)
+        axes.annotate(name, (labels[-1], end), (labels[-1] * 1.015, at), color=color, fontsize=8, va="center")
+    axes.set(title=title, xlabel="labels", xticks=labels, xlim=(labels[0], labels[-1] * 1.22))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
