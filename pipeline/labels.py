@@ -16,8 +16,8 @@ def read_labels(path: Path) -> tuple[dict[str, str], list[str]]:
 
     Raises RecipeError where it is no such file."""
     if not path.is_file():
-        rows = [row for some in round_rows(path) for row in some]
-        return {row["key"]: "" if row["held_out"] else row["label"] for row in rows}, []
+        told = [row for some in round_rows(path) for row in some]
+        return {row["key"]: "" if row["held_out"] else row["label"] for row in told}, []
     labels: dict[str, str] = {}
     conflicts = []
     try:

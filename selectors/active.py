@@ -147,8 +147,10 @@ class Active:
         if used == "badge":
             badge = acquisition.Badge(belief.shares, given.vectors.astype(np.float32), self.seed)
             return Placed(badge, np.arange(len(given)), len(given), "gradient {:.4f} from those before")
-        disagree = used == "committee" and head is not None
-        scores = self._committee(given, head) if disagree else acquisition.UNCERTAINTY[used](belief.shares)
+        if used == "committee" and head is not None:
+            scores = self._committee(given, head)
+        else:
+            scores = acquisition.UNCERTAINTY[used](belief.shares)
         two = np.argsort(-belief.shares, axis=1, kind="stable")[:, :2]
         order = np.lexsort([given.ids, -scores])
         texts = {

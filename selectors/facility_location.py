@@ -37,7 +37,8 @@ class FacilityLocation:
         if covered.any():
             self._pack()
         else:  # the first gains are sums of similarities, which need no pairs
-            self.exact = (rows + self.vectors @ self.vectors.sum(0, dtype=np.float64)) / 2
+            total = self.vectors.sum(0, dtype=np.float64).astype(np.float32)
+            self.exact = (rows + (self.vectors @ total).astype(np.float64)) / 2
 
     def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float]:
         """Place of the row that gains most, of equal ones the first, and its gain."""

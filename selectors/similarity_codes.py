@@ -35,7 +35,7 @@ def encode(similar: Array, low: float, step: float, best: Array, luck: Array, co
 
 
 @njit(nogil=True, inline="always")
-def _close(code: int, low: int, step: int, one: int) -> int:
+def _close(code: Any, low: Any, step: Any, one: Any) -> Any:
     return one if code == TOP else low + step * np.int32(code)
 
 

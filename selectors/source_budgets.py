@@ -162,7 +162,8 @@ class Moments:
             return np.zeros(0)
         square = self.squares[name] + RIDGE * np.eye(len(self.squares[name]))
         zero = np.zeros(len(square))
-        return np.linalg.solve(square, np.stack([self.products.get((name, k), zero) for k in kinds], 1)).ravel()
+        asked = np.stack([self.products.get((name, kind), zero) for kind in kinds], 1)
+        return np.asarray(np.linalg.solve(square, asked).ravel())
 
 
 @dataclass(frozen=True)
