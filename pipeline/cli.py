@@ -219,6 +219,53 @@ def report(run: Path) -> None:
     print(open_complete(run).folder / "report.html")
 
 
+@app.command
+def compare(
+    selections: list[Path],
+    *,
+    store: Path | None = None,
+    column: str | None = None,
+    oracle: str | None = None,
+    train: Literal["tiny", "small", "medium"] | None = None,
+    held_out: Path | None = None,
+    seeds: int = 3,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("compare.html"),
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Compare selections of one pool: what they share, hold and cost, and how well they serve the target.
+
+    Parameters
+    ----------
+    selections
+        runs (STORE/runs/NAME), or recipes, which are run on --store; random of the same size is added
+    store
+        where recipes are run
+    column
+        vectors to measure nearness in (default: the first that a run has)
+    oracle
+        FIELD=VALUE of a kept field that names the true group: what could be gained at most
+    train
+        train a model of this size on each, and report its loss on the target's texts
+    held_out
+        JSON lines of target texts that no selection saw, for --train (default: the target itself)
+    seeds
+        trainings of each
+    out
+        the page; the same figures as JSON beside it
+    allow_code
+        let recipes run the Python code that they name
+    """
+    from tamis.pipeline.atomic import write_json
+    from tamis.pipeline.compare import comparison
+    from tamis.pipeline.compare_page import table, write_comparison
+
+    found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds)
+    write_comparison(found, out)
+    write_json(out.with_suffix(".json"), found)
+    print(table(found))
+    print(out, file=sys.stderr)
+
+
 label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
 app.command(label)
 

@@ -1,14 +1,13 @@
 """The report: one HTML file that opens anywhere. No network, no script; texts are untrusted and escaped."""
 
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline import report_data
-from tamis.pipeline.atomic import atomic_path, read_json
+from tamis.pipeline.atomic import read_json
 from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, rate_svg
 from tamis.pipeline.ledger import step_summary
+from tamis.pipeline.pages import write_page
 from tamis.pipeline.proposals import objects_column, objects_of
 from tamis.pipeline.query import column_folders, views
 from tamis.pipeline.show import funnel, notes
@@ -17,14 +16,7 @@ from tamis.pipeline.store import Run, open_run
 
 def write_report(folder: Path) -> None:
     """Write report.html of a run whose ledger and selection stand."""
-    from jinja2 import Environment
-
-    run = open_run(folder)
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("tamis.pipeline") / "report.html").read_text(encoding="utf-8")
-    )
-    with atomic_path(folder / "report.html") as path:
-        path.write_text(page.render(contents(run)), encoding="utf-8")
+    write_page("report.html", folder / "report.html", **contents(open_run(folder)))
 
 
 def contents(run: Run) -> dict[str, Any]:
@@ -45,7 +37,6 @@ def contents(run: Run) -> dict[str, Any]:
             group["drawn"] = rate_svg(group, most)
     return {
         "run": run,
-        "version": version("tamis"),
         "funnel": funnel_svg(funnel(counts)),
         "selected": summaries[-1]["kept"] if summaries else run.pool.rows,
         "rejects": sorted(run.pool.rejects.items()),

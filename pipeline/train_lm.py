@@ -112,7 +112,7 @@ def train(settings: TrainedLM, parts: list[Part], final: Path, start: Path | Non
     if not (final / "slice.json").exists():
         _write_slice(settings, parts, final, start)
     tokens = np.load(final / "tokens.npy", mmap_mode="r", allow_pickle=False)
-    told = _trained(settings, tokens, final, start)
+    told = train_stream(settings, tokens, final, start)
     write_json(final / "model.json", {**read_json(final / "slice.json"), **told})
     _clean(final)
 
@@ -124,10 +124,10 @@ def _clean(final: Path) -> None:
 
 def _write_slice(settings: TrainedLM, parts: list[Part], final: Path, start: Path | None) -> None:
     """Tokens of the drawn texts, each behind the mark, and the contents that they are of."""
-    sizes = _sizes(parts, settings.seed)
+    sizes = text_sizes(parts, settings.seed)
     if not len(sizes):
         raise RunFailed(f"loss: train, on {settings.on}: not one text to learn from")
-    tokenizer = _tokenizer(settings, parts, sizes, final, start)
+    tokenizer = learn_tokenizer(settings, parts, sizes, final, start)
     order = np.argsort(sizes["chance"], kind="stable")
     drawn, wanted = sizes, settings.wanted
     if wanted is not None:
@@ -177,7 +177,7 @@ def _within(counts: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], settings
     return taken
 
 
-def _sizes(parts: list[Part], seed: int) -> npt.NDArray[Any]:
+def text_sizes(parts: list[Part], seed: int) -> npt.NDArray[Any]:
     """Of each sample with a text: its id, its bytes, and its chance in (0, 1)."""
     found = []
     for part in parts:
@@ -212,7 +212,9 @@ def _sample_texts(parts: list[Part], sizes: npt.NDArray[Any], most: int) -> Iter
         yield [text[:100_000] for text in batch["text"].to_pylist()]
 
 
-def _tokenizer(settings: TrainedLM, parts: list[Part], sizes: npt.NDArray[Any], final: Path, start: Path | None) -> Any:
+def learn_tokenizer(
+    settings: TrainedLM, parts: list[Part], sizes: npt.NDArray[Any], final: Path, start: Path | None
+) -> Any:
     """The start's tokenizer, or one made here; left in lm/ beside the model to come."""
     transformers = imported()
     if start is not None:
@@ -266,7 +268,7 @@ class _Blocks:
         return {"input_ids": torch.from_numpy(block), "labels": torch.from_numpy(block)}
 
 
-def _trained(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, start: Path | None) -> dict[str, Any]:
+def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, start: Path | None) -> dict[str, Any]:
     if len(tokens) < 2:
         raise RunFailed(f"loss: train, on {settings.on}: {len(tokens)} tokens are nothing to learn from")
     transformers = imported()

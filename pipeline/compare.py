@@ -1,0 +1,229 @@
+"""Several selections of one pool, side by side: what they share, what they are made of, how well they serve the target.
+
+Random of the same size is added, and with `oracle` the samples of the true group. Each measure reads pool and target
+once for all selections together: n-grams for texts, a column of vectors where there is one."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from tamis.pipeline import report_data
+from tamis.pipeline.atomic import fingerprint, read_json
+from tamis.pipeline.columns import by_name
+from tamis.pipeline.compare_measures import by_ngrams, by_vectors, duplicates, overlap
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.ledger import step_summary
+from tamis.pipeline.progress import hushed, say
+from tamis.pipeline.proxy_training import held_out_texts, trained
+from tamis.pipeline.query import views
+from tamis.pipeline.recipe import Recipe, load_recipe
+from tamis.pipeline.run import run_recipe
+from tamis.pipeline.store import Run, open_complete
+
+RANDOM, ORACLE = "random", "oracle"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One selection."""
+
+    name: str
+    run: Run
+    ids: npt.NDArray[np.uint64]  # sorted
+
+    @property
+    def size(self) -> int:
+        return len(self.ids)
+
+
+def comparison(
+    asked: list[Path],
+    store: Path | None,
+    column: str | None,
+    oracle: str | None,
+    allow_code: bool = False,
+    train: str | None = None,
+    held_out: Path | None = None,
+    seeds: int = 3,
+) -> dict[str, Any]:
+    """Everything that the page and the table show, as plain values. Raises RecipeError where the selections are not of
+    one pool and target."""
+    members = gathered(asked, store, oracle, allow_code)
+    first = members[0].run
+    say(f"comparing {', '.join(member.name for member in members)}")
+    chosen = {member.name: member.ids for member in members}
+    vectors = column or _vectors_of(members)
+    ngrams = by_ngrams(first, chosen) if first.target and not first.recipe.reads_images else None
+    nearness = by_vectors(_declaring(members, vectors), vectors, chosen) if vectors and first.target else None
+    repeats = duplicates(first, chosen)
+    found = {
+        "pool": {"samples": first.pool.rows, "target": first.target.rows if first.target else 0},
+        "column": vectors,
+        "members": [_member(member, ngrams, nearness, repeats) for member in members],
+        "of_pool": {**(ngrams or {}).get("", {}), **(nearness or {}).get("", {})},
+        "overlap": overlap(list(chosen.values())),
+        "compositions": _compositions(members),
+        "equal": len({member.size for member in members if member.name != ORACLE}) == 1,
+    }
+    if train is not None:
+        texts = held_out_texts(held_out) if held_out else _target_texts(first)
+        found["trained"] = trained({member.name: member.run for member in members}, texts, train, seeds)
+        found["trained"]["apart"] = held_out is not None
+    return found
+
+
+def _target_texts(run: Run) -> list[str]:
+    """Raises RecipeError where there are none."""
+    parts = run.target.parts if run.target else []
+    tables = [pq.read_table(part.path, columns=["text"])["text"].to_pylist() for part in parts]
+    texts = [text for some in tables for text in some if text]
+    if not texts:
+        raise RecipeError("--train: judged is on the target's texts, and there are none; add --held-out FILE")
+    return texts
+
+
+def _declaring(members: list[Member], column: str) -> Run:
+    """The run that has the column. Raises RecipeError."""
+    for member in members:
+        if column in by_name(member.run.declared):
+            return member.run
+    raise RecipeError(f"--column {column}: none of the runs has it")
+
+
+def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_code: bool) -> list[Member]:
+    """The selections: runs as they stand, recipes run now, random and the oracle last."""
+    runs = [_run(path, store, allow_code) for path in asked]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.store != first.store or run.pool.fingerprint != first.pool.fingerprint:
+            raise RecipeError(f"run {run.folder}: another pool than that of {first.folder}; compare runs of one pool")
+        if (run.target and run.target.fingerprint) != (first.target and first.target.fingerprint):
+            raise RecipeError(f"run {run.folder}: another target than that of {first.folder}")
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"{next(name for name in names if names.count(name) > 1)}: given twice")
+    if not any(_is_random(run) for run in runs):
+        runs.append(_beside(first, RANDOM, [{"random": {"budget": _budget(first)}}]))
+    if oracle is not None:
+        field, equals, value = oracle.partition("=")
+        if not equals or field not in first.recipe.kept:
+            kept = ", ".join(sorted(first.recipe.kept)) or "none"
+            raise RecipeError(f"--oracle {oracle}: wanted FIELD=VALUE, of a kept field (there are: {kept})")
+        whole = _selected(runs[0])
+        quota = {"quota": {"by": field, "shares": {value: 1}, "budget": len(whole)}}
+        runs.append(_beside(first, ORACLE, [quota]))
+    return [Member(_name(run), run, _selected(run)) for run in runs]
+
+
+def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
+    if path.suffix not in (".yaml", ".yml"):
+        return open_complete(path)
+    if store is None:
+        raise RecipeError(f"{path}: a recipe is run on a store; add --store DIR")
+    recipe = load_recipe(path)
+    say(f"running {path.name}")
+    with hushed():
+        return open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
+
+
+def _beside(first: Run, what: str, steps: list[dict[str, Any]]) -> Run:
+    """A run of the first one's pool with other steps; found again where it stands."""
+    recipe: Recipe = first.recipe.model_copy(update={"steps": steps, "emit": [], "columns": _counted(first, steps)})
+    name = f"{what}-{fingerprint([steps, recipe.seed, first.pool.fingerprint])[:8]}"
+    recipe = recipe.model_copy(update={"name": name})
+    with hushed():
+        return open_complete(run_recipe(recipe, first.recipe_folder, first.store, name).folder)
+
+
+def _counted(first: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """The columns that a budget counts by; others are not needed."""
+    said = json.dumps(steps)
+    return {name: settings for name, settings in first.recipe.columns.items() if f'"{name}' in said}
+
+
+def _budget(run: Run) -> Any:
+    """As the last step has it where it counts something else than samples; else as many as it chose."""
+    last = run.recipe.steps_given[-1].settings.get("budget") if run.recipe.steps_given else None
+    return last if isinstance(last, dict) and "rows" not in last else len(_selected(run))
+
+
+def _is_random(run: Run) -> bool:
+    return [step.name for step in run.recipe.steps_given] == ["random"]
+
+
+def _name(run: Run) -> str:
+    return next((what for what in (RANDOM, ORACLE) if run.name.startswith(f"{what}-")), run.name)
+
+
+def _selected(run: Run) -> npt.NDArray[np.uint64]:
+    table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])
+    return np.sort(table["sample_id"].to_numpy())
+
+
+def _vectors_of(members: list[Member]) -> str | None:
+    """The first column of vectors that any of the runs declares."""
+    for member in members:
+        for maker in member.run.declared:
+            if maker.tower is not None and maker.tower.kind != "classes":
+                return maker.name
+    return None
+
+
+def _member(
+    member: Member,
+    ngrams: dict[str, dict[str, float]] | None,
+    nearness: dict[str, dict[str, float]] | None,
+    repeats: dict[str, int],
+) -> dict[str, Any]:
+    manifest = read_json(member.run.folder / "manifest.json")
+    steps = [step_summary(member.run, step.number) for step in member.run.steps]
+    facts = [step["facts"] for step in steps if step.get("facts")]
+    weights = pq.read_table(member.run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
+    of_scores = next((fact["effective_sample_size"] for fact in facts if fact.get("effective_sample_size")), None)
+    return {
+        "name": member.name,
+        "run": str(member.run.folder),
+        "steps": [step["selector"] for step in steps],
+        "chosen": member.size,
+        "duplicates": repeats[member.name],
+        "effective_sample_size": of_scores or (float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0),
+        "seconds": round(sum(manifest["seconds"].values()), 1),
+        "last_kept": steps[-1]["last_kept"] if steps else None,
+        **(ngrams or {}).get(member.name, {}),
+        **(nearness or {}).get(member.name, {}),
+    }
+
+
+def _compositions(members: list[Member]) -> list[dict[str, Any]]:
+    """Of each kept field the groups, with each selection's keep rate and its interval."""
+    found = []
+    for field in report_data.kept_fields(members[0].run):
+        rows = {}
+        for member in members:
+            with views(member.run) as con:
+                rows[member.name] = report_data.composition(con, field)
+        if all(rows.values()):
+            first = rows[members[0].name]
+            assert first is not None
+            groups = [
+                {
+                    "name": group["name"],
+                    "pool": group["pool"],
+                    "by": [_rate(rows[member.name], group["name"]) for member in members],
+                }
+                for group in first["groups"]
+            ]
+            found.append({"field": field, "groups": groups})
+    return found
+
+
+def _rate(composition: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    groups = composition["groups"] if composition else []
+    group = next((group for group in groups if group["name"] == name), None)
+    wanted = ("selection", "share", "rate", "low", "high")
+    return {key: group[key] for key in wanted} if group else dict.fromkeys(wanted, 0)
