@@ -317,11 +317,12 @@ def label_import(
     from tamis.pipeline.label_files import read_answers
     from tamis.pipeline.label_rounds import import_answers
     from tamis.pipeline.progress import say
+    from tamis.pipeline.show import visible
 
     named = None if classes is None else read_class_names(classes)
     answers = read_answers(file)
     found = import_answers(store.absolute(), answers, file.name, named, say, held_out=held_out, replace=replace)
-    print("\n".join(found.lines()))
+    print("\n".join(map(visible, found.lines())))
 
 
 @label.command(name="status")

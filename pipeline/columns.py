@@ -27,7 +27,7 @@ from tamis.pipeline.fill_objects import fill_objects
 from tamis.pipeline.ingest import Part, Pool
 from tamis.pipeline.judges import Judge, judge_of
 from tamis.pipeline.label_rounds import rounds
-from tamis.pipeline.labels import read_labels
+from tamis.pipeline.labels import Labels, read_labels
 from tamis.pipeline.names import NOTHING, Repeated, repeated_names
 from tamis.pipeline.recipe import Recipe
 from tamis.selectors.ngrams import Ngrams
@@ -64,6 +64,8 @@ class Maker:
             return OBJECT_FIELDS
         if self.tower is not None and self.tower.kind == "classes":
             return tuple(name for name, _ in CLASS_FIELDS)
+        if self.name == "labels" and self.schema is not None:
+            return tuple(self.schema.names[1:])
         return () if self.judge is None else tuple(self.judge.schema.names[1:])
 
     @property
@@ -123,7 +125,7 @@ def python_maker(name: str, reference: str, folder: Path) -> Maker:
     )
 
 
-LABELS_VERSION = 1
+LABELS_VERSION = 2
 
 
 def labels_maker(path: Path) -> Maker:
@@ -135,20 +137,22 @@ def labels_maker(path: Path) -> Maker:
     )
 
     def make(batch: pa.RecordBatch) -> list[pa.Array]:
-        labels, _ = _labels(path, digest)
-        return [pa.array([labels.get(key) for key in batch["key"].to_pylist()], pa.string())]
+        labels = _labels(path, digest)
+        ids = batch["sample_id"].to_pylist()
+        told = [labels.of(sample_id, key) for sample_id, key in zip(ids, batch["key"].to_pylist(), strict=True)]
+        return [pa.array(told, pa.string()), pa.array([sample_id in labels.confirmed for sample_id in ids])]
 
     return Maker(
         name="labels",
         settings={"maker": "labels", "digest": digest, "version": LABELS_VERSION},
         reads=("key",),
-        schema=pa.schema([("labels", pa.string())]),
+        schema=pa.schema([("labels", pa.string()), ("confirmed", pa.bool_())]),
         make=make,
     )
 
 
 @lru_cache(maxsize=2)
-def _labels(path: Path, _digest: str) -> tuple[dict[str, str], list[str]]:
+def _labels(path: Path, _digest: str) -> Labels:
     return read_labels(path)
 
 
@@ -293,7 +297,7 @@ def by_name(makers: list[Maker]) -> dict[str, Field]:
 def column_names(recipe: Recipe, folder: Path) -> set[str]:
     """What steps may call the recipe's columns; runs no code and opens no file."""
     images = recipe.reads_images
-    names = {*recipe.columns, *(["labels"] if recipe.labels is not None else [])}
+    names = {*recipe.columns, *(["labels", "labels_confirmed"] if recipe.labels is not None else [])}
     for name, settings in recipe.columns.items():
         if "embed" in settings:
             named = [tower for tower in outputs(name, settings, folder, images) if tower.output]

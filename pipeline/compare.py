@@ -61,7 +61,7 @@ def comparison(
     ngrams = by_ngrams(first, chosen) if first.target and not first.recipe.reads_images else None
     nearness = by_vectors(_declaring(members, vectors), vectors, chosen) if vectors and first.target else None
     repeats = duplicates(first, chosen)
-    found = {
+    found: dict[str, Any] = {
         "pool": {"samples": first.pool.rows, "target": first.target.rows if first.target else 0},
         "column": vectors,
         "members": [_member(member, ngrams, nearness, repeats) for member in members],
@@ -72,8 +72,8 @@ def comparison(
     }
     if train is not None:
         texts = held_out_texts(held_out) if held_out else _target_texts(first)
-        found["trained"] = trained({member.name: member.run for member in members}, texts, train, seeds)
-        found["trained"]["apart"] = held_out is not None
+        runs = {member.name: member.run for member in members}
+        found["trained"] = {**trained(runs, texts, train, seeds), "apart": held_out is not None}
     return found
 
 

@@ -89,7 +89,7 @@ def _measures(found: dict[str, Any]) -> list[str]:
 def _best(found: dict[str, Any], name: str) -> dict[str, Any]:
     """The best selection by a measure; the oracle is no contestant."""
     some = [member for member in found["members"] if member["name"] != "oracle"]
-    return max(some, key=lambda member: member[name] if MEASURES[name][3] else -member[name])  # type: ignore[no-any-return]
+    return max(some, key=lambda member: member[name] if MEASURES[name][3] else -member[name])
 
 
 def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:

@@ -125,11 +125,17 @@ def read_inputs(folder: Path) -> None:
 
 def _say_labels(path: Path, pool: Pool) -> None:
     """How many labels belong to samples of the pool, and which contradict each other."""
-    labels, conflicts = read_labels(path)
-    keys = (key for part in pool.parts for key in pq.read_table(part.path, columns=["key"])["key"].to_pylist())
-    known = sum(key in labels for key in keys)
+    labels = read_labels(path)
+    conflicts = labels.conflicts
+    if not path.exists() and path.parent != pool.folder.parent:
+        say(f"labels: {path} is not there, and is no folder of this store: nothing counts as labeled")
+    known = 0
+    for part in pool.parts:
+        table = pq.read_table(part.path, columns=["sample_id", "key"])
+        pairs = zip(table["sample_id"].to_pylist(), table["key"].to_pylist(), strict=True)
+        known += sum(labels.of(sample_id, key) is not None for sample_id, key in pairs)
     said = f"labels: {len(labels):,} keys, {known:,} of them in the pool"
-    if several := [key for key in labels if key in repeated_names(pool)]:
+    if several := [key for key in labels.by_key if key in repeated_names(pool)]:
         said += f"; {len(several):,} of several namespaces' samples, which all count as labeled"
     if conflicts:
         some = visible(", ".join(conflicts[:3]))

@@ -13,19 +13,49 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import atomic_path
 from tamis.pipeline.errors import RecipeError, RunFailed, Unusable
 from tamis.pipeline.export_webdataset import ending
 from tamis.pipeline.identity import hex_id
+from tamis.pipeline.labels import read_labels
 from tamis.pipeline.locate import image_bytes, is_image
 from tamis.pipeline.proposals import classes_of, objects_column, objects_of
 from tamis.pipeline.recipe import LabelStudio
 from tamis.pipeline.selection import placed
 from tamis.pipeline.sources import IMAGE_SUFFIXES
 from tamis.pipeline.store import Run
+from tamis.selectors.catalog import SELECTORS
 
 Sample = dict[str, Any]
 Objects = list[dict[str, Any]]
+
+
+def asked_ids(run: Run) -> set[int] | None:
+    """What the last ranking step chose, where it looked at a part of the pool only: what lies outside of its `where` is
+    selected, too, but was not asked for. None: all of the selection. Runs no user's code."""
+    ranking = [
+        (number, step)
+        for number, step in enumerate(run.recipe.steps_given)
+        if getattr(SELECTORS.get(step.name), "choice", "") == "ranked"
+    ]
+    if not ranking or ranking[-1][1].where is None:
+        return None
+    found: set[int] = set()
+    for part in run.pool.parts:
+        ledger = pq.read_table(run.ledger(ranking[-1][0]) / part.name, columns=["sample_id", "reason"])
+        found |= set(ledger.filter(pc.equal(ledger["reason"], "chosen"))["sample_id"].to_pylist())
+    return found
+
+
+def known_classes(run: Run) -> list[str]:
+    """Classes that the labels at hand name, for the tool's interface."""
+    if run.recipe.labels is None:
+        return []
+    labels = read_labels(Path(run.recipe.labels))
+    return sorted({label for label in (*labels.by_key.values(), *labels.by_id.values()) if label})
 
 
 class Chosen:
@@ -33,9 +63,12 @@ class Chosen:
 
     def __init__(self, run: Run, batches: Iterator[Any]) -> None:
         self.run = run
-        self.samples: list[Sample] = [row for batch in batches for row in batch.to_pylist()]
+        asked = asked_ids(run)
+        self.samples: list[Sample] = [
+            row for batch in batches for row in batch.to_pylist() if asked is None or row["sample_id"] in asked
+        ]
         self.column = objects_column(run)
-        self.classes = classes_of(run, self.column) if self.column else []
+        self.classes = classes_of(run, self.column) if self.column else known_classes(run)
         ids = [sample["sample_id"] for sample in self.samples]
         self._objects = objects_of(run, self.column, ids) if self.column else {}
 
@@ -54,8 +87,10 @@ def export_tasks(run: Run, to: str, out: Path | None) -> Path:
     if to == "csv":
         with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["key", "label", "uri", "text"])
-            rows.writerows([sample["key"], "", sample["uri"] or "", sample["text"] or ""] for sample in chosen.samples)
+            rows.writerow(["key", "label", "sample_id", "uri", "text"])
+            for sample in chosen.samples:
+                about = [hex_id(sample["sample_id"]), sample["uri"] or "", sample["text"] or ""]
+                rows.writerow([sample["key"], "", *about])
     elif to == "coco":
         with atomic_path(final) as path:
             write_coco(chosen, path)

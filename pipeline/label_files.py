@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,26 +38,32 @@ def _csv(path: Path) -> Iterator[Answer]:
         if not {"key", "label"} <= set(rows.fieldnames or []):
             raise RecipeError(f"labels {path}: wanted columns key and label, found {rows.fieldnames or 'none'}")
         for row in rows:
-            if row["label"]:
+            if label := row["label"].strip():
                 cost = float(row["cost"]) if row.get("cost") else None
-                yield Answer(row["key"], row["label"], row.get("annotator"), row.get("labeled_at"), cost)
+                if cost is not None and not 0 <= cost < math.inf:
+                    raise RecipeError(f"labels {path}: line {rows.line_num}: a cost of {row['cost']}")
+                key = row.get("sample_id") or row["key"]
+                yield Answer(key, label, row.get("annotator"), row.get("labeled_at"), cost)
 
 
 def _label_studio(tasks: list[dict[str, Any]]) -> Iterator[Answer]:
     """The full export (JSON), or JSON-MIN. Minutes are taken from the tool's lead time."""
     for task in tasks:
         data = task.get("data", task)
-        key = str(data.get("key") or data["sample_id"])
+        key = str(data.get("sample_id") or data["key"])
         if "annotations" not in task:
             label = task.get("label") or task.get("choice")
-            if isinstance(label, str):
-                yield Answer(key, label, _name(task.get("annotator")), task.get("created_at"), _minutes(task))
+            label = label.get("choices") if isinstance(label, dict) else label
+            if label:
+                one = label if isinstance(label, str) else str(label[0]) if len(label) == 1 else ""
+                yield Answer(key, one.strip(), _name(task.get("annotator")), task.get("created_at"), _minutes(task))
             continue
         for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
+            if annotation.get("was_cancelled") or not annotation["result"]:
                 continue
-            labels = [name for result in annotation["result"] for name in result["value"].get("choices", [])]
-            one = labels[0] if len(labels) == 1 else ""
+            values = [result.get("value", {}) for result in annotation["result"]]
+            labels = [str(name) for value in values for name in value.get("choices", [])]
+            one = labels[0].strip() if len(labels) == 1 else ""
             who = _name(annotation.get("completed_by"))
             yield Answer(key, one, who, annotation.get("created_at"), _minutes(annotation))
 
@@ -85,7 +92,8 @@ def _coco(held: dict[str, Any]) -> Iterator[Answer]:
     for row in held["annotations"]:
         classes[row["image_id"]].add(names[row["category_id"]])
     for image in held["images"]:
-        mine = classes[image["id"]]
+        if not (mine := classes[image["id"]]):  # not annotated; an image known to be empty can't be told from it
+            continue
         yield Answer(image.get("sample_id") or _key(image["file_name"]), next(iter(mine)) if len(mine) == 1 else "")
 
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.export_tasks import asked_ids
 from tamis.pipeline.label_rounds import round_rows, rounds
+from tamis.pipeline.query import column_folders
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.budget import shown
 from tamis.selectors.chance import uniform
@@ -32,8 +34,13 @@ def status(store: Path, column: str | None) -> str:
         raise RecipeError(f"store {store}: no labels yet; `tamis label import {store} FILE` adds a round")
     runs = sorted(_asking(store), key=lambda run: (run.folder / "manifest.json").stat().st_mtime_ns)
     last = {row["sample_id"]: row for rows in found for row in rows}
-    blocks = [_rounds(store, found), _budgets(runs, set(last)), _classes(last), _curve(store, found, runs, column)]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    blocks = [_rounds(store, found), _budgets(store, runs), _classes(last), _curve(store, found, runs, column)]
+    return "\n\n".join("\n".join(map(visible_line, block)) for block in blocks if block)
+
+
+def visible_line(line: str) -> str:
+    """Names come from files: none may steer a terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)
 
 
 def _asking(store: Path) -> Iterator[Run]:
@@ -55,18 +62,23 @@ def _rounds(store: Path, found: list[list[Row]]) -> list[str]:
     return [*lines, f"  all  {sum(map(len, found)):>7,}  {sum(cost):>7,.2f}"]
 
 
-def _budgets(runs: list[Run], labeled: set[int]) -> list[str]:
-    """What each run asked within which budget, and how much of it was answered."""
+def _budgets(store: Path, runs: list[Run]) -> list[str]:
+    """What each run asked within which budget, and how much of it was answered since."""
     lines = []
+    when = [(path.stat().st_mtime_ns, path) for path in rounds(store / "labels")]
     for run in runs:
-        ids = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist()
-        step = read_json(run.step_record(len(run.recipe.steps_given) - 1))
-        answered, budget = sum(sample_id in labeled for sample_id in ids), step["budget"]
-        money = ""
-        if budget is not None:
-            whole, left = shown(budget, step["unit"]), shown(budget - step["spent"], step["unit"])
+        number = max(place for place, step in enumerate(run.recipe.steps_given) if step.name in ASKING)
+        asked = asked_ids(run)
+        if asked is None:
+            asked = set(pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist())
+        ended = (run.folder / "manifest.json").stat().st_mtime_ns
+        after = [pq.read_table(path, columns=["sample_id"]) for time, path in when if time > ended]
+        answered = len(asked & {sample_id for table in after for sample_id in table["sample_id"].to_pylist()})
+        step, money = read_json(run.step_record(number)), ""
+        if step["budget"] is not None:
+            whole, left = shown(step["budget"], step["unit"]), shown(step["budget"] - step["spent"], step["unit"])
             money = f"{whole} {step['unit']}, {left} left"
-        lines.append(f"{run.name[:24]:<24}  {len(ids):>6,}  {answered:>8,}  {len(ids) - answered:>6,}  {money}")
+        lines.append(f"{run.name[:24]:<24}  {len(asked):>6,}  {answered:>8,}  {len(asked) - answered:>6,}  {money}")
     return [f"{'run':<24}   asked  answered    open  budget", *lines] if lines else []
 
 
@@ -81,9 +93,10 @@ def _classes(last: dict[int, Row]) -> list[str]:
 
 def _curve(store: Path, found: list[list[Row]], runs: list[Run], column: str | None) -> list[str]:
     """Accuracy round by round of a head that learns from all rounds up to it, on labels that it never sees."""
-    column = column or _column(store, runs)
-    if column is None:
+    place = _column(store, runs, column)
+    if place is None:
         return []
+    column, folder = place
     last = {row["sample_id"]: row for rows in found for row in rows}
     held = {sample_id: row["label"] for sample_id, row in last.items() if row["held_out"] and row["label"]}
     note = f"on {len(held):,} labels held out for measuring"
@@ -92,7 +105,7 @@ def _curve(store: Path, found: list[list[Row]], runs: list[Run], column: str | N
         some = ids[uniform(ids, 0, 0, "held_out") < FIFTH].tolist()
         held = {sample_id: last[sample_id]["label"] for sample_id in some if last[sample_id]["label"]}
         note = f"on {len(held):,} labels, a fifth: they were picked, not drawn, so compare rounds alone"
-    vectors = _vectors(store, column, {*last})
+    vectors = _vectors(folder, {*last})
     test = [sample_id for sample_id in held if sample_id in vectors]
     if not test:
         return []
@@ -100,7 +113,8 @@ def _curve(store: Path, found: list[list[Row]], runs: list[Run], column: str | N
     known: dict[int, str] = {}
     for number, rows in enumerate(found, 1):
         for row in rows:
-            if row["label"] and row["sample_id"] not in held and row["sample_id"] in vectors:
+            known.pop(row["sample_id"], None)  # what was said before doesn't count any more
+            if row["label"] and not row["held_out"] and row["sample_id"] not in held and row["sample_id"] in vectors:
                 known[row["sample_id"]] = row["label"]
         said = "        -  (wants two classes)"
         if len(set(known.values())) > 1:
@@ -124,14 +138,23 @@ def _right(
     return said == np.array([held[sample_id] for sample_id in test])
 
 
-def _column(store: Path, runs: list[Run]) -> str | None:
-    """The column that the last run asked by; else the store's only column of vectors."""
+def _column(store: Path, runs: list[Run], asked: str | None) -> tuple[str, Path] | None:
+    """Name and folder of the vectors: as the last run that asked had them, else the store's only ones. Raises
+    RecipeError where there is no such column."""
     for run in reversed(runs):
+        folders = column_folders(run)
         for step in run.recipe.steps_given:
-            if step.name in ASKING and isinstance(step.settings.get("column"), str):
-                return str(step.settings["column"])
-    folders = _folders(store)
-    return next(iter(folders)) if len(set(folders.values())) == 1 else None
+            name = asked or step.settings.get("column")
+            found = folders.get(str(name)) or folders.get(f"{name}.image")
+            if step.name in ASKING and found is not None and found.is_dir():
+                return str(name), found
+    every = _folders(store)
+    if asked is not None:
+        if asked not in every:
+            known = ", ".join(every) or "none"
+            raise RecipeError(f"store {store}: no column of vectors {asked!r} (there are: {known})")
+        return asked, every[asked]
+    return next(iter(every.items())) if len(set(every.values())) == 1 else None
 
 
 def _folders(store: Path) -> dict[str, Path]:
@@ -146,14 +169,11 @@ def _folders(store: Path) -> dict[str, Path]:
     return found
 
 
-def _vectors(store: Path, column: str, ids: set[int]) -> dict[int, npt.NDArray[np.float32]]:
-    """Vectors of these samples. Raises RecipeError where the store has no such column."""
-    folders = _folders(store)
-    if column not in folders:
-        raise RecipeError(f"store {store}: no column of vectors {column!r} (there are: {', '.join(folders) or 'none'})")
+def _vectors(folder: Path, ids: set[int]) -> dict[int, npt.NDArray[np.float32]]:
+    """Vectors of these samples."""
     found: dict[int, npt.NDArray[np.float32]] = {}
     wanted = pa.array(sorted(ids), pa.uint64())
-    for part in sorted(folders[column].glob("part-*.parquet")):
+    for part in sorted(folder.glob("part-*.parquet")):
         for batch in pq.ParquetFile(part).iter_batches(batch_size=8192):
             some = batch.filter(pc.is_in(batch["sample_id"], wanted))
             vectors, there = as_array(some.column(1))

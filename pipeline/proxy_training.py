@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline import train_lm
 from tamis.pipeline.atomic import fingerprint, read_json, write_json
-from tamis.pipeline.causal_lm import LossModel
+from tamis.pipeline.causal_lm import LossModel, imported
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.progress import Counter, hushed
 from tamis.pipeline.store import Run
@@ -36,7 +36,7 @@ class Trainer:
         sizes = train_lm.text_sizes(run.pool.parts, 0)
         if not (self.home / "tokenizer").is_dir():
             train_lm.learn_tokenizer(self.settings, run.pool.parts, sizes, self.home, None)
-        self.tokenizer = train_lm.imported().AutoTokenizer.from_pretrained(self.home / "tokenizer")
+        self.tokenizer = imported().AutoTokenizer.from_pretrained(self.home / "tokenizer")
 
     def tokens(self, texts: list[str]) -> npt.NDArray[np.uint32]:
         """Tokens of the texts, each behind the mark."""
@@ -85,8 +85,8 @@ def trained(
         losses[name] = [_counted(counter, trainer.loss(some, budget, seed)) for seed in range(seeds)]
     curve = [(budget, float(np.mean(losses[baseline])))] if baseline in losses else []
     for tokens in steps if curve else []:
-        some = [_counted(counter, trainer.loss(whole, tokens, seed)) for seed in range(seeds)]
-        curve.append((tokens, float(np.mean(some))))
+        more = [_counted(counter, trainer.loss(whole, tokens, seed)) for seed in range(seeds)]
+        curve.append((tokens, float(np.mean(more))))
     counter.end()
     mean = {name: float(np.mean(found)) for name, found in losses.items()}
     return {

@@ -114,7 +114,11 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
     marks = learned.details(batch) if hasattr(learned, "details") else None
     if hasattr(learned, "is_in_target"):
         marks = ["in target" if found else None for found in learned.is_in_target(batch)]
-    costs = pa.array(plan.budget.costs(batch) if plan.budget is not None else np.ones(count, np.int64))
+    whole = np.ones(count, np.int64)
+    if plan.budget is not None:  # what lies outside of the scope costs nothing, and may have no price
+        whole = np.zeros(count, np.int64)
+        whole[inside] = plan.budget.costs(batch.filter(pa.array(inside)))
+    costs = pa.array(whole)
     numbers = pa.array(np.full(count, part, np.int32))
     related = learned.related_ids(batch) if hasattr(learned, "related_ids") else np.zeros(count, np.uint64)
     tables = []

@@ -11,24 +11,33 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Shares = npt.NDArray[np.floating]
+BLOCK = 65_536  # rows at once
 MEMBERS = 5  # of a committee
 
 
-def entropy(shares: Floats) -> Floats:
+def entropy(shares: Shares) -> Floats:
     """[rows] nats."""
-    return -(shares * np.log(np.maximum(shares, 1e-12))).sum(1)
+    found = np.empty(len(shares))
+    for first in range(0, len(shares), BLOCK):
+        some = shares[first : first + BLOCK].astype(np.float64)
+        found[first : first + BLOCK] = -(some * np.log(np.maximum(some, 1e-12))).sum(1)
+    return found
 
 
-def least_confidence(shares: Floats) -> Floats:
-    return 1 - shares.max(1)
+def least_confidence(shares: Shares) -> Floats:
+    return 1 - shares.max(1).astype(np.float64)
 
 
-def margin(shares: Floats) -> Floats:
-    first_two = np.partition(shares, -2, axis=1)[:, -2:]
-    return first_two[:, 0] - first_two[:, 1]
+def margin(shares: Shares) -> Floats:
+    found = np.empty(len(shares))
+    for first in range(0, len(shares), BLOCK):
+        two = np.partition(shares[first : first + BLOCK], -2, axis=1)[:, -2:].astype(np.float64)
+        found[first : first + BLOCK] = two[:, 0] - two[:, 1]
+    return found
 
 
-UNCERTAINTY: dict[str, Callable[[Floats], Floats]] = {
+UNCERTAINTY: dict[str, Callable[[Shares], Floats]] = {
     "entropy": entropy,
     "least_confidence": least_confidence,
     "margin": margin,
@@ -40,11 +49,12 @@ class Badge:
     """k-means++ seeding on gradients: the first row has the largest, each next one is drawn in proportion to its
     squared distance from those before; by chance among the open ones where all distances are 0."""
 
-    def __init__(self, shares: Floats, vectors: npt.NDArray[np.float32], seed: int) -> None:
-        self.gradients = shares.copy()
+    def __init__(self, shares: Shares, vectors: npt.NDArray[np.float32], seed: int) -> None:
+        self.gradients = shares.astype(np.float32)
         self.gradients[np.arange(len(shares)), shares.argmax(1)] -= 1
         self.vectors = vectors
-        self.sizes = (self.gradients**2).sum(1) * (vectors.astype(np.float64) ** 2).sum(1)
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        self.sizes = np.einsum("ij,ij->i", self.gradients, self.gradients).astype(np.float64) * lengths
         self.far = np.full(len(shares), np.inf)
         self.draw = np.random.default_rng(seed)
 

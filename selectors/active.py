@@ -7,6 +7,7 @@ first; then the candidates with the smallest margin between the head's first two
 the class with the fewest labels. A k-means, or a fit and a pass over the vectors. Not where the embedding doesn't carry
 the classes: there nothing beats chance."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from tamis.selectors import acquisition
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.class_balance import balanced
+from tamis.selectors.class_balance import balanced, considered
 from tamis.selectors.cold_start import ProbabilityCover, cold_order
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
@@ -86,14 +87,16 @@ class Active:
         if head is not None:
             facts |= self._about(given, head)
             right, mean = facts["accuracy_out_of_folds"], facts["balanced_accuracy_out_of_folds"]
-            said += f", of which a head out of folds tells {right:.1%} right ({mean:.1%} averaged over classes)"
+            if right is not None:
+                said += f", of which a head out of folds tells {right:.1%} right ({mean:.1%} averaged over classes)"
         elif belief is not None:
             said += f"; believed are the prompts of {self.prompts}, {len(belief.classes)} classes"
         facts["said"] = [said]
         picks = picks_within(given, budget)
-        chooser = self._chooser(used, given, head, belief, picks)
+        most = considered(given, picks, self.pool_share) if even else picks
+        chooser = self._chooser(used, given, head, belief, most)
         if even and belief is not None:
-            chooser = balanced(given, belief, chooser, picks, self.pool_share)
+            chooser = balanced(given, belief, chooser, most)
         return spend(self, given, chooser, budget, facts)
 
     def _in_turn(self, labels: list[str]) -> str:
@@ -104,7 +107,8 @@ class Active:
     def _believed(self, given: Embedded, labels: list[str]) -> tuple[Head | None, Belief | None]:
         """By a head of the labels; before there are two for each class that prompts name, by the prompts."""
         told = prompted(given.more[self._prompts[0]]) if self._prompts and len(given) else None
-        if len(set(labels)) < 2 or (told is not None and len(labels) < ENOUGH * len(told.classes)):
+        counts = Counter(labels)
+        if len(counts) < 2 or (told is not None and min(counts[name] for name in told.classes) < ENOUGH):
             return None, told
         head = fit_head(given.vectors[given.known], labels, given.ids[given.known], self.head)
         return head, Belief(head.classes, head.probabilities(given.vectors))
@@ -115,13 +119,17 @@ class Active:
         labels = given.labels_at(known)
         y = np.array([head.classes.index(label) for label in labels])
         vectors = given.vectors[known].astype(np.float64)
-        right = out_of_folds(vectors, y, len(head.classes), given.ids[known], self.head).argmax(1) == y
-        by_class = [right[y == kind].mean() for kind in range(len(head.classes))]
+        logits = out_of_folds(vectors, y, len(head.classes), given.ids[known], self.head)
+        judged = np.isfinite(logits).any(1)  # where too few labels are left for a head, none judges
+        right = (logits.argmax(1) == y)[judged]
+        by_class = [
+            right[y[judged] == kind].mean() if (y[judged] == kind).any() else 0.0 for kind in range(len(head.classes))
+        ]
         rows = [[name, labels.count(name), f"{share:.1%}"] for name, share in zip(head.classes, by_class, strict=True)]
         return {
             "labels_by_class": {name: labels.count(name) for name in head.classes},
             "table": {"columns": ["class", "labels", "told right out of folds"], "rows": rows},
-            "accuracy_out_of_folds": round(float(right.mean()), 4),
+            "accuracy_out_of_folds": round(float(right.mean()), 4) if len(right) else None,
             "balanced_accuracy_out_of_folds": round(float(np.mean(by_class)), 4),
         }
 
@@ -151,13 +159,12 @@ class Active:
             scores = self._committee(given, head)
         else:
             scores = acquisition.UNCERTAINTY[used](belief.shares)
-        two = np.argsort(-belief.shares, axis=1, kind="stable")[:, :2]
-        order = np.lexsort([given.ids, -scores])
-        texts = {
-            place: f"{used} {scores[place]:+.3f}: "
-            + " or ".join(f"{belief.classes[kind]} ({belief.shares[place, kind]:.2f})" for kind in two[place].tolist())
-            for place in order[: max(1, 4 * picks)].tolist()
-        }
+        order = np.lexsort([given.ids, -scores, given.labeled | ~given.there])  # what may be asked comes first
+        texts = {}
+        for place in order[: max(1, 4 * picks)].tolist():
+            two = np.argsort(-belief.shares[place], kind="stable")[:2].tolist()
+            between = " or ".join(f"{belief.classes[kind]} ({belief.shares[place, kind]:.2f})" for kind in two)
+            texts[place] = f"{used} {scores[place]:+.3f}: {between}"
         return Ordered(order, scores, texts)
 
     def _committee(self, given: Embedded, head: Head) -> npt.NDArray[np.float64]:

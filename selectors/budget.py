@@ -72,9 +72,10 @@ class Budget:
 
     def _priced(self, kinds: pa.Array) -> npt.NDArray[np.float64]:
         known = dict(self.prices)
-        names = kinds.cast(pa.string()).to_pylist()
-        if missing := sorted({str(name) for name in names if name not in known}):
-            raise ValueError(f"the budget has no price for {missing[0]!r} (of {len(missing)} kinds of {self.field!r})")
+        names = [name or "" for name in kinds.cast(pa.string()).to_pylist()]  # samples without a kind have that of ""
+        if missing := sorted(set(names) - set(known)):
+            some = ", ".join(map(repr, missing[:5]))
+            raise ValueError(f"the budget's prices lack {some} ({len(missing)} of the kinds of {self.field!r})")
         return np.array([known[name] for name in names], np.float64)
 
 

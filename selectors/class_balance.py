@@ -12,6 +12,8 @@ from tamis.selectors.embedded import Embedded
 from tamis.selectors.heads import Belief
 from tamis.selectors.spend import Chooser
 
+MOST = 50  # candidates that are balanced over for each pick
+
 
 class Balanced:
     """A chooser over candidates in the base method's order."""
@@ -23,18 +25,19 @@ class Balanced:
         self.believed, self.names = believed, names
         self.counts = counts.astype(np.float64)
         self.queues: list[list[tuple[int, float, str]]] = [[] for _ in names]
-        for entry in order:
+        for entry in reversed(order):  # the best last, to be taken from the end
             self.queues[believed[entry[0]]].append(entry)
 
     def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
         for queue in self.queues:
-            queue[:] = [entry for entry in queue if may[entry[0]]]
+            while queue and not may[queue[-1][0]]:  # budgets only shrink: what can't be paid now never can
+                queue.pop()
         open_ = np.array([bool(queue) for queue in self.queues])
         if not open_.any():  # the budget asks for more than the base's best: whatever may be, by place
             place = int(np.flatnonzero(may)[0])
             return place, float("nan"), "beyond what the classes were balanced over"
         kind = int(np.where(open_, self.counts, np.inf).argmin())
-        place, score, text = self.queues[kind][0]
+        place, score, text = self.queues[kind][-1]
         told = f"believed {self.names[kind]}, which has {self.counts[kind]:.0f} labels"
         return place, score, f"{told}; {text}" if text else told
 
@@ -42,10 +45,16 @@ class Balanced:
         self.counts[self.believed[place]] += 1
 
 
-def balanced(given: Embedded, belief: Belief, base: Chooser, picks: int, pool_share: float) -> Balanced:
-    """The base's best candidates, `pool_share` of all but no fewer than the picks, balanced."""
+def considered(given: Embedded, picks: int, pool_share: float) -> int:
+    """How many of the base's best are balanced over: `pool_share` of all, no fewer than the picks, and no more than
+    MOST for each of them."""
+    most = min(max(picks, int(pool_share * len(given))), MOST * max(1, picks))
+    return min(most, int((given.there & ~given.labeled).sum()))
+
+
+def balanced(given: Embedded, belief: Belief, base: Chooser, most: int) -> Balanced:
+    """So many of the base's best candidates, balanced."""
     may = given.there & ~given.labeled
-    most = min(int(may.sum()), max(picks, int(pool_share * len(given))))
     order = []
     for _ in range(most):
         entry = base.next(may)

@@ -11,22 +11,30 @@ from tamis.selectors.k_means import k_means
 from tamis.selectors.spend import Ordered
 
 Vectors = npt.NDArray[np.float32]
+MOST_CLUSTERS = 2000  # beyond, several of each: 1 million rows and 2,000 clusters of 128 numbers take a minute
+MANY = 10**9  # rows times clusters, from which on one seeding has to do
 SEEDINGS = 4  # of k-means, of which the tightest counts: one alone may fall into a bad corner
 BLOCK = 512  # rows of similarities at once: 512 x 25,000 are 50 MB
 
 
 def medoids(vectors: Vectors, picks: int, seed: int) -> list[tuple[int, str]]:
     """Places of the samples nearest to the centres, largest cluster first, and what to say of each."""
-    found = [k_means(vectors, picks, seed + turn) for turn in range(SEEDINGS)]
+    wanted = min(picks, MOST_CLUSTERS)
+    turns = SEEDINGS if wanted * len(vectors) <= MANY else 1
+    found = [k_means(vectors, wanted, seed + turn) for turn in range(turns)]
     labels, centres, far = min(found, key=lambda one: float(one[2].sum()))
     sizes = np.bincount(labels, minlength=len(centres))
     order = np.lexsort((np.arange(len(vectors)), far, labels))
-    firsts = order[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)] if len(vectors) else []
+    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
     chosen = sorted(range(len(centres)), key=lambda cluster: (-sizes[cluster], cluster))
-    return [
-        (int(firsts[cluster]), f"medoid of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)")
-        for cluster in chosen
-    ]
+    each = -(-picks // max(1, len(chosen))) if picks > MOST_CLUSTERS else 1
+    picked = []
+    for turn in range(each):
+        which = "medoid" if not turn else f"{turn + 1}. nearest"
+        for cluster in (cluster for cluster in chosen if turn < sizes[cluster]):
+            text = f"{which} of cluster {cluster + 1} of {len(centres)} ({sizes[cluster]:,} samples)"
+            picked.append((int(order[firsts[cluster] + turn]), text))
+    return picked[:picks]
 
 
 def cold_order(

@@ -47,20 +47,27 @@ class Embedded:
         return why.tolist()
 
 
-def gather(pool: Batches, column: str, budget: Budget | Fraction, more: tuple[str, ...] = ()) -> Embedded:
-    """All candidates, with `more` fields. Raises ValueError where the column holds no vectors."""
+def gather(
+    pool: Batches, column: str, budget: Budget | Fraction, more: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> Embedded:
+    """All candidates, with `more` fields, and `optional` ones where they are there. Raises ValueError where the column
+    holds no vectors."""
     ids, costs, there, vectors = [], [], [], []
     labels: list[str | None] = []
-    others: dict[str, list[pa.Array]] = {name: [] for name in more}
+    others: dict[str, list[pa.Array]] = {name: [] for name in (*more, *optional)}
     for batch in pool:
-        some, has = as_halves(batch[column])
+        try:
+            some, has = as_halves(batch[column])
+        except ValueError as error:
+            raise ValueError(f"column {column!r}: {error}; `embed:` in `columns` makes one") from error
         ids.append(batch["sample_id"].to_numpy())
         costs.append(budget.costs(batch))
         labels += batch["labels"].to_pylist() if "labels" in batch.schema.names else [None] * batch.num_rows
         there.append(has)
         vectors.append(some)
         for name, held in others.items():
-            held.append(batch[name])
+            if name in more or name in batch.schema.names:
+                held.append(batch[name])
     if not ids:
         none = np.zeros(0, np.int64)
         return Embedded(none.astype(np.uint64), none, [], none.astype(bool), np.zeros((0, 1), np.float16))
@@ -68,5 +75,5 @@ def gather(pool: Batches, column: str, budget: Budget | Fraction, more: tuple[st
     return Embedded(
         np.concatenate(ids)[order], np.concatenate(costs)[order], [labels[place] for place in order.tolist()],
         np.concatenate(there)[order], np.concatenate(vectors)[order],
-        {name: pa.chunked_array(held).take(pa.array(order)) for name, held in others.items()},
+        {name: pa.chunked_array(held).take(pa.array(order)) for name, held in others.items() if held},
     )  # fmt: skip

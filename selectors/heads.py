@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from tamis.selectors.chance import uniform
 
 Floats = npt.NDArray[np.float64]
+Shares = npt.NDArray[np.float32]  # of candidates: 4 bytes a candidate and class
+BLOCK = 8192  # candidates at once
 FOLDS = 5
 TEMPERATURES = 2.0 ** np.arange(-6, 7)  # times the logits' spread; that under which rows out of folds are likeliest
 INVERSE_RIDGE = 10.0  # of logistic regression on vectors of unit length
@@ -30,7 +32,7 @@ class Belief:
     """What is believed of candidates: [candidates, classes] probabilities, each row summing to 1."""
 
     classes: list[str]
-    shares: Floats
+    shares: Shares
 
     @property
     def best(self) -> npt.NDArray[np.int64]:
@@ -53,7 +55,7 @@ def prompted(best: pa.ChunkedArray) -> Belief:
     logits = np.full((len(best), len(classes)), -np.inf)
     logits[rows, columns] = PROMPT_SCALE * cosines
     logits[~np.isfinite(logits).any(1)] = 0
-    return Belief(classes, softmax(logits))
+    return Belief(classes, softmax(logits).astype(np.float32))
 
 
 def softmax(logits: Floats) -> Floats:
@@ -69,9 +71,13 @@ class Head:
     weights: Floats  # [dim, classes], divided by the temperature already
     biases: Floats  # [classes]
 
-    def probabilities(self, vectors: npt.NDArray[np.floating]) -> Floats:
+    def probabilities(self, vectors: npt.NDArray[np.floating]) -> Shares:
         """[rows, classes], each row summing to 1."""
-        return softmax(np.asarray(vectors, np.float64) @ self.weights + self.biases)
+        found = np.empty((len(vectors), len(self.classes)), np.float32)
+        for first in range(0, len(vectors), BLOCK):
+            some = np.asarray(vectors[first : first + BLOCK], np.float64)
+            found[first : first + BLOCK] = softmax(some @ self.weights + self.biases)
+        return found
 
 
 def fit_head(

@@ -47,11 +47,12 @@ class LabelErrors:
             raise ValueError(f"neighbours must be 1 or more, found {self.neighbours}")
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column,), optional=("labels",))
+        return Inputs(fields=(self.column,), optional=("labels", "labels_confirmed"))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Labeled:
         """Raises ValueError where the column holds no vectors."""
-        given = gather(pool, self.column, budget)
+        given = gather(pool, self.column, budget, optional=("labels_confirmed",))
+        settled = given.more.get("labels_confirmed")
         known = np.flatnonzero(given.known)
         names = given.labels_at(given.known)
         classes = sorted(set(names))
@@ -62,8 +63,12 @@ class LabelErrors:
         if len(classes) > 1:
             judged = self._judged(given, known, label[known], classes)
             wrong[known], lead[known], weight[known] = judged.wrong, judged.lead, judged.trust
+            if settled is not None:  # people were asked again, and said so again
+                again = settled.to_numpy().astype(bool)
+                wrong &= ~again
+                weight[again] = 1.0
             facts |= judged.facts
-            texts = {int(place): judged.told(row) for row, place in enumerate(known) if judged.wrong[row]}
+            texts = {int(place): judged.told(row) for row, place in enumerate(known) if wrong[place]}
         order = np.lexsort([given.ids, -np.nan_to_num(lead, nan=-np.inf)])
         picks = spend(self, given, Ordered(order, lead, texts), budget, facts, open_=wrong, reasons=_why(given, wrong))
         return labeled(picks, classes, label, weight, np.zeros(len(given), bool))
@@ -94,8 +99,13 @@ class Judged:
         return (own < 0.5) & (self.votes.max(1) > own)
 
     @property
+    def alone(self) -> npt.NDArray[np.bool_]:
+        """The only label of its class: nothing that did not see it could foretell it."""
+        return np.bincount(self.label, minlength=len(self.classes))[self.label] < 2
+
+    @property
     def wrong(self) -> npt.NDArray[np.bool_]:
-        return self.flagged | self.outvoted
+        return (self.flagged | self.outvoted) & ~self.alone
 
     @property
     def lead(self) -> npt.NDArray[np.float64]:
@@ -104,7 +114,8 @@ class Judged:
 
     @property
     def trust(self) -> npt.NDArray[np.float64]:
-        return np.minimum(1, self._own(self.shares) / np.maximum(thresholds(self.label, self.shares), 1e-9)[self.label])
+        own = self._own(self.shares) / np.maximum(thresholds(self.label, self.shares), 1e-9)[self.label]
+        return np.where(self.alone, 1.0, np.minimum(1, own))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -141,15 +152,24 @@ class Judged:
 def neighbour_votes(
     vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], classes: int, neighbours: int
 ) -> npt.NDArray[np.float64]:
-    """[rows, classes] share of each class among the nearest other rows, by cosine; of equally near ones the first."""
-    count = min(neighbours, len(vectors) - 1)
+    """[rows, classes] share of each class among the nearest other rows, by cosine; of equally near ones the first.
+
+    No more neighbours are asked than there are others of the own class; a label that is alone has its own vote."""
+    sizes = np.bincount(label, minlength=classes)[label]
+    asked = np.minimum(neighbours, sizes - 1)
+    count = int(asked.max(initial=0))
     votes = np.zeros((len(vectors), classes))
     for first in range(0, len(vectors) if count else 0, BLOCK):
         close = vectors[first : first + BLOCK] @ vectors.T
         rows = np.arange(len(close))
         close[rows, first + rows] = -np.inf  # not itself
-        near = np.argsort(-close, axis=1, kind="stable")[:, :count]
-        np.add.at(votes, (np.repeat(first + rows, count), label[near].ravel()), 1 / count)
+        near = np.sort(np.argpartition(-close, count - 1, axis=1)[:, :count], axis=1)
+        near = np.take_along_axis(near, np.argsort(-np.take_along_axis(close, near, 1), axis=1, kind="stable"), 1)
+        mine = np.arange(count) < asked[first : first + BLOCK, None]
+        which = np.nonzero(mine)
+        np.add.at(votes, (first + which[0], label[near[mine]]), 1 / asked[first + which[0]])
+    alone = np.flatnonzero(asked == 0)
+    votes[alone, label[alone]] = 1
     return votes
 
 

@@ -89,8 +89,10 @@ class FittedOod:
         for first in range(0, len(vectors), BLOCK):
             close = vectors[first : first + BLOCK] @ self.vectors.T
             close[ids[first : first + BLOCK, None] == self.ids] = -np.inf
-            k = min(self.settings.k, max(1, int(np.isfinite(close).sum(1).min(initial=close.shape[1]))))
-            kth = np.partition(close, -k, axis=1)[:, -k]
+            most = close.shape[1]
+            k = np.clip(np.isfinite(close).sum(1), 1, min(self.settings.k, most))  # a reference is not its own
+            best = -np.sort(-np.partition(close, most - int(k.max(initial=1)), axis=1)[:, most - int(k.max(initial=1)) :], axis=1)  # fmt: skip  # noqa: E501
+            kth = best[np.arange(len(best)), k - 1]
             out[first : first + BLOCK] = np.sqrt(np.maximum(2 - 2 * np.clip(kth, -1, 1), 0))
         return out
 

@@ -71,9 +71,11 @@ class SelfPaced:
             asked = spend(self, given, cold_order(given.vectors, free, picks, self.seed, chance), budget, facts)
             return labeled(asked, classes, label, np.ones(len(given)), np.zeros(len(given), bool))
         found = self._claims(given, label, len(classes))
-        facts, why = found.facts(given, label, classes), found.why(given)
-        asked = spend(self, given, found.order(given, classes, picks), budget, facts, reasons=why)
-        believed = found.single & free & (asked.ranks == 0)
+        facts = {}
+        asked = spend(self, given, found.order(given, classes, picks), budget, facts, reasons=found.why(given))
+        free &= asked.ranks == 0
+        facts |= found.facts(given, label, classes, free)
+        believed = found.single & free
         label, weight = np.where(believed, found.claimed, label), np.where(believed, found.weight, 1.0)
         return labeled(asked, classes, label, weight, believed)
 
@@ -148,8 +150,9 @@ class Claims:
         why[free & (self.count > 1)] = "two_classes"
         return why.tolist()
 
-    def facts(self, given: Embedded, label: Ints, classes: list[str]) -> dict[str, Any]:
-        free, single = given.there & ~given.labeled, self.single
+    def facts(self, given: Embedded, label: Ints, classes: list[str], free: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """Of the `free` ones, that have no label and are not asked."""
+        single = self.single
         against = np.flatnonzero(given.known & single & (self.claimed != label))[:LISTED].tolist()
         believed = np.bincount(self.claimed[free & single], minlength=len(classes)).tolist()
         labels = np.bincount(label[given.known], minlength=len(classes)).tolist()

@@ -29,6 +29,7 @@ from tamis.selectors.vectors import as_halves
 PENALTIES = 10.0 ** np.arange(-4, 0.01, 0.25)  # times the smallest under which nothing is left
 RIDGE = 1.0  # of the heads, on vectors of unit length
 WHOLE = 2.0**24  # float16 is a whole number of 2^-24: sums are exact in any order
+MOST_SOURCES = 5000  # their products are 200 MB
 MOST_BYTES = 1 << 30  # of second moments
 
 
@@ -69,6 +70,8 @@ class SourceBudgets:
                 ids = batch["sample_id"].to_numpy()
                 halves.add(batch, self.column, np.where(uniform(ids, 0, 0, "halves") < 0.5, "a", "b").tolist())
         names = sorted(name for name, count in sources.counts.items() if count)
+        if len(names) > MOST_SOURCES:
+            raise ValueError(f"{self.by!r} names {len(names):,} sources, more than {MOST_SOURCES:,}; group them")
         if not names:
             return FittedSourceBudgets(self, [], np.zeros(0), np.zeros(0, np.int64), 0.0, {})
         if not halves.counts:
@@ -130,7 +133,7 @@ class Moments:
     def add(self, batch: pa.RecordBatch, column: str, names: list[str]) -> None:
         vectors, there = as_halves(batch[column])
         values = [""] * len(names) if self.predict is None else batch[self.predict].to_pylist()
-        there &= np.array([value is not None for value in values], bool)
+        there &= np.array([value is not None and value == value for value in values], bool)  # noqa: PLR0124  NaN
         kinds = np.array(names, object)
         for name in sorted(set(kinds.tolist())):
             mine = kinds == name
@@ -208,7 +211,8 @@ def allocate(
     Floors that can't be paid are lowered alike."""
     if not len(weights):
         return np.zeros(0, np.int64)
-    wanted = np.maximum(weights, 1e-9 * weights.sum() or 1.0) / np.sqrt(np.maximum(costs, 1e-12))
+    scaled = weights / weights.max() if weights.max() > 0 else np.ones(len(weights))
+    wanted = np.maximum(scaled, 1e-9) / np.sqrt(np.maximum(costs, 1e-12))
     least = np.minimum(floor, most)
     while least.any() and (least * costs).sum() > total:
         least = np.maximum(0, least - 1)

@@ -68,9 +68,7 @@ def spend(
         picks.append(place)
         scores[place], texts[place] = scores_, text
         open_[place], left = False, left - int(given.costs[place])
-        if left <= 0:
-            break
     return ranked(
-        settings, given.ids, picks, scores=scores, reasons=reasons or given.why_not(), texts=texts, facts=facts or {},
-        candidates=candidates,
+        settings, given.ids, picks, scores=scores, reasons=reasons or given.why_not(), texts=texts,
+        facts={} if facts is None else facts, candidates=candidates,
     )  # fmt: skip

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.errors import RecipeError, StoreError
+from tamis.pipeline.export_tasks import export_tasks
 from tamis.pipeline.label_files import read_answers
 from tamis.pipeline.label_rounds import Answer, import_answers, rounds
 from tamis.pipeline.label_status import status
 from tamis.pipeline.labels import read_labels
+from tamis.pipeline.store import open_complete
 from tests_support import Runner, write_jsonl
 
 KEYS = [f"s{number:02d}" for number in range(30)]
@@ -72,7 +74,7 @@ def test_held_out_labels_measure_and_answers_to_labels_in_doubt_replace_them(run
     run_in(place, **ACTIVE)
     truth = {key: "abc"[int(key[1:]) % 3] for key in KEYS}
     import_answers(store, [Answer(key, truth[key]) for key in KEYS[:10]], "test.csv", None, print, held_out=True)
-    assert set(read_labels(store / "labels")[0].values()) == {""}, "labeled, and nothing learns from it"
+    assert set(read_labels(store / "labels").by_id.values()) == {""}, "labeled, and nothing learns from it"
     import_answers(store, [Answer(key, "a") for key in KEYS[10:16]], "1.csv", None, print)
     import_answers(store, [Answer(key, truth[key]) for key in KEYS[16:]], "2.csv", None, print)
     lines = status(store, "v").splitlines()
@@ -82,8 +84,13 @@ def test_held_out_labels_measure_and_answers_to_labels_in_doubt_replace_them(run
     again = [Answer(key, truth[key]) for key in KEYS[10:16]]
     assert len(import_answers(store, again, "3.csv", None, print).conflicts) == 4
     settled = import_answers(store, again, "3.csv", None, print, replace=True)
-    assert (settled.added, settled.repeated) == (4, 2)
-    assert read_labels(store / "labels")[0]["s10"] == truth["s10"]
+    assert settled.added == 6, "four that change, and two that are confirmed"
+    assert import_answers(store, again, "3.csv", None, print, replace=True).round is None, "the same file again"
+    told = {
+        row["key"]: row["sample_id"] for path in rounds(store / "labels") for row in pq.read_table(path).to_pylist()
+    }
+    labels = read_labels(store / "labels")
+    assert labels.of(told["s10"], "s10") == truth["s10"] and told["s10"] in labels.confirmed
     assert float(status(store, None).splitlines()[-1].split()[2]) == 1.0
 
 
@@ -95,6 +102,13 @@ def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps(studio))
     assert read_answers(tmp_path / "a.json") == [Answer("s00", "cat", "a@b", "2026-01-01", 0.5), Answer("s02", "")]
+    small = [
+        {"key": "s03", "label": {"choices": ["a", "b"]}},
+        {"key": "s04", "label": ["a"]},
+        {"key": "s05", "choice": "c "},
+    ]
+    (tmp_path / "min.json").write_text(json.dumps(small))
+    assert [answer.label for answer in read_answers(tmp_path / "min.json")] == ["", "a", "c"]
     (tmp_path / "a.csv").write_text("key,label,cost\ns00,cat,1.5\ns01,,\n")
     assert read_answers(tmp_path / "a.csv") == [Answer("s00", "cat", cost=1.5)]
     (tmp_path / "a.xml").write_text('<annotations><image name="f/s00.jpg"><tag label="cat"/></image><image name="x.jpg"/></annotations>')  # fmt: skip
@@ -106,7 +120,7 @@ def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("a.json", "[1]"), ("a.json", "{"), ("a.csv", "name\nx\n"), ("a.xml", "<a"), ("a.txt", "x"), ("a.csv", "key,label,cost\na,b,much\n"),
+    [("a.json", "[1]"), ("a.json", "{"), ("a.csv", "name\nx\n"), ("a.xml", "<a"), ("a.txt", "x"), ("a.csv", "key,label,cost\na,b,much\n"), ("a.csv", "key,label,cost\na,b,nan\n"),
      ("a.xml", '<!DOCTYPE a [<!ENTITY b "b">]><a>&b;</a>')],
 )  # fmt: skip
 def test_a_file_that_is_no_answers_is_one_clear_error(tmp_path: Path, name: str, text: str) -> None:
@@ -127,13 +141,56 @@ def test_the_verbs_of_the_command_line(run_in: Runner, place: Path) -> None:
     out = call("export", outcome.folder, "--to", "csv", "-o", "tasks.csv")
     assert out.returncode == 0, out.stderr
     lines = (place / "tasks.csv").read_text().splitlines()
-    assert lines[0] == "key,label,uri,text" and len(lines) == 6
+    assert lines[0] == "key,label,sample_id,uri,text" and len(lines) == 6
     (place / "tasks.csv").write_text("\n".join([lines[0], *(line.replace(",,", ",cat,", 1) for line in lines[1:])]))
     assert "round 1: 5 labels" in call("import", "store", "tasks.csv").stdout
     assert "nothing new" in call("import", "store", "tasks.csv").stdout
     assert "cat" in call("status", "store").stdout
     assert call("export", outcome.folder, "--to", "csv", "-o", "tasks.csv").returncode == 2
     assert call("status", "nowhere").returncode == 2
+
+
+def test_a_deleted_round_is_gone_and_no_other_one_is_overwritten(run_in: Runner, place: Path) -> None:
+    store = place / "store"
+    run_in(place, **ACTIVE)
+    for key in ("s00", "s01"):
+        import_answers(store, [Answer(key, "a")], f"{key}.csv", None, print)
+    rounds(store / "labels")[0].unlink()
+    assert import_answers(store, [Answer("s02", "a")], "s02.csv", None, print).round == 3
+    assert len(read_labels(store / "labels")) == 2
+
+
+def test_what_is_held_out_stays_so_and_can_become_so(run_in: Runner, place: Path) -> None:
+    store = place / "store"
+    run_in(place, **ACTIVE)
+    import_answers(store, [Answer("s00", "a")], "1.csv", None, print, held_out=True)
+    import_answers(store, [Answer("s00", "b")], "2.csv", None, print, replace=True)
+    import_answers(store, [Answer("s01", "a")], "3.csv", None, print)
+    assert import_answers(store, [Answer("s01", "a")], "4.csv", None, print, held_out=True).added == 1
+    assert set(read_labels(store / "labels").by_id.values()) == {""}
+
+
+def test_answers_by_id_by_file_name_and_of_several_namespaces(run_in: Runner, place: Path) -> None:
+    outcome = run_in(place, **ACTIVE)
+    ids = pq.read_table(outcome.folder / "selection.parquet", columns=["sample_id", "key"]).to_pylist()
+    names = [f"{row['sample_id']:016x}" for row in ids]
+    answers = [Answer(names[0], "a"), Answer(f"images/{names[1]}", "b"), Answer("0" * 16, "c")]
+    found = import_answers(place / "store", answers, "x.json", None, print)
+    assert (found.added, found.unknown_keys) == (2, ["0" * 16])
+    again = run_in(place, name="again", **ACTIVE, labels="store/labels")
+    assert not {row["key"] for row in ids[:2]} & set(keys_of(again.folder)), "not asked again"
+    two = [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "namespace": space} for space in ("p", "q")]
+    run_in(place, name="two", **ACTIVE, pool=two, store="both")
+    both = import_answers(place / "both", [Answer("s00", "a")], "x.csv", None, print)
+    assert both.several == ["s00"] and both.round is None
+
+
+def test_what_lies_outside_of_where_is_not_exported(run_in: Runner, place: Path) -> None:
+    step = {"active": {"column": "v", "budget": 3, "where": "key < 's10'"}}
+    outcome = run_in(place, **{**ACTIVE, "steps": [step]})
+    export_tasks(open_complete(outcome.folder), "csv", place / "tasks.csv")
+    keys = [line.split(",")[0] for line in (place / "tasks.csv").read_text().splitlines()[1:]]
+    assert len(keys) == 3 and max(keys) < "s10"
 
 
 KILLED = """
@@ -175,7 +232,7 @@ def test_a_round_is_whole_or_absent_wherever_an_import_is_stopped(
     assert held in ([10], [10, 20]), "the round that stood, and the new one whole or not at all"
     again = [Path(sys.executable).with_name("tamis"), "label", "import", "store", "second.csv"]
     assert subprocess.run(again, cwd=place, capture_output=True, check=False).returncode == 0
-    assert len(read_labels(place / "store" / "labels")[0]) == 30
+    assert len(read_labels(place / "store" / "labels")) == 30
     assert len(rounds(place / "store" / "labels")) == 2
 
 

@@ -269,9 +269,14 @@ def test_prompts_are_believed_until_there_are_labels(digits: tuple[Any, Any]) ->
     lead = np.sort(shares, 1)[:, -1] - np.sort(shares, 1)[:, -2]
     assert set(np.flatnonzero(found.ranks > 0)) == set(np.argsort(lead)[:9])
     assert "prompts of clip.class, 10 classes" in found.facts["said"][0]
-    taught = batch_of(x, some_labels(y, 2), **{"clip.class_best": best})
-    found = build("active", {"column": "v", "prompts": "clip.class"}).rank(iter([taught]), Budget(9))
+    labels = [label and f"digit {label}" for label in some_labels(y, 2)]
+    settings = {"column": "v", "prompts": "clip.class"}
+    taught = batch_of(x, labels, **{"clip.class_best": best})
+    found = build("active", settings).rank(iter([taught]), Budget(9))
     assert "accuracy_out_of_folds" in found.facts, "two labels a class are believed rather than prompts"
+    lacking = [None if label == "digit 3" else label for label in labels]
+    found = build("active", settings).rank(iter([batch_of(x, lacking, **{"clip.class_best": best})]), Budget(9))
+    assert "accuracy_out_of_folds" not in found.facts, "a head would not know the class without labels"
     with pytest.raises(ValueError, match="two classes or more"):
         one = batch_of(x, None, **{"clip.class_best": best_of(told[:, :1], names)})
         build("active", {"column": "v", "prompts": "clip.class"}).rank(iter([one]), Budget(9))
@@ -313,3 +318,31 @@ def test_ood_is_the_distance_to_the_kth_reference_that_is_not_itself(digits: tup
     assert 0.93 < passed[known].mean() <= 0.96 and passed[y >= 8].mean() < 0.5
     with pytest.raises(ValueError, match="nothing to be far from"):
         build("ood", {"column": "v"}).fit([batch_of(x[:9])], [])
+
+
+def test_distances_of_ood_do_not_depend_on_how_rows_are_cut(digits: tuple[Any, Any]) -> None:
+    x = digits[0][:60]
+    labels: list[str | None] = ["a" if place < 5 else None for place in range(60)]
+    whole = batch_of(x, labels)
+    found = build("ood", {"column": "v", "k": 5, "share": 0.9}).fit([whole], [])
+    pieces = np.concatenate([found.score(whole.slice(first, 7)) for first in range(0, 60, 7)])
+    np.testing.assert_array_equal(pieces, found.score(whole))
+
+
+def test_what_costs_nothing_is_taken_too_and_why_is_told_where_labels_lead(digits: tuple[Any, Any]) -> None:
+    x, y = digits[0][:300], digits[1][:300]
+    free = batch_of(x, None, price=pa.array(np.where(np.arange(300) < 15, 0.0, 9.0)))
+    assert len(picked([free], Budget(0, "cost", "price"), acquire="random")) == 15
+    labels = [str(kind) if place % 4 else None for place, kind in enumerate(y)]
+    given = batch_of(x, labels)
+    for acquire in ("margin", "unsure_clusters"):
+        found = build("active", {"column": "v", "acquire": acquire, "balance": "pcb"}).rank(iter([given]), Budget(20))
+        texts = [text for text, rank in zip(found.details(given), found.ranks, strict=True) if rank > 0]
+        assert all(text and "; " in text for text in texts), texts
+
+
+def test_balance_is_over_what_the_method_chose_and_not_over_chance(digits: tuple[Any, Any]) -> None:
+    x, y = digits[0][:600], digits[1][:600]
+    given = batch_of(x, some_labels(y, 2))
+    found = build("active", {"column": "v", "acquire": "k_means", "balance": "pcb"}).rank(iter([given]), Budget(10))
+    assert all("of cluster" in text for text in found.texts.values()) and len(found.texts) == 10

@@ -98,6 +98,23 @@ def test_labels_that_are_right_are_left_alone(digits: tuple[Any, Any]) -> None:
     assert set(np.array(found.reasons)[found.reason[found.reason >= 0]]) == {"label_stands"}
 
 
+@pytest.mark.parametrize(("kinds", "each"), [(2, 5), (3, 4), (10, 3), (4, 1)])
+def test_few_labels_that_lie_apart_are_not_in_doubt(kinds: int, each: int) -> None:
+    draw = np.random.default_rng(0)
+    y = np.repeat(np.arange(kinds), each)
+    x = (np.eye(16)[y] + draw.normal(size=(len(y), 16)) * 0.05).astype(np.float32)
+    found = build("label_errors", {"column": "v"}).rank(iter([batch_of(x, [str(one) for one in y])]), Budget(99))
+    assert not (found.ranks > 0).any() and (each > 1 or (found.weight == 1).all())
+
+
+def test_what_was_confirmed_is_not_asked_again(digits: tuple[Any, Any], flipped: tuple[Any, Any]) -> None:
+    batch = batch_of(digits[0], [str(label) for label in flipped[0]])
+    asked = build("label_errors", {"column": "v"}).rank(iter([batch]), Budget(30)).ranks > 0
+    again = batch.append_column("labels_confirmed", pa.array(asked))
+    found = build("label_errors", {"column": "v"}).rank(iter([again]), Budget(30))
+    assert not (found.ranks[asked] > 0).any() and (found.weight[asked] == 1).all() and (found.ranks > 0).sum() == 30
+
+
 def test_one_against_all_is_liblinears_squared_hinge(digits: tuple[Any, Any]) -> None:
     x, y = digits[0][:200].astype(np.float64), digits[1][:200]
     for rows in (20, 200):  # by the smaller system, and by the larger
