@@ -266,6 +266,40 @@ def compare(
     print(out, file=sys.stderr)
 
 
+@app.command
+def explain(run: Path) -> None:
+    """Say which of the pool's fields go along with being dropped, and how strongly.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    """
+    from tamis.pipeline.explain import explain as tell
+    from tamis.pipeline.store import open_complete
+
+    print(tell(open_complete(run)))
+
+
+@app.command
+def probe(run: Path, column: str, *, by: str | None = None) -> None:
+    """Say whether a column of vectors carries your classes, or your target, at all: before labels are paid for.
+
+    Parameters
+    ----------
+    run
+        a run that has the column
+    column
+        its name
+    by
+        a kept field with classes, or `labels` (default: the first that has some)
+    """
+    from tamis.pipeline.probe import probe as tell
+    from tamis.pipeline.store import open_complete
+
+    print(tell(open_complete(run), column, by))
+
+
 label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
 app.command(label)
 

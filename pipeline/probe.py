@@ -1,0 +1,149 @@
+"""`tamis probe`: does this column of vectors carry your classes, or your target? Asked before labels are paid for.
+
+Of at most 5,000 samples, by hash. Classes: how often the nearest neighbours bear the same class, against how often
+chance would; and how often a closed-form head (heads.py) tells samples right that it did not see. Target: how often a
+target sample lies among the nearest of another target sample, with as many of the pool beside them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.columns import by_name
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.ingest import Part
+from tamis.pipeline.show import visible
+from tamis.pipeline.store import Run
+from tamis.selectors.chance import uniform
+from tamis.selectors.contract import Inputs
+from tamis.selectors.heads import unseen_shares
+from tamis.selectors.label_errors import neighbour_votes
+from tamis.selectors.vectors import as_array
+
+MOST, NEIGHBOURS, FEWEST = 5000, 10, 5  # samples, neighbours of each, samples of a class that counts
+WELL, IN_PART = 0.8, 0.15  # accuracy averaged over classes; share of what purity could be above chance
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Vectors [rows, dim] with ids and classes (None: unknown)."""
+
+    ids: npt.NDArray[np.uint64]
+    vectors: npt.NDArray[np.float32]
+    classes: list[str | None]
+
+
+def probe(run: Run, column: str, field: str | None) -> str:
+    """What the column is worth, as text. Raises RecipeError where the run has no such column or field."""
+    if column not in by_name(run.declared):
+        raise RecipeError(f"probe: the run has no column {column!r} (there are: {', '.join(by_name(run.declared))})")
+    fields = (
+        [field]
+        if field
+        else [name for name in ("labels", "label", "class", *sorted(run.recipe.kept)) if name in _known(run)]
+    )
+    lines = []
+    for name in dict.fromkeys(fields):
+        if name not in _known(run):
+            raise RecipeError(f"probe: the pool has no field {name!r} (there are: {', '.join(sorted(_known(run)))})")
+        if told := of_classes(_sampled(run, run.pool.parts, column, name, of_target=False), name):
+            lines += told
+            break
+    if run.target is not None and by_name(run.declared)[column].maker.of_target:
+        mine = _sampled(run, run.target.parts, column, None, of_target=True)
+        lines += of_target(mine, _sampled(run, run.pool.parts, column, None, of_target=False))
+    if not lines:
+        raise RecipeError("probe: no field with classes and no target to ask by; name a field with --by")
+    return "\n".join([f"{column}, at most {MOST:,} samples", *lines])
+
+
+def of_classes(some: Sampled, field: str) -> list[str]:
+    """Lines on how well the vectors tell a field's classes; none where it has fewer than two of FEWEST samples."""
+    names = [name for name in some.classes if name]
+    large = {name for name in set(names) if names.count(name) >= FEWEST}
+    rows = np.array([place for place, name in enumerate(some.classes) if name in large], np.int64)
+    if len(large) < 2 or len(large) > MOST // FEWEST:
+        return []
+    classes = sorted(large)
+    label = np.array([classes.index(some.classes[place] or "") for place in rows.tolist()])
+    found = figures(some.vectors[rows], label, some.ids[rows], len(classes))
+    gain = (found["purity"] - found["chance"]) / (1 - found["chance"])
+    if found["balanced"] >= WELL:
+        verdict = "carries these classes well"
+    elif found["balanced"] >= 2 / len(classes) and gain >= IN_PART:
+        verdict = "carries these classes in part"
+    else:
+        verdict = "does not carry these classes: choose another embedding before you pay for labels"
+    own, head = found["purity"], f"{found['accuracy']:.1%} right that it did not see"
+    return [
+        f"{visible(field)}: {len(classes)} classes of {len(rows):,} samples",
+        f"  of the {NEIGHBOURS} nearest neighbours {own:.1%} are of the same class, by chance {found['chance']:.1%}",
+        f"  a head tells {head}, {found['balanced']:.1%} averaged over classes; the largest is {found['largest']:.1%}",
+        f"  the column {verdict}",
+    ]
+
+
+def figures(
+    vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], classes: int
+) -> dict[str, float]:
+    """Purity of neighbours, and by chance; accuracy of a head out of folds, averaged over classes, of the largest."""
+    shares = np.bincount(label, minlength=classes) / len(label)
+    votes = neighbour_votes(vectors, label, classes, NEIGHBOURS)
+    right = unseen_shares(vectors.astype(np.float64), label, classes, ids, "gda").argmax(1) == label
+    return {
+        "purity": float(votes[np.arange(len(label)), label].mean()),
+        "chance": float((shares**2).sum()),
+        "accuracy": float(right.mean()),
+        "balanced": float(np.mean([right[label == kind].mean() for kind in range(classes)])),
+        "largest": float(shares.max()),
+    }
+
+
+def of_target(target: Sampled, pool: Sampled) -> list[str]:
+    """Lines on how well the vectors tell the target from the pool."""
+    apart = ~np.isin(pool.ids, target.ids)
+    count = min(len(target.ids), int(apart.sum()))
+    if count < FEWEST:
+        return []
+    vectors = np.concatenate([target.vectors[:count], pool.vectors[apart][:count]])
+    ids = np.concatenate([target.ids[:count], pool.ids[apart][:count]])
+    found = figures(vectors, np.repeat([0, 1], count), ids, 2)
+    verdict = (
+        "tells the target from the pool"
+        if found["balanced"] >= 0.75
+        else "hardly tells the target from the pool: what is chosen by it will be near to chance"
+    )
+    return [
+        f"target: {count:,} samples of it and as many of the pool",
+        f"  of the {NEIGHBOURS} nearest neighbours {found['purity']:.1%} are of the same side, by chance 50.0%",
+        f"  a head tells {found['accuracy']:.1%} right that it did not see",
+        f"  the column {verdict}",
+    ]
+
+
+def _known(run: Run) -> set[str]:
+    return run.recipe.kept | ({"labels"} if run.recipe.labels is not None else set())
+
+
+def _sampled(run: Run, parts: list[Part], column: str, field: str | None, *, of_target: bool) -> Sampled:
+    """At most MOST samples with a vector, those with the smallest hashes, by rising id."""
+    ids, vectors = [], []
+    classes: list[str | None] = []
+    fields = (column,) if field is None else (column, field)
+    for part in parts:
+        for batch in side_by_side(run, part, Inputs(fields=fields), of_target):
+            some, there = as_array(batch[column])
+            if field is not None:
+                there &= batch[field].is_valid().to_numpy(zero_copy_only=False)
+            ids.append(batch["sample_id"].to_numpy()[there])
+            vectors.append(some[there].astype(np.float16))
+            held: list[Any] = [None] * len(there) if field is None else pc.cast(batch[field], "string").to_pylist()
+            classes += [name for name, has in zip(held, there.tolist(), strict=True) if has]
+    known = np.concatenate(ids) if ids else np.zeros(0, np.uint64)
+    chosen = np.argsort(uniform(known, 0, 0, "probe"), kind="stable")[:MOST]
+    chosen = chosen[np.argsort(known[chosen])]
+    held_vectors = np.concatenate(vectors)[chosen].astype(np.float32) if ids else np.zeros((0, 1), np.float32)
+    return Sampled(known[chosen], held_vectors, [classes[place] for place in chosen.tolist()])

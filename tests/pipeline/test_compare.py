@@ -1,0 +1,164 @@
+"""Comparisons: random beside them, shared passes equal plain sums, the same table again, and a page that is inert."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tamis.pipeline.compare import comparison
+from tamis.pipeline.compare_page import table, write_comparison
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.explain import explain, explained
+from tamis.pipeline.probe import probe
+from tamis.pipeline.proxy_training import interval, needs, oracle_share
+from tamis.pipeline.store import open_complete
+from tests_support import Runner, write_jsonl
+
+WORDS = {"sea": "wave salt boat harbour tide sail", "law": "court judge appeal statute clause party", "kitchen": "oven flour butter simmer onion pan"}  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+
+    def text(kind: str) -> str:
+        return " ".join(draw.choice([*WORDS[kind].split(), "the", "of", "and"], 60))
+
+    rows = [{"id": f"{kind}{n:02d}", "part": kind, "text": text(kind)} for kind in WORDS for n in range(40)]
+    rows.append({"id": "evil", "part": "<script>alert(1)</script>", "text": "x"})
+    write_jsonl(tmp_path / "pool.jsonl", rows)
+    targets = [{"id": f"t{n}", "text": text("sea")} for n in range(20)]
+    write_jsonl(tmp_path / "target.jsonl", targets)
+    kinds = [*[list(WORDS).index(row["part"]) if row["part"] in WORDS else 3 for row in rows], *[0] * 20]
+    vectors = np.eye(8)[kinds] + draw.normal(size=(len(kinds), 8)) * 0.2
+    np.savez(tmp_path / "vectors.npz", key=np.array([row["id"] for row in rows + targets]), vector=vectors)
+    return tmp_path
+
+
+MORE: dict[str, Any] = {
+    "columns": {"v": {"embed": "precomputed", "path": "vectors.npz"}},
+    "target": [{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
+    "emit": [],
+}
+
+
+def runs_of(run_in: Runner, place: Path) -> list[Path]:
+    like = {"importance_resampling": {"budget": 20}}
+    near = {"importance_resampling": {"features": "v", "budget": 20}}
+    return [run_in(place, name=name, **MORE, steps=[step]).folder for name, step in (("like", like), ("near", near))]
+
+
+def test_random_and_oracle_stand_beside_and_the_figures_are_plain_sums(run_in: Runner, place: Path) -> None:
+    runs = runs_of(run_in, place)
+    found = comparison(runs, None, None, "part=sea")
+    names = [member["name"] for member in found["members"]]
+    assert names == ["like", "near", "random", "oracle"] and found["equal"] and found["column"] == "v"
+    by = {member["name"]: member for member in found["members"]}
+    assert by["like"]["target_nats"] < by["random"]["target_nats"] and by["near"]["served"] > by["random"]["served"]
+    chosen = {name: set(pq.read_table(Path(by[name]["run"]) / "selection.parquet")["sample_id"].to_pylist()) for name in names}  # fmt: skip
+    for row, one in zip(found["overlap"], names, strict=True):
+        assert row == [len(chosen[one] & chosen[other]) / len(chosen[one]) for other in names]
+    composition = next(one for one in found["compositions"] if one["field"] == "part")
+    sea = next(group for group in composition["groups"] if group["name"] == "sea")
+    assert sea["by"][3] == {"selection": 20, "share": 1.0, "rate": 0.5, "low": sea["by"][3]["low"], "high": sea["by"][3]["high"]}  # fmt: skip
+    held = np.load(place / "vectors.npz")
+    unit = held["vector"] / np.linalg.norm(held["vector"], axis=1, keepdims=True)
+    where = {key: number for number, key in enumerate(held["key"].tolist())}
+    keys = pq.read_table(Path(by["near"]["run"]) / "selection.parquet")["key"].to_pylist()
+    close = unit[[where[f"t{n}"] for n in range(20)]] @ unit[[where[key] for key in keys]].T
+    assert by["near"]["nearness"] == pytest.approx(float(close.max(1).mean()), abs=2e-3)
+
+
+def test_the_same_again_is_the_same_and_another_method_changes_no_row(run_in: Runner, place: Path) -> None:
+    runs = runs_of(run_in, place)
+    first = comparison(runs[:1], None, "v", None)
+    assert comparison(runs[:1], None, "v", None) == first
+    both = comparison(runs, None, "v", None)
+    alone = {member["name"]: member for member in first["members"]}
+    assert all(alone[member["name"]] == member for member in both["members"] if member["name"] in alone)
+
+
+def test_the_page_is_inert_and_the_table_says_who_serves_best(run_in: Runner, place: Path) -> None:
+    found = comparison(runs_of(run_in, place), None, None, "part=sea")
+    write_comparison(found, place / "page.html")
+    page = (place / "page.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "http://" not in page
+    assert "like" in page and "What they share" in page and page.count("best") > 3
+    said = table(found)
+    assert "By target nats" in said and said.count("\n") >= 7
+
+
+def test_runs_of_other_pools_are_refused(run_in: Runner, place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    runs = runs_of(run_in, place)
+    other = run_in(place, name="other", store="elsewhere", **MORE, steps=[{"random": {"budget": 5}}]).folder
+    with pytest.raises(RecipeError, match="another pool"):
+        comparison([runs[0], other], None, None, None)
+    with pytest.raises(RecipeError, match="wanted FIELD=VALUE"):
+        comparison(runs, None, None, "nothing=x")
+    with pytest.raises(RecipeError, match="none of the runs has it"):
+        comparison(runs, None, "nope", None)
+
+
+def test_what_random_needs_is_read_off_its_curve() -> None:
+    curve = [(100, 7.0), (200, 6.5), (400, 6.0)]
+    assert needs(7.2, curve) == ("<", 1.0) and needs(7.0, curve) == ("=", 1.0) and needs(5.0, curve) == (">", 4.0)
+    assert needs(6.25, curve) == ("=", pytest.approx(2 * 2**0.5))
+    assert oracle_share({"random": 7.0, "oracle": 6.0, "a": 6.25}, "a", "random") == 0.75
+    assert oracle_share({"random": 6.0, "oracle": 6.5, "a": 6.25}, "a", "random") is None
+    assert interval([1.0]) is None and interval([1.0, 1.0, 1.0]) == 0
+
+
+def test_training_tells_them_apart_and_is_kept(run_in: Runner, place: Path) -> None:
+    pytest.importorskip("accelerate")
+    step = {"importance_resampling": {"budget": 40}}
+    runs = [run_in(place, name="like", **MORE, steps=[step]).folder]
+    found = comparison(runs, None, None, "part=sea", False, "tiny", None, 1)
+    by = found["trained"]["by"]
+    assert by["like"]["loss"] < by["random"]["loss"] and by["random"]["oracle_share"] == 0
+    kept = {path.name: path.stat().st_mtime_ns for path in (place / "store" / "compare" / "losses").iterdir()}
+    again = comparison(runs, None, None, "part=sea", False, "tiny", None, 1)
+    assert again["trained"]["by"] == by
+    assert kept == {path.name: path.stat().st_mtime_ns for path in (place / "store" / "compare" / "losses").iterdir()}
+
+
+def test_explain_names_the_field_that_decided_and_none_where_chance_did(run_in: Runner, place: Path) -> None:
+    by_part = run_in(place, name="quota", **MORE, steps=[{"quota": {"by": "part", "shares": {"sea": 1}, "budget": 30}}])
+    found = explained(open_complete(by_part.folder))
+    assert found[0]["field"] == "part" and found[0]["share"] > 0.5
+    assert "law 100% dropped" in explain(open_complete(by_part.folder))
+    chance = run_in(place, name="chance", **MORE, steps=[{"random": {"budget": 60}}])
+    assert explained(open_complete(chance.folder))[0]["share"] < 0.05
+
+
+def test_probe_says_whether_a_column_is_worth_labels(run_in: Runner, place: Path) -> None:
+    good = runs_of(run_in, place)[0]
+    said = probe(open_complete(good), "v", "part")
+    assert "carries these classes well" in said and "tells the target from the pool" in said
+    held = np.load(place / "vectors.npz")
+    np.savez(place / "noise.npz", key=held["key"], vector=np.random.default_rng(1).normal(size=held["vector"].shape))
+    columns = {"v": {"embed": "precomputed", "path": "noise.npz"}}
+    bad = run_in(place, name="noise", **{**MORE, "columns": columns}, steps=[{"random": {"budget": 5}}]).folder
+    assert "does not carry these classes" in probe(open_complete(bad), "v", None)
+    with pytest.raises(RecipeError, match="no column 'w'"):
+        probe(open_complete(bad), "w", None)
+
+
+def test_the_verbs(run_in: Runner, place: Path) -> None:
+    runs = runs_of(run_in, place)
+    tamis = Path(sys.executable).with_name("tamis")
+
+    def call(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tamis, *arguments], cwd=place, capture_output=True, text=True, check=False)
+
+    out = call("compare", *runs, "--oracle", "part=sea", "-o", "c.html")
+    assert out.returncode == 0, out.stderr
+    assert "random" in out.stdout and json.loads((place / "c.json").read_text())["pool"]["samples"] == 121
+    assert "goes along" in call("explain", runs[0]).stdout
+    assert "the column" in call("probe", runs[0], "v", "--by", "part").stdout
+    wrong = call("compare", place / "nope")
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") < 4
