@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.columns import by_name
+from tamis.pipeline.columns import by_name, stands
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.show import visible
@@ -125,7 +125,10 @@ def of_target(target: Sampled, pool: Sampled) -> list[str]:
 
 
 def _known(run: Run) -> set[str]:
-    return run.recipe.kept | ({"labels"} if run.recipe.labels is not None else set())
+    """Fields with classes; `labels` as long as they are those that the run saw."""
+    labels = by_name(run.declared).get("labels")
+    there = labels is not None and stands(run.column(labels.maker), run.pool.parts[0])
+    return run.recipe.kept | ({"labels"} if there else set())
 
 
 def _sampled(run: Run, parts: list[Part], column: str, field: str | None, *, of_target: bool) -> Sampled:
