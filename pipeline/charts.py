@@ -65,6 +65,16 @@ def rate_svg(group: dict[str, Any], most: float) -> Markup:
     )
 
 
+def map_svg(kept: list[list[float]], dropped: list[list[float]]) -> Markup:
+    """Points from 0 to 1 in two dimensions: dropped ones below, kept ones above them."""
+    wide, height = WIDTH, 380
+    dots = []
+    for name, points, size in (("dropped", dropped, 2.2), ("kept", kept, 2.6)):
+        marks = "".join(f"M{8 + x * (wide - 16):.0f} {8 + (1 - y) * (height - 16):.0f}h0" for x, y in points)
+        dots.append(f'<path class="{name}" d="{marks}" stroke-width="{2 * size}"/>')
+    return Markup(f'<svg class="map" viewBox="0 0 {wide} {height}" role="img">{"".join(dots)}</svg>')
+
+
 def curve_svg(points: list[list[float]]) -> Markup:
     """The loss of a training over its tokens, with the first and the last value."""
     wide, height = 320, 64

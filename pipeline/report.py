@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from tamis.pipeline import report_data
 from tamis.pipeline.atomic import read_json
-from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, rate_svg
+from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, map_svg, rate_svg
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.pages import write_page
 from tamis.pipeline.proposals import objects_column, objects_of
 from tamis.pipeline.query import column_folders, views
+from tamis.pipeline.report_map import map_of
 from tamis.pipeline.show import funnel, notes
 from tamis.pipeline.store import Run, open_run
 
@@ -44,7 +48,15 @@ def contents(run: Run) -> dict[str, Any]:
         "columns": _columns(run),
         "compositions": [found for found in compositions if found],
         "examples": chosen,
+        "map": _map(run),
     }
+
+
+def _map(run: Run) -> dict[str, Any] | None:
+    """Where kept and dropped samples lie, drawn; None without a column of vectors."""
+    ids = np.sort(pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_numpy())
+    found = map_of(run, ids)
+    return found and {**found, "drawn": map_svg(found["kept"], found["dropped"])}
 
 
 COUNTED = (  # rows or objects by shard, in a column's record

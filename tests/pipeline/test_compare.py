@@ -16,6 +16,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain import explain, explained
 from tamis.pipeline.probe import probe
 from tamis.pipeline.proxy_training import interval, needs, oracle_share
+from tamis.pipeline.report_map import map_of
 from tamis.pipeline.store import open_complete
 from tests_support import Runner, write_jsonl
 
@@ -133,6 +134,23 @@ def test_explain_names_the_field_that_decided_and_none_where_chance_did(run_in: 
     assert "law 100% dropped" in explain(open_complete(by_part.folder))
     chance = run_in(place, name="chance", **MORE, steps=[{"random": {"budget": 60}}])
     assert explained(open_complete(chance.folder))[0]["share"] < 0.05
+
+
+def test_the_reports_map_shows_kept_and_dropped_where_they_lie(run_in: Runner, place: Path) -> None:
+    near = open_complete(runs_of(run_in, place)[1])
+    kept = np.sort(pq.read_table(near.folder / "selection.parquet")["sample_id"].to_numpy())
+    found = map_of(near, kept)
+    assert found is not None and (len(found["kept"]), len(found["dropped"])) == (20, 101) and found["column"] == "v"
+    held = np.load(place / "vectors.npz")["vector"][:121].astype(np.float64)
+    held /= np.linalg.norm(held, axis=1, keepdims=True)
+    spread = np.linalg.svd(held - held.mean(0), compute_uv=False) ** 2
+    assert found["share"] == pytest.approx(float(spread[:2].sum() / spread.sum()), abs=1e-3)
+    middle = {side: np.mean(found[side], axis=0) for side in ("kept", "dropped")}
+    assert np.abs(middle["kept"] - middle["dropped"]).max() > 0.3, "the chosen ones lie together"
+    page = (near.folder / "report.html").read_text()
+    assert 'class="map"' in page and page.count("h0") >= 121
+    words = run_in(place, name="words", **{**MORE, "columns": {}}, steps=[{"random": {"budget": 5}}])
+    assert map_of(open_complete(words.folder), kept) is None
 
 
 def test_probe_says_whether_a_column_is_worth_labels(run_in: Runner, place: Path) -> None:
