@@ -178,10 +178,16 @@ def draw(path: Path, title: str, labels: list[int], found: dict[str, np.ndarray]
             axes.fill_between(labels, mean - spread, mean + spread, color="#777777", alpha=0.2, linewidth=0)
         ends.append([float(mean[-1]), name, axes.lines[-1].get_color()])
     low, high = axes.get_ylim()
-    gap, at = (high - low) / 26, -np.inf
-    for end, name, color in sorted(ends):  # names at the lines' ends, pushed apart where they would overlap
-        at = max(end, at + gap)
-        axes.annotate(name, (labels[-1], end), (labels[-1] * 1.015, at), color=color, fontsize=8, va="center")
+    gap = (high - low) / 24
+    ends.sort()
+    heights = [end for end, _, _ in ends]  # of names at the lines' ends, pushed apart where they would overlap
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + gap)
+    heights[-1] = min(heights[-1], high)
+    for place in range(len(heights) - 2, -1, -1):
+        heights[place] = min(heights[place], heights[place + 1] - gap)
+    for (end, name, color), height in zip(ends, heights, strict=True):
+        axes.annotate(name, (labels[-1], end), (labels[-1] * 1.015, height), color=color, fontsize=8, va="center")
     axes.set(title=title, xlabel="labels", xticks=labels, xlim=(labels[0], labels[-1] * 1.22))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)

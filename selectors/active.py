@@ -94,7 +94,7 @@ class Active:
         facts["said"] = [said]
         picks = picks_within(given, budget)
         most = considered(given, picks, self.pool_share) if even else picks
-        chooser = self._chooser(used, given, head, belief, most)
+        chooser = self._chooser(used, given, head, belief, picks, most)
         if even and belief is not None:
             chooser = balanced(given, belief, chooser, most)
         return spend(self, given, chooser, budget, facts)
@@ -133,8 +133,11 @@ class Active:
             "balanced_accuracy_out_of_folds": round(float(np.mean(by_class)), 4),
         }
 
-    def _chooser(self, used: str, given: Embedded, head: Head | None, belief: Belief | None, picks: int) -> Chooser:
-        """Over all candidates, labeled ones too: they are taken from the start."""
+    def _chooser(
+        self, used: str, given: Embedded, head: Head | None, belief: Belief | None, picks: int, most: int
+    ) -> Chooser:
+        """Over all candidates, labeled ones too: they are taken from the start. `most` may be asked for by a balance,
+        of which `picks` are taken."""
         chance = uniform(given.ids, self.seed, self.step, "active")
         if used == "random":
             return Ordered(np.argsort(chance, kind="stable"), np.full(len(given), np.nan), {})
@@ -143,12 +146,12 @@ class Active:
         if used == "typical":
             return Typical(given, picks, NEIGHBOURS, self.seed)
         if used == "k_means":
-            return cold_order(given.vectors, given.there & ~given.labeled, picks, self.seed, chance)
+            return cold_order(given.vectors, given.there & ~given.labeled, most, self.seed, chance)
         if used == "facility_location":
-            return greedily(given, picks, FacilityLocation, "gains {:.1f} of similarity", self.seed, chance)
+            return greedily(given, most, FacilityLocation, "gains {:.1f} of similarity", self.seed, chance)
         if used == "probability_cover":
             cover = partial(ProbabilityCover, radius=self.radius)
-            return greedily(given, picks, cover, "within {:.0f} uncovered samples", self.seed, chance)
+            return greedily(given, most, cover, "within {:.0f} uncovered samples", self.seed, chance)
         assert belief is not None
         if used == "unsure_clusters":
             return Typical(given, picks, NEIGHBOURS, self.seed, 1 + acquisition.margin(belief.shares))
@@ -161,7 +164,7 @@ class Active:
             scores = acquisition.UNCERTAINTY[used](belief.shares)
         order = np.lexsort([given.ids, -scores, given.labeled | ~given.there])  # what may be asked comes first
         texts = {}
-        for place in order[: max(1, 4 * picks)].tolist():
+        for place in order[: max(1, most)].tolist():
             two = np.argsort(-belief.shares[place], kind="stable")[:2].tolist()
             between = " or ".join(f"{belief.classes[kind]} ({belief.shares[place, kind]:.2f})" for kind in two)
             texts[place] = f"{used} {scores[place]:+.3f}: {between}"

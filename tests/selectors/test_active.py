@@ -346,3 +346,11 @@ def test_balance_is_over_what_the_method_chose_and_not_over_chance(digits: tuple
     given = batch_of(x, some_labels(y, 2))
     found = build("active", {"column": "v", "acquire": "k_means", "balance": "pcb"}).rank(iter([given]), Budget(10))
     assert all("of cluster" in text for text in found.texts.values()) and len(found.texts) == 10
+
+
+def test_a_balance_leaves_the_number_of_clusters_as_it_is(digits: tuple[Any, Any]) -> None:
+    x, y = digits[0][:900], digits[1][:900]
+    given = batch_of(x, some_labels(y, 2))
+    for acquire in ("typical", "unsure_clusters"):
+        found = build("active", {"column": "v", "acquire": acquire, "balance": "pcb"}).rank(iter([given]), Budget(10))
+        assert all(" of 30 (" in text for text in found.texts.values()), "20 labels and 10 picks"
