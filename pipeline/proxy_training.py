@@ -1,8 +1,9 @@
 """What selections are worth, by training: the same small model on each, from scratch, judged on held-out target texts.
 
-Equal tokens, one tokenizer for all (byte pairs of the pool), texts in an order drawn by seed. Each loss is kept in
-STORE/compare, by what it depends on, so a stopped comparison goes on where it was. Random is trained on 2, 4, 8 ...
-times as many tokens, too, to say how many of them reach a method's loss."""
+Equal tokens, one tokenizer for all (byte pairs of the pool). A text's place in the order hangs on seed and text alone,
+so two selections that share most texts learn them in much the same order, and equal ones cost one training. Each loss
+is kept in STORE/compare, by what it depends on, so a stopped comparison goes on where it was. Random is trained on 2,
+4, 8 times as many tokens, too, to say how many of them reach a method's loss."""
 
 import itertools
 import json
@@ -23,6 +24,7 @@ from tamis.pipeline.progress import Counter, hushed
 from tamis.pipeline.store import Run
 
 DOUBLINGS = 3  # of random's tokens
+BATCH = 2  # windows at once: 14,000 tokens are 28 steps; of 8 at once, a few steps that hardly learn
 
 
 class Trainer:
@@ -45,16 +47,18 @@ class Trainer:
 
     def loss(self, texts: list[str], tokens: int, seed: int) -> float:
         """Mean nats a token on the held-out texts, after one pass over the first `tokens` of these texts."""
-        order = [texts[place] for place in np.random.default_rng(seed).permutation(len(texts))]
+        order = shuffled(texts, seed)
         stream = self.tokens(order)[:tokens]
-        of = fingerprint([self.size, tokens, seed, fingerprint(order), fingerprint(self.held_out), self.home.name])
+        of = fingerprint(
+            [self.size, BATCH, tokens, seed, fingerprint(order), fingerprint(self.held_out), self.home.name]
+        )
         known = self.folder / "losses" / f"{of}.json"
         if known.exists():
             return float(read_json(known)["loss"])
         final = self.folder / f".{of}.training"
         shutil.rmtree(final, ignore_errors=True)
         shutil.copytree(self.home / "tokenizer", final / "tokenizer")
-        settings = train_lm.TrainedLM(on="pool", tokens=tokens, size=self.size, seed=seed)  # type: ignore[arg-type]
+        settings = train_lm.TrainedLM(on="pool", tokens=tokens, size=self.size, seed=seed, batch=BATCH)  # type: ignore[arg-type]
         with hushed():
             train_lm.train_stream(settings, stream, final, None)
         model = LossModel(final / "lm")
@@ -70,7 +74,7 @@ def trained(
 ) -> dict[str, Any]:
     """Of each selection its losses by seed; of random also the curve over more tokens, and so of each how many times as
     many random tokens reach its loss, and the oracle share. Raises RecipeError where a selection has no texts."""
-    texts = {name: _texts(run.folder / "selection.parquet") for name, run in runs.items()}
+    texts = {name: _chosen_texts(run) for name, run in runs.items()}
     first = next(iter(runs.values()))
     trainer = Trainer(first, size, held_out)
     if not all(texts.values()):
@@ -101,9 +105,26 @@ def trained(
     }  # fmt: skip
 
 
+def shuffled(texts: list[str], seed: int) -> list[str]:
+    """Drawn by text; what occurs twice comes again in a second pass, behind all that occur once."""
+    times: dict[str, int] = {}
+    places = []
+    for text in texts:
+        again = times[text] = times.get(text, -1) + 1
+        places.append((again, fingerprint([seed, again, text]), text))
+    return [text for _, _, text in sorted(places)]
+
+
 def _counted(counter: Counter, loss: float) -> float:
     counter.add(1)
     return loss
+
+
+def _chosen_texts(run: Run) -> list[str]:
+    """Each as often as its weight says."""
+    table = pq.read_table(run.folder / "selection.parquet", columns=["text", "weight"])
+    held = zip(table["text"].to_pylist(), table["weight"].to_pylist(), strict=True)
+    return [text for text, weight in held if text for _ in range(round(weight))]
 
 
 def _texts(path: Path) -> list[str]:
