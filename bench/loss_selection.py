@@ -64,7 +64,9 @@ def make(base: Path, target: str, size: int, targets: int = TARGET, held_out: in
 
 def write(path: Path, rows: list[tuple[str, str]]) -> None:
     lines = [json.dumps({"id": str(i), "domain": d, "text": t}) for i, (d, t) in enumerate(rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    told = "\n".join(lines) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != told:  # untouched, so that a stopped run goes on
+        path.write_text(told, encoding="utf-8")
 
 
 def select(base: Path, name: str, step: dict[str, Any], budget: dict[str, Any] | int, seed: int, tokens: str) -> Path:
