@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import digest_file, digest_of_input, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.detectors import FIELDS as OBJECT_FIELDS
 from tamis.pipeline.detectors import Detector, detector_of
-from tamis.pipeline.embedders import CLASS_FIELDS, Tower, outputs, towers
+from tamis.pipeline.embedders import CLASS_FIELDS, EMBEDS_WORDS, Tower, outputs, towers
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
 from tamis.pipeline.fill_objects import fill_objects
 from tamis.pipeline.ingest import Part, Pool
-from tamis.pipeline.judges import Judge, judge_of
+from tamis.pipeline.judges import Judge, judge_of, verb_of
 from tamis.pipeline.label_rounds import rounds
 from tamis.pipeline.labels import Labels, read_labels
 from tamis.pipeline.names import NOTHING, Repeated, repeated_names
@@ -194,7 +194,7 @@ def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Make
     for name, settings in recipe.columns.items():
         if "embed" in settings:
             makers += embed_makers(name, settings, folder, images)
-        elif "loss" in settings or "classify" in settings:
+        elif verb_of(settings):
             makers.append(judge_maker(name, settings, folder, makers))
         elif "detect" in settings:
             detector, made_of = detector_of(name, settings, folder, images)
@@ -205,7 +205,7 @@ def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Make
         else:
             raise RecipeError(
                 f"columns.{name}: wanted {{embed: NAME, ...}}, {{loss: NAME, ...}}, {{classify: NAME, ...}}, "
-                f"{{detect: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
+                f"{{topic: [WORD, ...], ...}}, {{detect: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
             )
     return makers
 
@@ -271,8 +271,12 @@ def check_judges(makers: list[Maker], kept: set[str], has_target: bool) -> None:
                 if column not in by_name(known):
                     raise RecipeError(f"columns.{maker.name}: no column {column!r} before it")
             for column in getattr(judge.settings, "columns", ()):
-                if by_name(known)[column].maker.tower is None:
+                tower = by_name(known)[column].maker.tower
+                if tower is None or tower.kind == "classes":
                     raise RecipeError(f"columns.{maker.name}: features: {column!r} holds no vectors")
+                if judge.verb == "topic" and tower.embedder not in EMBEDS_WORDS:
+                    told = f"{tower.embedder} embeds no words; {' and '.join(EMBEDS_WORDS)} do"
+                    raise RecipeError(f"columns.{maker.name}: features: {column!r}: {told}")
         known.append(maker)
 
 
@@ -304,7 +308,7 @@ def column_names(recipe: Recipe, folder: Path) -> set[str]:
             names |= {f"{name}.{tower.output}" for tower in named}
             if any(tower.kind == "classes" for tower in named):
                 names |= {f"{name}.class_{field}" for field, _ in CLASS_FIELDS}
-        elif "loss" in settings or "classify" in settings:
+        elif verb_of(settings):
             names |= {f"{name}_{field}" for field in judge_of(name, settings, folder).schema.names[1:]}
         elif "detect" in settings:
             names |= {f"{name}_{field}" for field in OBJECT_FIELDS}

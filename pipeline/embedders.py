@@ -19,6 +19,7 @@ from tamis.pipeline.plain_yaml import load_yaml
 from tamis.selectors.catalog import build_class
 
 Kind = Literal["images", "texts", "keys", "classes"]
+EMBEDS_WORDS = ("open_clip", "sentence_transformers")  # whose models take texts, whatever the column reads
 CLASS_VERSION = 2  # raise when the same vectors would get other classes or fields
 LISTED_CLASSES = 10  # of an image, best first
 CLASS_FIELDS = [  # beside the best class

@@ -1,4 +1,4 @@
-"""`loss:` and `classify:` in a recipe: name to a model that gives each text some numbers.
+"""`loss:`, `classify:` and `topic:` in a recipe: name to a model that gives each sample some numbers.
 
 Settings are checked here; a model is loaded, or trained, when it is needed. The first number is the column's own,
 others are called NAME_FIELD: `nll_tokens`, `nll_in_training_slice`."""
@@ -17,6 +17,7 @@ from tamis.pipeline.kenlm_loss import KenLM, KenLMModel
 from tamis.pipeline.linear_classifier import Linear, LinearModel
 from tamis.pipeline.locate import PLACE
 from tamis.pipeline.loss_columns import Losses, PrecomputedLoss, PrecomputedLosses, TrainedLosses
+from tamis.pipeline.topic import Topic, TopicModel
 from tamis.pipeline.train_lm import TrainedLM
 from tamis.selectors.catalog import build_class
 
@@ -51,7 +52,13 @@ KINDS: dict[str, dict[str, Kind]] = {
         "huggingface": Kind(HuggingFace, []),
         "linear": Kind(Linear, [], ()),
     },
+    "topic": {"keywords": Kind(Topic, [], ())},
 }
+
+
+def verb_of(settings: dict[str, Any]) -> str | None:
+    """Which of these a column's settings ask for."""
+    return next((verb for verb in KINDS if verb in settings), None)
 
 
 class Model(Protocol):
@@ -68,7 +75,7 @@ class Model(Protocol):
 class Judge:
     """One such column: how it is made, and from where its model may be loaded."""
 
-    verb: str  # loss, classify
+    verb: str  # loss, classify, topic
     kind: str
     settings: Any
     folder: Path  # of the recipe
@@ -103,7 +110,9 @@ MOST_LOADED = 8  # models in memory at once: all that judge one batch
 
 def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
     """The judge that a recipe's column asks for, from its settings alone. Raises RecipeError."""
-    verb = "loss" if "loss" in settings else "classify"
+    verb = verb_of(settings) or "loss"
+    if verb == "topic":
+        settings = {"topic": "keywords", "words": settings["topic"], **{k: v for k, v in settings.items() if k != verb}}
     kind = settings[verb]
     if not isinstance(kind, str) or kind not in KINDS[verb]:
         raise RecipeError(f"columns.{name}: no {verb} {kind!r}; known: {', '.join(sorted(KINDS[verb]))}")
@@ -128,5 +137,6 @@ MODELS: dict[type, Any] = {
     KenLM: KenLMModel,
     Linear: LinearModel,
     PrecomputedLoss: PrecomputedLosses,
+    Topic: TopicModel,
     TrainedLM: TrainedLosses,
 }  # each is called with settings and the folder that its files lie in

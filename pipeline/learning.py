@@ -1,12 +1,15 @@
 """Models that columns learn from pool and target, each in models/FINGERPRINT of the store: made once, then loaded."""
 
 from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.columns import Maker
+from tamis.pipeline.column_notes import at_model
+from tamis.pipeline.columns import Maker, by_name
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.linear_classifier import Linear, train_linear
 from tamis.pipeline.store import Run
+from tamis.pipeline.topic import Topic, learn_topic
 from tamis.pipeline.train_lm import TrainedLM, train
 from tamis.selectors.contract import Inputs
+from tamis.selectors.vectors import as_array, as_column
 
 
 def learn(run: Run, maker: Maker) -> None:
@@ -27,3 +30,12 @@ def learn(run: Run, maker: Maker) -> None:
             for some, of_target in ((run.pool, False), (run.target, True))
         ]
         train_linear(settings, sides[0], sides[1], final)
+    elif isinstance(settings, Topic):
+        tower = by_name(run.declared)[settings.features].maker.tower
+        assert tower is not None
+        with at_model:
+            vectors = tower.model().texts(settings.words)
+        words, _ = as_array(as_column(vectors, getattr(tower.settings, "dims", None)))
+        inputs = Inputs(fields=settings.reads)
+        batches = (batch for part in run.pool.parts for batch in side_by_side(run, part, inputs, of_target=False))
+        learn_topic(settings, words, batches, final)

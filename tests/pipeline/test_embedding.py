@@ -391,3 +391,45 @@ def test_bad_columns_are_refused_before_anything_starts(
 def test_a_text_pool_has_no_image_columns(run_in: Runner, workplace: Path) -> None:
     with pytest.raises(RecipeError, match="reads images, and the pool has none"):
         run_in(workplace, columns={"look": {"embed": "classic"}})
+
+
+def test_a_topic_is_the_direction_of_what_lies_nearest_to_its_keywords(
+    run_in: Runner, tmp_path: Path, minilm: str
+) -> None:
+    about = {
+        "sea": "The {} boat left the harbour before the tide turned and the sails filled.",
+        "law": "The {} court heard the appeal and the judge read the statute aloud.",
+        "oven": "Simmer the {} onions in butter, then bake the dish in a hot oven.",
+    }
+    words = ["old", "red", "small", "third", "cold", "long", "dark", "plain", "early", "quiet", "broken", "heavy"]
+    rows = [{"id": f"{kind}{n}", "part": kind, "text": text.format(word)} for kind, text in about.items() for n, word in enumerate(words)]  # fmt: skip
+    write_jsonl(tmp_path / "pool.jsonl", rows)
+    columns = {
+        "mini": {"embed": "sentence_transformers", "model": minilm},
+        "of_law": {"topic": ["law", "legal trial"], "features": "mini", "documents": 8},
+    }
+    steps = [{"threshold": {"column": "of_law", "keep": "high", "budget": 12}}]
+    outcome = run_in(tmp_path, columns=columns, target=[], steps=steps, emit=[])
+    run = open_complete(outcome.folder)
+    rows_of = [row for b in ask(run, "select key, of_law, kept from ledger join pool using (sample_id) join of_law using (sample_id)") for row in b.to_pylist()]  # fmt: skip
+    assert {row["key"] for row in rows_of if row["kept"]} == {f"law{n}" for n in range(12)}
+    from sentence_transformers import SentenceTransformer
+    from sklearn.neighbors import LocalOutlierFactor
+
+    model = SentenceTransformer(minilm)
+    texts = {row["id"]: row["text"] for row in rows}
+    keys = sorted(texts)
+    vectors = dict(zip(keys, model.encode([texts[key] for key in keys], normalize_embeddings=True), strict=True))
+    centre = model.encode(["law", "legal trial"], normalize_embeddings=True).mean(0)
+    nearest = np.array(sorted(vectors.values(), key=lambda vector: -float(vector @ centre))[:8])
+    inside = LocalOutlierFactor(n_neighbors=7).fit_predict(nearest) == 1
+    direction = nearest[inside].mean(0) / np.linalg.norm(nearest[inside].mean(0))
+    for row in rows_of:
+        assert row["of_law"] == pytest.approx(float(vectors[row["key"]] @ direction), abs=2e-3)  # columns hold halves
+    clumsy = {"a": {"embed": "precomputed", "path": "v.npz"}, "t": {"topic": ["law"], "features": "a"}}
+    np.savez(tmp_path / "v.npz", key=np.array(keys), vector=np.eye(len(keys)))
+    with pytest.raises(RecipeError, match="embeds no words"):
+        run_in(tmp_path, name="clumsy", columns=clumsy, target=[], steps=[], emit=[])
+    for wrong in ([], "law", [" "]):
+        with pytest.raises(RecipeError, match="keywords"):
+            run_in(tmp_path, columns={**columns, "of_law": {"topic": wrong, "features": "mini"}}, target=[], emit=[])
