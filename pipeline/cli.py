@@ -284,7 +284,13 @@ def explain(run: Path) -> None:
 
 
 @app.command
-def probe(run: Path, column: str, *, by: str | None = None) -> None:
+def probe(
+    run: Path,
+    column: str,
+    *,
+    by: str | None = None,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("probe.html"),
+) -> None:
     """Say whether a column of vectors carries your classes, or your target, at all: before labels are paid for.
 
     Parameters
@@ -295,11 +301,14 @@ def probe(run: Path, column: str, *, by: str | None = None) -> None:
         its name
     by
         a kept field with classes, or `labels` (default: the first that has some)
+    out
+        the page: some samples with their nearest neighbours
     """
     from tamis.pipeline.probe import probe as tell
     from tamis.pipeline.store import open_complete
 
-    print(tell(open_complete(run), column, by))
+    print(tell(open_complete(run), column, by, out))
+    print(out, file=sys.stderr)
 
 
 @app.command

@@ -26,6 +26,7 @@ from tamis.pipeline.run import run_recipe
 from tamis.pipeline.store import Run, open_complete
 
 RANDOM, ORACLE = "random", "oracle"
+AT_THE_LINE = 2  # samples shown on each side of it
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,18 @@ def _member(
         "effective_sample_size": of_scores or (float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0),
         "seconds": round(sum(manifest["seconds"].values()), 1),
         "last_kept": steps[-1]["last_kept"] if steps else None,
+        "line": _line(member.run),
         **(ngrams or {}).get(member.name, {}),
         **(nearness or {}).get(member.name, {}),
     }
+
+
+def _line(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The last samples that were chosen and the first that were not, as far as the last step ranked them."""
+    with views(run) as con:
+        found = report_data.boundary(con, len(run.recipe.steps) - 1, AT_THE_LINE)
+    shown = ("key", "text", "score", "rank", "thumbnail")
+    return {side: [{name: row[name] for name in shown} for row in rows] for side, rows in found.items()}
 
 
 def _compositions(members: list[Member]) -> list[dict[str, Any]]:

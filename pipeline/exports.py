@@ -19,6 +19,7 @@ from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
 from tamis.pipeline.export_labels import write_labels
+from tamis.pipeline.export_maps import write_atlas, write_fiftyone
 from tamis.pipeline.export_tasks import Chosen, on_one_line, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
@@ -47,6 +48,10 @@ def write_exports(folder: Path) -> None:
             _uids(run)
         elif name == "labels":
             write_labels(run)
+        elif name == "atlas":
+            write_atlas(run, run.folder / "exports" / "atlas.parquet")
+        elif name == "fiftyone":
+            write_fiftyone(run, run.folder / "exports" / "fiftyone.csv")
         elif name == "hf":
             _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
         elif name == "webdataset":

@@ -2,9 +2,13 @@
 
 Of at most 5,000 samples, by hash. Classes: how often the nearest neighbours bear the same class, against how often
 chance would; and how often a closed-form head (heads.py) tells samples right that it did not see. Target: how often a
-target sample lies among the nearest of another target sample, with as many of the pool beside them."""
+target sample lies among the nearest of another target sample, with as many of the pool beside them. The page shows
+some samples with their neighbours: what the column holds to be alike."""
 
+import itertools
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,8 @@ from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.columns import by_name, stands
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.ingest import Part
+from tamis.pipeline.pages import write_page
+from tamis.pipeline.report_data import of_ids
 from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
 from tamis.selectors.chance import uniform
@@ -24,6 +30,7 @@ from tamis.selectors.label_errors import neighbour_votes
 from tamis.selectors.vectors import as_array
 
 MOST, NEIGHBOURS, FEWEST = 5000, 10, 5  # samples, neighbours of each, samples of a class that counts
+SHOWN, NEAR = 12, 6  # rows of the sheet, and neighbours of each
 WELL, IN_PART = 0.8, 0.15  # accuracy averaged over classes; share of what purity could be above chance
 
 
@@ -36,8 +43,38 @@ class Sampled:
     classes: list[str | None]
 
 
-def probe(run: Run, column: str, field: str | None) -> str:
-    """What the column is worth, as text. Raises RecipeError where the run has no such column or field."""
+@dataclass(frozen=True)
+class Told:
+    """What was asked of the column: lines for the terminal, the last one the verdict, and rows of a sheet."""
+
+    what: str
+    lines: list[str]
+    rows: list["Row"]
+
+    @property
+    def verdict(self) -> str:
+        return self.lines[-1].strip()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample and its nearest, each with what is said of it."""
+
+    sample: dict[str, Any]
+    nearest: list[dict[str, Any]]
+
+
+def probe(run: Run, column: str, field: str | None, page: Path | None = None) -> str:
+    """What the column is worth, as text; and with `page` as HTML. Raises RecipeError where the run has no such column
+    or field."""
+    told = asked(run, column, field)
+    if page is not None:
+        write_page("probe.html", page, column=column, run=run, told=told, most=MOST)
+    return "\n".join([f"{column}, at most {MOST:,} samples", *(line for one in told for line in one.lines)])
+
+
+def asked(run: Run, column: str, field: str | None) -> list[Told]:
+    """Classes, and the target, as far as there are any. Raises RecipeError."""
     if column not in by_name(run.declared):
         raise RecipeError(f"probe: the run has no column {column!r} (there are: {', '.join(by_name(run.declared))})")
     fields = (
@@ -45,31 +82,39 @@ def probe(run: Run, column: str, field: str | None) -> str:
         if field
         else [name for name in ("labels", "label", "class", *sorted(run.recipe.kept)) if name in _known(run)]
     )
-    lines = []
+    told = []
     for name in dict.fromkeys(fields):
         if name not in _known(run):
             raise RecipeError(f"probe: the pool has no field {name!r} (there are: {', '.join(sorted(_known(run)))})")
-        if told := of_classes(_sampled(run, run.pool.parts, column, name, of_target=False), name):
-            lines += told
+        some = counted(_sampled(run, run.pool.parts, column, name, of_target=False))
+        if lines := of_classes(some, name):
+            told.append(Told(name, lines, sheet(some, run.pool.parts)))
             break
     if run.target is not None and by_name(run.declared)[column].maker.of_target:
         mine = _sampled(run, run.target.parts, column, None, of_target=True)
-        lines += of_target(mine, _sampled(run, run.pool.parts, column, None, of_target=False))
-    if not lines:
+        others = _sampled(run, run.pool.parts, column, None, of_target=False)
+        both = beside(mine, others)
+        if lines := of_target(both):
+            told.append(Told("target", lines, sheet(both, [*run.target.parts, *run.pool.parts], ("target",))))
+    if not told:
         raise RecipeError("probe: no field with classes and no target to ask by; name a field with --by")
-    return "\n".join([f"{column}, at most {MOST:,} samples", *lines])
+    return told
+
+
+def counted(some: Sampled) -> Sampled:
+    """Those of classes with FEWEST samples or more."""
+    sizes = Counter(some.classes)
+    rows = [place for place, name in enumerate(some.classes) if name and sizes[name] >= FEWEST]
+    return Sampled(some.ids[rows], some.vectors[rows], [some.classes[place] for place in rows])
 
 
 def of_classes(some: Sampled, field: str) -> list[str]:
-    """Lines on how well the vectors tell a field's classes; none where it has fewer than two of FEWEST samples."""
-    names = [name for name in some.classes if name]
-    large = {name for name in set(names) if names.count(name) >= FEWEST}
-    rows = np.array([place for place, name in enumerate(some.classes) if name in large], np.int64)
-    if len(large) < 2 or len(large) > MOST // FEWEST:
+    """Lines on how well the vectors tell a field's classes; none where it has fewer than two."""
+    classes = sorted({name for name in some.classes if name})
+    if len(classes) < 2 or len(classes) > MOST // FEWEST:
         return []
-    classes = sorted(large)
-    label = np.array([classes.index(some.classes[place] or "") for place in rows.tolist()])
-    found = figures(some.vectors[rows], label, some.ids[rows], len(classes))
+    label = np.array([classes.index(name or "") for name in some.classes])
+    found = figures(some.vectors, label, some.ids, len(classes))
     gain = (found["purity"] - found["chance"]) / (1 - found["chance"])
     if found["balanced"] >= WELL:
         verdict = "carries these classes well"
@@ -79,7 +124,7 @@ def of_classes(some: Sampled, field: str) -> list[str]:
         verdict = "does not carry these classes: choose another embedding before you pay for labels"
     own, head = found["purity"], f"{found['accuracy']:.1%} right that it did not see"
     return [
-        f"{visible(field)}: {len(classes)} classes of {len(rows):,} samples",
+        f"{visible(field)}: {len(classes)} classes of {len(label):,} samples",
         f"  of the {NEIGHBOURS} nearest neighbours {own:.1%} are of the same class, by chance {found['chance']:.1%}",
         f"  a head tells {head}, {found['balanced']:.1%} averaged over classes; the largest is {found['largest']:.1%}",
         f"  the column {verdict}",
@@ -102,15 +147,23 @@ def figures(
     }
 
 
-def of_target(target: Sampled, pool: Sampled) -> list[str]:
-    """Lines on how well the vectors tell the target from the pool."""
+def beside(target: Sampled, pool: Sampled) -> Sampled:
+    """As many of the pool as of the target, those without the target's."""
     apart = ~np.isin(pool.ids, target.ids)
     count = min(len(target.ids), int(apart.sum()))
+    return Sampled(
+        np.concatenate([target.ids[:count], pool.ids[apart][:count]]),
+        np.concatenate([target.vectors[:count], pool.vectors[apart][:count]]),
+        ["target"] * count + ["pool"] * count,
+    )
+
+
+def of_target(both: Sampled) -> list[str]:
+    """Lines on how well the vectors tell the target from the pool."""
+    count = len(both.ids) // 2
     if count < FEWEST:
         return []
-    vectors = np.concatenate([target.vectors[:count], pool.vectors[apart][:count]])
-    ids = np.concatenate([target.ids[:count], pool.ids[apart][:count]])
-    found = figures(vectors, np.repeat([0, 1], count), ids, 2)
+    found = figures(both.vectors, np.repeat([0, 1], count), both.ids, 2)
     verdict = (
         "tells the target from the pool"
         if found["balanced"] >= 0.75
@@ -121,6 +174,30 @@ def of_target(target: Sampled, pool: Sampled) -> list[str]:
         f"  of the {NEIGHBOURS} nearest neighbours {found['purity']:.1%} are of the same side, by chance 50.0%",
         f"  a head tells {found['accuracy']:.1%} right that it did not see",
         f"  the column {verdict}",
+    ]
+
+
+def sheet(some: Sampled, parts: list[Part], of: tuple[str, ...] = ()) -> list[Row]:
+    """SHOWN samples, of each class (or of those named) in turn, each with its NEAR nearest others."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(some.classes):
+        if name and (not of or name in of):
+            places.setdefault(name, []).append(place)
+    turns = itertools.zip_longest(*(places[name] for name in sorted(places)))
+    chosen = [place for turn in turns for place in turn if place is not None][:SHOWN]
+    close = some.vectors[chosen] @ some.vectors.T
+    close[np.arange(len(chosen)), chosen] = -np.inf
+    near = np.argsort(-close, axis=1, kind="stable")[:, :NEAR]
+    shown = of_ids(parts, some.ids[np.unique([*chosen, *near.ravel().tolist()])].tolist())
+
+    def told(place: int, cosine: float | None) -> dict[str, Any]:
+        name = some.classes[place] or "no class"
+        row = shown[int(some.ids[place])]
+        return {**row, "note": name if cosine is None else f"{name} · {cosine:.2f}", "class": name}
+
+    return [
+        Row(told(place, None), [told(other, float(close[row, other])) for other in near[row].tolist()])
+        for row, place in enumerate(chosen)
     ]
 
 

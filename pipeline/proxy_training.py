@@ -3,7 +3,7 @@
 Equal tokens, one tokenizer for all (byte pairs of the pool). A text's place in the order hangs on seed and text alone,
 so two selections that share most texts learn them in much the same order, and equal ones cost one training. Each loss
 is kept in STORE/compare, by what it depends on, so a stopped comparison goes on where it was. Random is trained on 2,
-4, 8 times as many tokens, too, to say how many of them reach a method's loss."""
+4, 8 times as many tokens, too (by one seed), to say how many of them reach a method's loss."""
 
 import itertools
 import json
@@ -83,14 +83,13 @@ def trained(
     whole = [text for part in first.pool.parts for text in _texts(part.path)]
     most = len(trainer.tokens(whole))
     steps = [budget * 2**k for k in range(1, DOUBLINGS + 1) if budget * 2**k <= most]
-    counter = Counter("train", (len(texts) + len(steps)) * seeds, "models")
+    counter = Counter("train", len(texts) * seeds + len(steps), "models")
     losses: dict[str, list[float]] = {}
     for name, some in texts.items():
         losses[name] = [_counted(counter, trainer.loss(some, budget, seed)) for seed in range(seeds)]
     curve = [(budget, float(np.mean(losses[baseline])))] if baseline in losses else []
-    for tokens in steps if curve else []:
-        more = [_counted(counter, trainer.loss(whole, tokens, seed)) for seed in range(seeds)]
-        curve.append((tokens, float(np.mean(more))))
+    if curve:
+        curve += [(tokens, _counted(counter, trainer.loss(whole, tokens, 0))) for tokens in steps]
     counter.end()
     mean = {name: float(np.mean(found)) for name, found in losses.items()}
     return {

@@ -24,7 +24,10 @@ RESERVED = {  # names of the pool's own fields, of the selection's, of views, an
     "pool", "rejects", "all_rejects", "ledger", "selection",
 }  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
-EMITTERS = ("parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco", "labels")
+EMITTERS = (
+    "parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco", "labels", "atlas",
+    "fiftyone",
+)  # fmt: skip
 
 
 class Model(BaseModel):

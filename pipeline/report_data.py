@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.database import quoted, rows
 from tamis.pipeline.identity import hex_id
+from tamis.pipeline.ingest import Part
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store import Run
 from tamis.pipeline.thumbnails import with_thumbnails
@@ -86,14 +88,28 @@ def kept_fields(run: Run) -> list[str]:
     return [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
 
 
-def boundary(con: Any, step: int) -> dict[str, list[dict[str, Any]]]:
+def boundary(con: Any, step: int, each_side: int = EACH_SIDE) -> dict[str, list[dict[str, Any]]]:
     """The samples just kept and just dropped, nearest to the line first."""
-    found = rows(con, sql_text("boundary"), {"step": step, "each_side": EACH_SIDE})
+    found = rows(con, sql_text("boundary"), {"step": step, "each_side": each_side})
     for row in found:
         row["text"] = shortened(row["text"])
         row["sample_id"] = hex_id(row["sample_id"])
     found = with_thumbnails(found)
     return {"kept": [row for row in found if row["kept"]], "dropped": [row for row in found if not row["kept"]]}
+
+
+FIELDS = ("sample_id", "key", "text", "source", "position", "uri", "offset", "n_bytes", "content_hash", "width")
+
+
+def of_ids(parts: list[Part], ids: list[int]) -> dict[int, dict[str, Any]]:
+    """Those samples as a page shows them, by id."""
+    wanted = pc.field("sample_id").isin(pa.array(ids, pa.uint64()))
+    found = [
+        row for part in parts for row in pq.read_table(part.path, columns=list(FIELDS), filters=wanted).to_pylist()
+    ]
+    for row in found:
+        row["text"] = shortened(row["text"])
+    return {row["sample_id"]: row for row in with_thumbnails(found)}
 
 
 def examples(
@@ -102,7 +118,7 @@ def examples(
     """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance.
 
     `objects` gives what was proposed in samples, by id, and is drawn into their pictures."""
-    place = 'p.sample_id, p.key, p.text, p.source, p.position, p.uri, p."offset", p.n_bytes, p.content_hash, p.width'
+    place = ", ".join(f"p.{quoted(name)}" for name in FIELDS)
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
     kept = (

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tamis.pipeline.compare import comparison
 from tamis.pipeline.compare_page import table, write_comparison
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain import explain, explained
-from tamis.pipeline.probe import probe
+from tamis.pipeline.probe import NEAR, SHOWN, asked, probe
 from tamis.pipeline.proxy_training import interval, needs, oracle_share
 from tamis.pipeline.report_map import map_of
 from tamis.pipeline.store import open_complete
@@ -90,6 +91,9 @@ def test_the_page_is_inert_and_the_table_says_who_serves_best(run_in: Runner, pl
     page = (place / "page.html").read_text()
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "http://" not in page
     assert "like" in page and "What they share" in page and page.count("best") > 3
+    line = found["members"][0]["line"]
+    assert [row["rank"] for row in line["kept"]] == [20, 19] and [row["rank"] for row in line["dropped"]] == [21, 22]
+    assert line["dropped"][0]["key"] in page
     said = table(found)
     assert "By target nats" in said and said.count("\n") >= 7
 
@@ -136,7 +140,10 @@ def test_explain_names_the_field_that_decided_and_none_where_chance_did(run_in: 
     assert explained(open_complete(chance.folder))[0]["share"] < 0.05
 
 
-def test_the_reports_map_shows_kept_and_dropped_where_they_lie(run_in: Runner, place: Path) -> None:
+def test_the_reports_map_shows_kept_and_dropped_where_they_lie(
+    run_in: Runner, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)  # as where it is not installed
     near = open_complete(runs_of(run_in, place)[1])
     kept = np.sort(pq.read_table(near.folder / "selection.parquet")["sample_id"].to_numpy())
     found = map_of(near, kept)
@@ -153,10 +160,42 @@ def test_the_reports_map_shows_kept_and_dropped_where_they_lie(run_in: Runner, p
     assert map_of(open_complete(words.folder), kept) is None
 
 
+def test_the_map_is_umaps_where_that_is_installed(run_in: Runner, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near = open_complete(runs_of(run_in, place)[1])
+    kept = np.sort(pq.read_table(near.folder / "selection.parquet")["sample_id"].to_numpy())
+
+    class Fake:
+        def __init__(self, **settings: Any) -> None:
+            assert settings == {"metric": "cosine", "random_state": 0}
+
+        def fit_transform(self, vectors: np.ndarray) -> np.ndarray:
+            return vectors[:, :2] * 10  # whatever its range
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    found = map_of(near, kept)
+    assert found is not None and found["share"] is None and (len(found["kept"]), len(found["dropped"])) == (20, 101)
+    places = np.array(found["kept"] + found["dropped"])
+    assert places.min() == 0 and places.max() == 1
+
+
 def test_probe_says_whether_a_column_is_worth_labels(run_in: Runner, place: Path) -> None:
     good = runs_of(run_in, place)[0]
-    said = probe(open_complete(good), "v", "part")
+    said = probe(open_complete(good), "v", "part", place / "probe.html")
     assert "carries these classes well" in said and "tells the target from the pool" in said
+    page = (place / "probe.html").read_text()
+    assert "<script" not in page and page.count('class="cell') == 2 * SHOWN * (NEAR + 1) and "Carries these" not in page
+    assert "The column carries these classes well" in page
+    by_class, by_target = asked(open_complete(good), "v", "part")
+    assert {row.sample["class"] for row in by_class.rows} == set(WORDS) and len(by_target.rows) == SHOWN
+    alike = [other["class"] == row.sample["class"] for row in by_class.rows for other in row.nearest]
+    assert np.mean(alike) > 0.9
+    first = by_class.rows[0]
+    held = np.load(place / "vectors.npz")
+    unit = held["vector"] / np.linalg.norm(held["vector"], axis=1, keepdims=True)
+    where = {key: number for number, key in enumerate(held["key"].tolist())}
+    mine = unit[[where[key] for key in where if key.startswith(tuple(WORDS))]] @ unit[where[first.sample["key"]]]
+    told = [unit[where[other["key"]]] @ unit[where[first.sample["key"]]] for other in first.nearest]
+    assert np.allclose(told, np.sort(mine)[-2 : -2 - NEAR : -1], atol=2e-3)
     held = np.load(place / "vectors.npz")
     np.savez(place / "noise.npz", key=held["key"], vector=np.random.default_rng(1).normal(size=held["vector"].shape))
     columns = {"v": {"embed": "precomputed", "path": "noise.npz"}}

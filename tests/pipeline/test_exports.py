@@ -1,5 +1,6 @@
 """Each export is opened by whom it is for, and says what the selection says."""
 
+import csv
 import json
 import tarfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.exports import uids
+from tamis.pipeline.identity import hex_id
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.store import open_complete
@@ -146,3 +148,38 @@ def test_the_report_shows_contact_sheets_of_kept_and_dropped(run_in: Runner, pho
     page = (outcome.folder / "report.html").read_text()
     assert page.count('<img src="data:image/jpeg;base64,') == 40 + 36 + 36
     assert "img-src data:" in page and "<b>a temple" not in page
+
+
+def test_atlas_and_fiftyone_hold_every_sample_and_what_became_of_it(
+    run_in: Runner, photos: Path, tmp_path: Path
+) -> None:
+    steps = [{"exact_dedup": {}}, {"random": {"budget": 30}}]
+    columns = {"look": {"embed": "classic"}}
+    outcome = run_in(tmp_path, **{**OF_PHOTOS, "columns": columns, "steps": steps, "emit": ["atlas", "fiftyone"]})
+    run = open_complete(outcome.folder)
+    atlas = pq.read_table(outcome.folder / "exports" / "atlas.parquet")
+    assert atlas.num_rows == run.pool.rows and {"tamis_x", "tamis_y", "key", "text"} <= set(atlas.column_names)
+    rows = {row["sample_id"]: row for row in atlas.to_pylist()}
+    chosen = pq.read_table(outcome.folder / "selection.parquet")["sample_id"].to_pylist()
+    assert {sample_id for sample_id, row in rows.items() if row["tamis_kept"]} == set(map(hex_id, chosen))
+    last = {}
+    for step in (0, 1):
+        for part in sorted(run.ledger(step).glob("*.parquet")):
+            last |= {hex_id(row["sample_id"]): row["reason"] for row in pq.read_table(part).to_pylist()}
+    assert {sample_id: row["tamis_reason"] for sample_id, row in rows.items()} == last
+    places = np.array([[row["tamis_x"], row["tamis_y"]] for row in rows.values()])
+    assert np.isfinite(places).all() and places.std(0).min() > 0.1
+    with (outcome.folder / "exports" / "fiftyone.csv").open(encoding="utf-8", newline="") as file:
+        told = list(csv.DictReader(file))
+    assert {row["filepath"] for row in told} == {row["uri"] for row in rows.values()}
+    assert all(Path(row["filepath"]).is_file() for row in told)
+    assert {row["key"]: row["tamis_kept"] for row in told} == {r["key"]: str(r["tamis_kept"]) for r in rows.values()}
+
+
+def test_a_pool_of_texts_has_an_atlas_and_nothing_for_fiftyone(run_in: Runner, workplace: Path) -> None:
+    outcome = run_in(workplace, target=[], steps=[], emit=["atlas"])
+    assert (
+        pq.read_table(outcome.folder / "exports" / "atlas.parquet").num_rows == open_complete(outcome.folder).pool.rows
+    )
+    with pytest.raises(RunFailed, match="no image is a file of its own"):
+        run_in(workplace, name="b", target=[], steps=[], emit=["fiftyone"])
