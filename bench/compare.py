@@ -98,7 +98,7 @@ def cell(base: Path, target: str, size: int, tokens: str, seeds: int, vectors: P
         rows.append(
             {
                 "target": target, "method": names.get(member["name"], member["name"]), "texts": member["chosen"],
-                "tokens": trained["tokens"], "loss": one["loss"], "losses": one["losses"],
+                "tokens": trained["amount"], "loss": one["loss"], "losses": one["losses"],
                 "random_needs": one["random_needs"], "oracle_share": one["oracle_share"],
                 **{proxy: member[proxy] for proxy in PROXIES}, "seconds": member["seconds"],
             }

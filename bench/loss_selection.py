@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from real_text import documents
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.proxy_training import Trainer, held_out_texts
+from tamis.pipeline.proxy_texts import Trainer, held_out_texts
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import run_recipe
 from tamis.pipeline.store import open_run

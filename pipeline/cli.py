@@ -228,7 +228,8 @@ def compare(
     store: Path | None = None,
     column: str | None = None,
     oracle: str | None = None,
-    train: Literal["tiny", "small", "medium"] | None = None,
+    train: str | None = None,
+    by: str | None = None,
     held_out: Path | None = None,
     seeds: int = 3,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("compare.html"),
@@ -247,7 +248,10 @@ def compare(
     oracle
         FIELD=VALUE of a kept field that names the true group: what could be gained at most
     train
-        train a model of this size on each, and report its loss on the target's texts
+        train on each: tiny, small or medium, a language model from scratch; a folder, that one further; head, a
+        linear head on --column by the classes of --by. Reports each one's loss on what no selection holds
+    by
+        the kept field with the classes, for --train head
     held_out
         JSON lines of target texts that no selection saw, for --train (default: the target itself)
     seeds
@@ -261,7 +265,7 @@ def compare(
     from tamis.pipeline.compare import comparison
     from tamis.pipeline.compare_page import table, write_comparison
 
-    found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds)
+    found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds, by)
     write_comparison(found, out)
     write_json(out.with_suffix(".json"), found)
     print(table(found))

@@ -19,7 +19,9 @@ from tamis.pipeline.compare_measures import by_ngrams, by_vectors, duplicates, o
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.progress import hushed, say
-from tamis.pipeline.proxy_training import held_out_texts, trained
+from tamis.pipeline.proxy_heads import HeadTrials
+from tamis.pipeline.proxy_texts import TextTrials, held_out_texts
+from tamis.pipeline.proxy_training import trained
 from tamis.pipeline.query import views
 from tamis.pipeline.recipe import Recipe, load_recipe
 from tamis.pipeline.run import run_recipe
@@ -51,6 +53,7 @@ def comparison(
     train: str | None = None,
     held_out: Path | None = None,
     seeds: int = 3,
+    by: str | None = None,
 ) -> dict[str, Any]:
     """Everything that the page and the table show, as plain values. Raises RecipeError where the selections are not of
     one pool and target."""
@@ -72,9 +75,17 @@ def comparison(
         "equal": len({member.size for member in members if member.name != ORACLE}) == 1,
     }
     if train is not None:
-        texts = held_out_texts(held_out) if held_out else _target_texts(first)
         runs = {member.name: member.run for member in members}
-        found["trained"] = {**trained(runs, texts, train, seeds), "apart": held_out is not None}
+        if train == "head":
+            if by is None or vectors is None:
+                raise RecipeError("--train head: wanted --by FIELD with the classes, and a column of vectors")
+            heads = HeadTrials(runs, _declaring(members, vectors), vectors, by)
+            told = {"what": f"head on {vectors}", "held_out": heads.held_out, "apart": True}
+            found["trained"] = {**trained(heads, runs, seeds), **told}
+        else:
+            texts = held_out_texts(held_out) if held_out else _target_texts(first)
+            told = {"what": f"{train} model", "held_out": len(texts), "apart": held_out is not None}
+            found["trained"] = {**trained(TextTrials(runs, train, texts), runs, seeds), **told}
     return found
 
 

@@ -13,6 +13,7 @@ MEASURES = {  # name: (heading, what it means, format, whether more is better)
     "served": ("target served", "share of the target with a chosen sample as near as its own kind", "{:.1%}", True),
     "nearness": ("nearness", "mean cosine of a target sample to the nearest chosen one", "{:.3f}", True),
 }  # fmt: skip
+LOSS_OF = {"tokens": " nats a token", "labels": " of the held-out samples wrong, averaged over classes"}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -51,7 +52,7 @@ def verdict(found: dict[str, Any]) -> str:
     if losses := found.get("trained"):
         known = {member: one["loss"] for member, one in losses["by"].items() if member != "oracle"}
         winner = min(known, key=lambda member: known[member])
-        said += f" Trained, {winner} has the lowest loss: {known[winner]:.3f} nats a token."
+        said += f" Trained, {winner} has the lowest loss: {known[winner]:.3f}{LOSS_OF[losses['unit']]}."
     return said
 
 

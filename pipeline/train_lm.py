@@ -112,7 +112,7 @@ def train(settings: TrainedLM, parts: list[Part], final: Path, start: Path | Non
     if not (final / "slice.json").exists():
         _write_slice(settings, parts, final, start)
     tokens = np.load(final / "tokens.npy", mmap_mode="r", allow_pickle=False)
-    told = train_stream(settings, tokens, final, start)
+    told = train_stream(settings, tokens, final, start and start / "lm")
     write_json(final / "model.json", {**read_json(final / "slice.json"), **told})
     _clean(final)
 
@@ -269,6 +269,7 @@ class _Blocks:
 
 
 def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, start: Path | None) -> dict[str, Any]:
+    """Train on the tokens, from scratch or from the model in `start`, with `final`/tokenizer, into `final`/lm."""
     if len(tokens) < 2:
         raise RunFailed(f"loss: train, on {settings.on}: {len(tokens)} tokens are nothing to learn from")
     transformers = imported()
@@ -333,7 +334,9 @@ def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, sta
 def _model(settings: TrainedLM, final: Path, start: Path | None) -> Any:
     transformers = imported()
     if start is not None:
-        return transformers.AutoModelForCausalLM.from_pretrained(start / "lm", use_safetensors=True, dtype="float32")
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            start, use_safetensors=True, trust_remote_code=False, dtype="float32"
+        )
     shape = SIZES[settings.size]
     tokenizer = transformers.AutoTokenizer.from_pretrained(final / "tokenizer")
     transformers.set_seed(settings.seed)

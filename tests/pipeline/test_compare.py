@@ -131,6 +131,38 @@ def test_training_tells_them_apart_and_is_kept(run_in: Runner, place: Path) -> N
     assert kept == {path.name: path.stat().st_mtime_ns for path in (place / "store" / "compare" / "losses").iterdir()}
 
 
+def test_a_given_model_is_trained_further_and_a_folder_without_one_refused(run_in: Runner, place: Path) -> None:
+    pytest.importorskip("accelerate")
+    columns = {**MORE["columns"], "nll": {"loss": "train", "on": "pool", "tokens": "3k", "size": "tiny"}}
+    steps = [{"importance_resampling": {"budget": 20}}]
+    run = run_in(place, name="like", **{**MORE, "columns": columns}, steps=steps).folder
+    model = next((place / "store" / "models").glob("*/lm"))
+    scratch = comparison([run], None, None, None, False, "tiny", None, 1)["trained"]["by"]
+    further = comparison([run], None, None, None, False, str(model), None, 1)["trained"]["by"]
+    assert further["random"]["loss"] < scratch["random"]["loss"], "it had learned from the pool before"
+    with pytest.raises(RecipeError, match="wanted tiny, small, medium"):
+        comparison([run], None, None, None, False, str(place), None, 1)
+
+
+def test_a_head_on_vectors_judges_what_labels_are_spent_on(run_in: Runner, place: Path) -> None:
+    even = {"quota": {"by": "part", "shares": {"sea": 1, "law": 1, "kitchen": 1}, "budget": 12}}
+    skewed = {"quota": {"by": "part", "shares": {"sea": 10, "law": 1}, "budget": 12}}
+    runs = [
+        run_in(place, name=name, **MORE, steps=[step]).folder for name, step in (("even", even), ("skewed", skewed))
+    ]
+    trained = comparison(runs, None, "v", None, False, "head", None, 5, "part")["trained"]
+    by = trained["by"]
+    assert trained["unit"] == "labels" and trained["amount"] == 12 and 0 < trained["held_out"] <= 60
+    assert by["even"]["loss"] < 0.3 < by["skewed"]["loss"], "of kitchens it knows nothing"
+    assert len(by["even"]["losses"]) == 5 and by["even"]["interval"] is not None
+    assert [amount for amount, _ in trained["curve"]] == [12, 24, 48]
+    assert comparison(runs, None, "v", None, False, "head", None, 5, "part")["trained"] == trained
+    with pytest.raises(RecipeError, match="keeps no such field"):
+        comparison(runs, None, "v", None, False, "head", None, 1, "nope")
+    with pytest.raises(RecipeError, match="wanted --by FIELD"):
+        comparison(runs, None, "v", None, False, "head", None, 1)
+
+
 def test_explain_names_the_field_that_decided_and_none_where_chance_did(run_in: Runner, place: Path) -> None:
     by_part = run_in(place, name="quota", **MORE, steps=[{"quota": {"by": "part", "shares": {"sea": 1}, "budget": 30}}])
     found = explained(open_complete(by_part.folder))
