@@ -205,6 +205,7 @@ def _member(
         "duplicates": repeats[member.name],
         "effective_sample_size": of_scores or (float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0),
         "seconds": round(sum(manifest["seconds"].values()), 1),
+        "peak_bytes": manifest.get("peak_bytes"),
         "last_kept": steps[-1]["last_kept"] if steps else None,
         "line": _line(member.run),
         **(ngrams or {}).get(member.name, {}),

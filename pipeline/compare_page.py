@@ -20,13 +20,13 @@ def table(found: dict[str, Any]) -> str:
     """One line a selection, the best of each measure marked."""
     measures = _measures(found)
     losses = found.get("trained")
-    heads = ["selection", "chosen", *(MEASURES[name][0] for name in measures), "duplicates", "seconds"]
+    heads = ["selection", "chosen", *(MEASURES[name][0] for name in measures), "duplicates", "seconds", "MB"]
     heads += ["loss", "random needs", "oracle share"] if losses else []
     lines = [heads]
     for member in found["members"]:
         row = [visible(member["name"]), f"{member['chosen']:,}"]
         row += [_cell(found, member, name) for name in measures]
-        row += [f"{member['duplicates']:,}", f"{member['seconds']:,.1f}"]
+        row += [f"{member['duplicates']:,}", f"{member['seconds']:,.1f}", megabytes(member)]
         lines.append(row + (trained_cells(losses["by"][member["name"]]) if losses else []))
     wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
     shown = []
@@ -34,6 +34,10 @@ def table(found: dict[str, Any]) -> str:
         cells = zip(line, wide, strict=True)
         shown.append("  ".join(t.ljust(w) if place == 0 else t.rjust(w) for place, (t, w) in enumerate(cells)))
     return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
+
+
+def megabytes(member: dict[str, Any]) -> str:
+    return f"{member['peak_bytes'] / 1e6:,.0f}" if member["peak_bytes"] else ""
 
 
 def verdict(found: dict[str, Any]) -> str:
@@ -75,7 +79,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
             }
             for name in measures
         ]
-        members.append({**member, "cells": cells})
+        members.append({**member, "cells": cells, "megabytes": megabytes(member)})
     heads = [MEASURES[name] for name in measures]
     losses = found.get("trained")
     trained = {name: trained_cells(one) for name, one in losses["by"].items()} if losses else {}

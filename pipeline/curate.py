@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
+from tamis.pipeline import memory
 from tamis.pipeline.atomic import read_json, write_json
 from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.columns import filling, make_part, stands
@@ -60,6 +61,7 @@ class Loop:
 def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
     clock = _Clock()
+    memory.forget_peak()
     engine.one("read", read_inputs, folder)
     clock.lap("read")
     run = open_run(folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tamis.pipeline import memory
 from tamis.pipeline.atomic import digest_file, read_json, write_json
 from tamis.pipeline.columns import Maker
 from tamis.pipeline.ingest import Pool
@@ -47,6 +48,7 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
         "host": socket.gethostname(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
+        "peak_bytes": memory.peak(),
     }
     write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
