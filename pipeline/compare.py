@@ -28,6 +28,7 @@ from tamis.pipeline.run import run_recipe
 from tamis.pipeline.store import Run, open_complete
 
 RANDOM, ORACLE = "random", "oracle"
+ORACLE_EPOCHS = 4  # it repeats a group smaller than the budget so often: nearly as good as new (Muennighoff 2023)
 AT_THE_LINE = 2  # samples shown on each side of it
 
 
@@ -127,7 +128,7 @@ def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_co
             kept = ", ".join(sorted(first.recipe.kept)) or "none"
             raise RecipeError(f"--oracle {oracle}: wanted FIELD=VALUE, of a kept field (there are: {kept})")
         whole = _selected(runs[0])
-        quota = {"quota": {"by": field, "shares": {value: 1}, "budget": len(whole)}}
+        quota = {"quota": {"by": field, "shares": {value: 1}, "budget": len(whole), "max_epochs": ORACLE_EPOCHS}}
         runs.append(_beside(first, ORACLE, [quota]))
     return [Member(_name(run), run, _selected(run)) for run in runs]
 
