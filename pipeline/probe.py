@@ -7,6 +7,7 @@ some samples with their neighbours: what the column holds to be alike."""
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Sampled:
 
     ids: npt.NDArray[np.uint64]
     vectors: npt.NDArray[np.float32]
-    classes: list[str | None]
+    classes: Sequence[str | None]
 
 
 @dataclass(frozen=True)
