@@ -273,6 +273,48 @@ def compare(
 
 
 @app.command
+def where(store: Path, key: str) -> None:
+    """Tell everything that a store holds of a key: its samples, what every run made of them, their labels.
+
+    Parameters
+    ----------
+    store
+        the store
+    key
+        the sample's key
+    """
+    from tamis.pipeline.whereabouts import where as tell
+
+    print(tell(store.absolute(), key))
+
+
+@app.command
+def forget(store: Path, *keys: str, file: Path | None = None) -> None:
+    """Never choose these keys again, and say which runs hold them: a takedown.
+
+    Parameters
+    ----------
+    store
+        the store
+    keys
+        keys of samples; those that are not in the pool yet are remembered
+    file
+        more keys, one a line
+    """
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.whereabouts import forget as take_out
+
+    try:
+        more = [] if file is None else file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"--file {file}: can't be read ({error})") from error
+    wanted = [key for key in (*keys, *more) if key]
+    if not wanted:
+        raise RecipeError("forget: name keys, or a --file with one a line")
+    print(take_out(store.absolute(), wanted))
+
+
+@app.command
 def explain(run: Path) -> None:
     """Say which of the pool's fields go along with being dropped, and how strongly.
 

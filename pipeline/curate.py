@@ -30,6 +30,7 @@ from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
 from tamis.pipeline.report import write_report
 from tamis.pipeline.selection import write_selection
+from tamis.pipeline.set_aside import settle
 from tamis.pipeline.show import visible
 from tamis.pipeline.steps import choose, fit_step, score_parts
 from tamis.pipeline.store import Run, open_run
@@ -96,7 +97,7 @@ def read_inputs(folder: Path) -> None:
     warming.start()
     pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=_image_columns(run, False))
     _need_rows("pool", pool)
-    groups: dict[str, list[int]] = {"pool": pool.groups, "target": []}
+    groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
     if run.recipe.target:
         target = ingest(
             run.target_folder,
@@ -109,8 +110,9 @@ def read_inputs(folder: Path) -> None:
         _need_rows("target", target)
         _say_counts("target", target)
         groups["target"] = target.groups
+    groups["aside"] = settle(run, pool)
     path = folder / "inputs.json"
-    if not path.exists() or read_json(path) != groups:
+    if not path.exists() or {"aside": "", **read_json(path)} != groups:
         for stale in ("ledger", "steps", ".work", "exports"):  # decisions over other shards are no decisions
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "selection.parquet").unlink(missing_ok=True)

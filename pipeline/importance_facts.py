@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.batches import candidates
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.set_aside import EARLIER, FORGOTTEN
 from tamis.pipeline.store import Run
 from tamis.selectors.chance import uniform
 from tamis.selectors.codes import counts
@@ -105,7 +106,8 @@ def _masked(
 
 
 def _in_scope(ledger: pa.Table) -> npt.NDArray[np.bool_]:
-    return pc.not_equal(ledger["reason"], "not_in_scope").to_numpy()
+    outside = pa.array(["not_in_scope", FORGOTTEN, EARLIER])
+    return pc.invert(pc.is_in(ledger["reason"], value_set=outside)).to_numpy()
 
 
 def _naming_texts(run: Run, part: Part, ids: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_]) -> list[str]:

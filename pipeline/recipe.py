@@ -142,6 +142,7 @@ class Recipe(Model):
     target: list[Source] = []
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
+    against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
     steps: list[dict[str, Any]] = []
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False

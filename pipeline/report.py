@@ -42,7 +42,7 @@ def contents(run: Run) -> dict[str, Any]:
     return {
         "run": run,
         "funnel": funnel_svg(funnel(counts)),
-        "selected": summaries[-1]["kept"] if summaries else run.pool.rows,
+        "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
         "columns": _columns(run),

@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
 from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, curate
@@ -18,6 +21,7 @@ from tamis.pipeline.models import MODEL_VERSION
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe import Recipe, plain_name
+from tamis.pipeline.set_aside import forgotten_keys
 from tamis.pipeline.sources import find_files
 from tamis.pipeline.store import open_run
 
@@ -118,6 +122,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         write_json(path, request)
         return
     known = read_json(path)
+    known["recipe"] = Recipe.model_validate(known["recipe"]).model_dump(mode="json", exclude={"engine"})
     complete = (folder / "manifest.json").exists()
     matters = [
         "recipe",
@@ -153,8 +158,15 @@ def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
 
 
 def _still_same(folder: Path) -> None:
-    """A complete run answers for the files that it saw; new ones need a run of their own."""
+    """A complete run answers for the files that it saw; new ones need a run of their own, and so does a takedown."""
     run = open_run(folder)
+    held = pq.read_table(folder / "selection.parquet", columns=["key"])["key"]
+    taken = pc.sum(pc.is_in(held, value_set=forgotten_keys(run.store))).as_py()
+    if taken:
+        raise RunError(
+            f"run {run.name!r} is complete, and {taken:,} of its samples were forgotten since. "
+            "Give the new run its own name: --run NAME."
+        )
     for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.target, run.target_folder)):
         if not sources:
             continue

@@ -110,4 +110,6 @@ LEDGER_REASONS = {
     "over_quota": "beyond its group's quota",
     "no_quota": "its group has no share",
     "not_in_scope": "outside the step's `where`; passed through",
+    "forgotten": "`tamis forget` named it: no run may choose it",
+    "kept_earlier": "an earlier run of this recipe chose it",
 }

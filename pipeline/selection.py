@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import write_batches
 from tamis.pipeline.database import connect, quoted, rows, view
 from tamis.pipeline.schemas import POOL
+from tamis.pipeline.set_aside import aside
 from tamis.pipeline.store import Run, open_run
 from tamis.sql import text as sql_text
 
@@ -46,7 +47,11 @@ def write_selection(folder: Path) -> None:
                 con, f"create temp table chosen as {sql_text('chosen')}", {"ledger": ledger, "last": len(run.steps) - 1}
             )
         else:
-            rows(con, f"create temp table chosen as {sql_text('everything')}", {"pool": pool})
+            rows(
+                con,
+                f"create temp table chosen as {sql_text('everything')}",
+                {"pool": pool, "aside": aside(run)[0].tolist()},
+            )
         wanted = "c.rank, c.sample_id, p.key, c.weight, c.score, p.uri, p.text"
         more = "".join(f", p.{quoted(field.name)}" for field in kept_fields)
         source = "chosen c join read_parquet($pool, union_by_name = true) p using (sample_id)"

@@ -22,6 +22,7 @@ from tamis.pipeline.models import fitted_of, model_path, save_fitted
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
+from tamis.pipeline.set_aside import aside, reasons_of
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.contract import Inputs, inputs_of
 from tamis.selectors.density_ratio import DensityRatio
@@ -69,12 +70,14 @@ def in_scope(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Ite
 def with_scope(
     run: Run, part: Part, step: int, more: tuple[str, ...] = (), inputs: Inputs | None = None
 ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.bool_]]]:
-    """Batches of candidates, and which of them are inside the step's `where`."""
+    """Batches of candidates, and which of them are inside the step's `where`, and not set aside before the first."""
     where = run.steps[step].where
     inside = None if where is None else scope_mask(run, part, where)
+    apart = aside(run)[0] if step == 0 else []
     for batch in candidates(run, part, step, inputs or inputs_of(run.steps[step].selector), more):
         ids = batch["sample_id"].to_numpy()
-        yield batch, np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
+        mask = np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
+        yield batch, mask & ~np.isin(ids, apart) if len(apart) else mask
 
 
 def score_parts(folder: Path, step: int, names: list[str]) -> None:
@@ -88,7 +91,7 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
             ids_alone = Inputs(fields=()) if plan.choice == "ranked" else None  # all is decided already
             pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)
             try:
-                write_batches(final, SCORES, (_score(plan, learned, number, *pair) for pair in pairs))
+                write_batches(final, SCORES, (_score(run, plan, learned, number, *pair) for pair in pairs))
             except pa.ArrowException:
                 raise
             except ValueError as error:
@@ -100,7 +103,9 @@ def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
     return () if field is None or field == "n_tokens" else (field,)  # n-grams bring n_tokens with them
 
 
-def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]) -> pa.Table:
+def _score(
+    run: Run, plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]
+) -> pa.Table:
     """Score rows of one batch; with several targets a row for each of them."""
     scores = learned.scores(batch) if hasattr(learned, "scores") else learned.score(batch)[None, :]
     keys = learned.order_keys(batch, scores) if hasattr(learned, "order_keys") else scores
@@ -108,7 +113,9 @@ def _score(plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, insid
     if scores.shape[1:] != (count,):
         raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
     barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
-    barred = [reason if ok else "not_in_scope" for reason, ok in zip(barred, inside.tolist(), strict=True)]
+    apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
+    told = zip(apart, barred, inside.tolist(), strict=True)
+    barred = [why or (reason if ok else "not_in_scope") for why, reason, ok in told]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
     marks = learned.details(batch) if hasattr(learned, "details") else None

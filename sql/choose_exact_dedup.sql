@@ -1,9 +1,10 @@
--- Which sample stands for each content? The one with the smallest key.
+-- Which sample stands for each content? One that an earlier run chose, else the one with the smallest key.
 -- One row per candidate, by shard and row within it. $scores: score files, `group_by` the content hash, `tie` the key.
 with candidates as (
     select
         part, file_row_number as row, sample_id, group_by, tie, barred,
-        barred is null as eligible
+        barred is null as eligible,
+        barred is null or barred = 'kept_earlier' as counted
     from read_parquet($scores, file_row_number = true)
 ),
 grouped as (
@@ -11,13 +12,13 @@ grouped as (
         part, row, sample_id, barred, eligible,
         first_value(sample_id) over smallest_key as kept_id,
         row_number() over smallest_key as place,
-        count(*) over (partition by eligible, group_by) as copies
+        count(*) over (partition by counted, group_by) as copies
     from candidates
-    window smallest_key as (partition by eligible, group_by order by tie, sample_id)
+    window smallest_key as (partition by counted, group_by order by eligible, tie, sample_id)
 )
 select
     part, row, sample_id,
-    not eligible or place = 1 as kept,
+    case when eligible then place = 1 else barred = 'not_in_scope' end as kept,
     null::bigint as rank,
     1.0::double as weight,
     case
