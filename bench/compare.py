@@ -11,6 +11,7 @@ and the figures, and prints the tables. A stopped run goes on where it was; ever
 import argparse
 import csv
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -183,9 +184,9 @@ def by_method(cells: Cells) -> list[str]:
         shares = {row["target"]: row["oracle_share"] for row in rows if row["oracle_share"] is not None}
         worst = min(shares, key=lambda target: shares[target])
         lost = [row["target"] for row in rows if row["loss"] > random_of[row["target"]]]
-        times = sorted(row["random_needs"][1] for row in rows)
+        times = [row["random_needs"][1] for row in rows]
         beyond = sum(row["random_needs"][0] == ">" for row in rows)
-        needs = f"{times[len(times) // 2]:.1f}" + (f" (at least, in {beyond})" if beyond else "")
+        needs = f"{statistics.median(times):.1f}" + (f" (at least, in {beyond})" if beyond else "")
         seconds = np.mean([row["seconds"] for row in rows])
         lines.append(
             f"| {method} | {np.mean(list(shares.values())):.2f} | {worst} {shares[worst]:.2f} | "

@@ -10,7 +10,6 @@ where the whole pool does not reach it). Recall: the share of the pool's texts o
 texts with the best scores. Prints two tables."""
 
 import argparse
-import itertools
 import json
 import random
 import shutil
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 from real_text import documents
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.proxy_texts import Trainer, held_out_texts
+from tamis.pipeline.proxy_training import needs
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.run import run_recipe
 from tamis.pipeline.store import open_run
@@ -99,13 +99,10 @@ def select(base: Path, name: str, step: dict[str, Any], budget: dict[str, Any] |
         return run_recipe(parse_recipe(recipe, base), base, base / "store").folder
 
 
-def needs(loss: float, budget: int, curve: list[tuple[int, float]]) -> str:
+def times_of(loss: float, budget: int, curve: list[tuple[int, float]]) -> str:
     """How many times `budget` random tokens reach `loss`."""
-    for (few, high), (many, low) in itertools.pairwise(curve):
-        if high >= loss >= low:
-            share = (high - loss) / (high - low) if high > low else 0.0
-            return f"{np.exp(np.log(few) + share * np.log(many / few)) / budget:.1f}"
-    return f"> {curve[-1][0] / budget:.1f}" if loss < curve[-1][1] else f"< {curve[0][0] / budget:.2f}"
+    sign, times = needs(loss, curve) or ("", 0.0)
+    return f"{sign} {times * curve[0][0] / budget:.1f}".removeprefix("= ")
 
 
 def auc(scores: np.ndarray, planted: np.ndarray) -> float:
@@ -177,7 +174,7 @@ def main() -> None:
                 texts = pq.read_table(folder / "selection.parquet", columns=["text"])["text"].to_pylist()
                 losses.append(trainer.loss(texts, budget, seed))
             cells.append(
-                f" {np.mean(losses):.3f} ({max(losses) - min(losses):.3f}) | {needs(float(np.mean(losses)), budget, curve)} |"
+                f" {np.mean(losses):.3f} ({max(losses) - min(losses):.3f}) | {times_of(float(np.mean(losses)), budget, curve)} |"
             )
         print(f"| {method} |" + "".join(cells), flush=True)
     shutil.rmtree(base)

@@ -79,6 +79,10 @@ class Maker:
         return self.detector is None
 
     @property
+    def holds_vectors(self) -> bool:
+        return self.tower is not None and self.tower.kind != "classes"
+
+    @property
     def reads_images(self) -> bool:
         return self.tower is not None and self.tower.kind == "images"
 
@@ -296,6 +300,15 @@ def by_name(makers: list[Maker]) -> dict[str, Field]:
         named.setdefault(maker.name.partition(".")[0], Field(maker, maker.value))
         named |= {f"{maker.name}_{name}": Field(maker, name) for name in maker.more}
     return named
+
+
+def vectors_of(makers: list[Maker], name: str) -> Maker:
+    """The maker of the column of vectors of that name. Raises RecipeError."""
+    found = by_name(makers).get(name)
+    if found is None or not found.maker.holds_vectors or found.field != found.maker.value:
+        known = [maker.name for maker in makers if maker.holds_vectors]
+        raise RecipeError(f"no column {name!r} of vectors (there are: {', '.join(known) or 'none'})")
+    return found.maker
 
 
 def column_names(recipe: Recipe, folder: Path) -> set[str]:

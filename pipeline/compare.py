@@ -3,7 +3,6 @@
 Random of the same size is added, and with `oracle` the samples of the true group. Each measure reads pool and target
 once for all selections together: n-grams for texts, a column of vectors where there is one."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline import report_data
 from tamis.pipeline.atomic import fingerprint, read_json
-from tamis.pipeline.columns import by_name
+from tamis.pipeline.columns import by_name, vectors_of
 from tamis.pipeline.compare_measures import by_ngrams, by_vectors, duplicates, overlap
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.ledger import step_summary
@@ -36,7 +35,7 @@ AT_THE_LINE = 2  # samples shown on each side of it
 class Member:
     """One selection."""
 
-    name: str
+    name: str  # of a baseline what it is, else the run's
     run: Run
     ids: npt.NDArray[np.uint64]  # sorted
 
@@ -58,13 +57,16 @@ def comparison(
 ) -> dict[str, Any]:
     """Everything that the page and the table show, as plain values. Raises RecipeError where the selections are not of
     one pool and target."""
+    if seeds < 1:
+        raise RecipeError(f"--seeds {seeds}: wanted 1 or more")
+    apart = held_out_texts(held_out) if held_out else None
     members = gathered(asked, store, oracle, allow_code)
     first = members[0].run
     say(f"comparing {', '.join(member.name for member in members)}")
     chosen = {member.name: member.ids for member in members}
-    vectors = column or _vectors_of(members)
+    vectors, declaring = _vectors(members, column)
     ngrams = by_ngrams(first, chosen) if first.target and not first.recipe.reads_images else None
-    nearness = by_vectors(_declaring(members, vectors), vectors, chosen) if vectors and first.target else None
+    nearness = by_vectors(declaring, vectors, chosen) if vectors and first.target else None
     repeats = duplicates(first, chosen)
     found: dict[str, Any] = {
         "pool": {"samples": first.pool.rows, "target": first.target.rows if first.target else 0},
@@ -80,12 +82,12 @@ def comparison(
         if train == "head":
             if by is None or vectors is None:
                 raise RecipeError("--train head: wanted --by FIELD with the classes, and a column of vectors")
-            heads = HeadTrials(runs, _declaring(members, vectors), vectors, by)
+            heads = HeadTrials(runs, declaring, vectors, by)
             told = {"what": f"head on {vectors}", "held_out": heads.held_out, "apart": True}
             found["trained"] = {**trained(heads, runs, seeds), **told}
         else:
-            texts = held_out_texts(held_out) if held_out else _target_texts(first)
-            told = {"what": f"{train} model", "held_out": len(texts), "apart": held_out is not None}
+            texts = apart or _target_texts(first)
+            told = {"what": f"{train} model", "held_out": len(texts), "apart": apart is not None}
             found["trained"] = {**trained(TextTrials(runs, train, texts), runs, seeds), **told}
     return found
 
@@ -100,14 +102,6 @@ def _target_texts(run: Run) -> list[str]:
     return texts
 
 
-def _declaring(members: list[Member], column: str) -> Run:
-    """The run that has the column. Raises RecipeError."""
-    for member in members:
-        if column in by_name(member.run.declared):
-            return member.run
-    raise RecipeError(f"--column {column}: none of the runs has it")
-
-
 def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_code: bool) -> list[Member]:
     """The selections: runs as they stand, recipes run now, random and the oracle last."""
     runs = [_run(path, store, allow_code) for path in asked]
@@ -120,17 +114,26 @@ def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_co
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise RecipeError(f"{next(name for name in names if names.count(name) > 1)}: given twice")
-    if not any(_is_random(run) for run in runs):
-        runs.append(_beside(first, RANDOM, [{"random": {"budget": _budget(first)}}]))
+    if taken := {RANDOM, ORACLE} & set(names):
+        raise RecipeError(f"{taken.pop()}: that name is of a selection that compare adds; give the run another")
+    members = [Member(run.name, run, _selected(run)) for run in runs]
+    members.append(_beside(first, RANDOM, [{"random": {"budget": _budget(first)}}], allow_code))
     if oracle is not None:
         field, equals, value = oracle.partition("=")
         if not equals or field not in first.recipe.kept:
             kept = ", ".join(sorted(first.recipe.kept)) or "none"
             raise RecipeError(f"--oracle {oracle}: wanted FIELD=VALUE, of a kept field (there are: {kept})")
-        whole = _selected(runs[0])
-        quota = {"quota": {"by": field, "shares": {value: 1}, "budget": len(whole), "max_epochs": ORACLE_EPOCHS}}
-        runs.append(_beside(first, ORACLE, [quota]))
-    return [Member(_name(run), run, _selected(run)) for run in runs]
+        budget = {"budget": members[0].size, "max_epochs": ORACLE_EPOCHS}
+        members.append(_beside(first, ORACLE, [{"quota": {"by": field, "shares": {value: 1}, **budget}}], allow_code))
+        if not members[-1].size:
+            raise RecipeError(f"--oracle {oracle}: no sample has that value (there are: {_values(first, field)})")
+    return members
+
+
+def _values(run: Run, field: str) -> str:
+    with views(run) as con:
+        found = report_data.composition(con, field)
+    return ", ".join(group["name"] for group in found["groups"][:8]) if found else "none"
 
 
 def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
@@ -144,19 +147,26 @@ def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
         return open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
 
 
-def _beside(first: Run, what: str, steps: list[dict[str, Any]]) -> Run:
-    """A run of the first one's pool with other steps; found again where it stands."""
-    recipe: Recipe = first.recipe.model_copy(update={"steps": steps, "emit": [], "columns": _counted(first, steps)})
-    name = f"{what}-{fingerprint([steps, recipe.seed, first.pool.fingerprint])[:8]}"
-    recipe = recipe.model_copy(update={"name": name})
-    with hushed():
-        return open_complete(run_recipe(recipe, first.recipe_folder, first.store, name).folder)
-
-
-def _counted(first: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """The columns that a budget counts by; others are not needed."""
-    said = json.dumps(steps)
-    return {name: settings for name, settings in first.recipe.columns.items() if f'"{name}' in said}
+def _beside(first: Run, what: str, steps: list[dict[str, Any]], allow_code: bool) -> Member:
+    """A run of the first one's pool with other steps; found again where it stands. Raises RecipeError."""
+    recipe: Recipe = first.recipe.model_copy(update={"steps": steps, "emit": [], "against": None})
+    seen = [first.pool.fingerprint, first.target.fingerprint if first.target else None]
+    asked = recipe.model_dump(mode="json", exclude={"name", "engine"})
+    name = f"{what}-{fingerprint([asked, seen])[:8]}"
+    if (first.store / "runs" / name / "manifest.json").exists():
+        run = open_complete(first.store / "runs" / name)
+    else:
+        with hushed():
+            made = run_recipe(
+                recipe.model_copy(update={"name": name}), first.recipe_folder, first.store, name, allow_code
+            )
+        run = open_complete(made.folder)
+    if [run.pool.fingerprint, run.target.fingerprint if run.target else None] != seen:
+        raise RecipeError(
+            f"run {first.folder}: its pool or target has changed since, so a {what} selection would be of others. "
+            "Run it again under another name and compare that."
+        )
+    return Member(what, run, _selected(run))
 
 
 def _budget(run: Run) -> Any:
@@ -165,26 +175,23 @@ def _budget(run: Run) -> Any:
     return last if isinstance(last, dict) and "rows" not in last else len(_selected(run))
 
 
-def _is_random(run: Run) -> bool:
-    return [step.name for step in run.recipe.steps_given] == ["random"]
-
-
-def _name(run: Run) -> str:
-    return next((what for what in (RANDOM, ORACLE) if run.name.startswith(f"{what}-")), run.name)
-
-
 def _selected(run: Run) -> npt.NDArray[np.uint64]:
     table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])
     return np.sort(table["sample_id"].to_numpy())
 
 
-def _vectors_of(members: list[Member]) -> str | None:
-    """The first column of vectors that any of the runs declares."""
+def _vectors(members: list[Member], column: str | None) -> tuple[str | None, Run]:
+    """The column of vectors that was asked for, or else the first one, and a run that has it. Raises RecipeError."""
     for member in members:
         for maker in member.run.declared:
-            if maker.tower is not None and maker.tower.kind != "classes":
-                return maker.name
-    return None
+            if column is None and maker.holds_vectors:
+                return maker.name, member.run
+        if column in by_name(member.run.declared):
+            vectors_of(member.run.declared, column)
+            return column, member.run
+    if column is not None:
+        raise RecipeError(f"--column {column}: none of the runs has it")
+    return None, members[0].run
 
 
 def _member(
@@ -216,6 +223,8 @@ def _member(
 
 def _line(run: Run) -> dict[str, list[dict[str, Any]]]:
     """The last samples that were chosen and the first that were not, as far as the last step ranked them."""
+    if not run.recipe.steps:
+        return {"kept": [], "dropped": []}
     with views(run) as con:
         found = report_data.boundary(con, len(run.recipe.steps) - 1, AT_THE_LINE)
     shown = ("key", "text", "score", "rank", "thumbnail")

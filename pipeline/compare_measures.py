@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.columns import column_folder, make_part, ngrams_maker
+from tamis.pipeline.drawn import Drawn
 from tamis.pipeline.progress import say
 from tamis.pipeline.store import Run
-from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Inputs
+from tamis.selectors.density_ratio import contents_of
 from tamis.selectors.importance import flat
 from tamis.selectors.importance_facts import coverage, divergence
 from tamis.selectors.ngrams import Ngrams
+from tamis.selectors.rows import hashes_of
 from tamis.selectors.vectors import as_array
 
 Ids = npt.NDArray[np.uint64]
@@ -67,7 +69,7 @@ def nats(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:
 def by_vectors(run: Run, column: str, chosen: Chosen) -> Figures:
     """`served`: the share of the target that has a chosen sample as near as half of the target's samples have their
     nearest of the target; `nearness`: the mean cosine of a target sample to the nearest chosen one."""
-    ids, target = _target_vectors(run, column)
+    contents, target = _target_vectors(run, column)
     if len(target) < 2:
         return {}
     inside = target @ target.T
@@ -75,12 +77,13 @@ def by_vectors(run: Run, column: str, chosen: Chosen) -> Figures:
     line = float(np.median(inside.max(1)))
     best = {name: np.full(len(target), -1.0, np.float32) for name in ("", *chosen)}
     for part in run.pool.parts:
-        for batch in side_by_side(run, part, Inputs(fields=(column,)), of_target=False):
+        for batch in side_by_side(run, part, Inputs(fields=(column, "content_hash")), of_target=False):
             vectors, there = as_array(batch[column])
             mine = batch["sample_id"].to_numpy()
             close = target @ vectors.T
             close[:, ~there] = -1
-            close[ids[:, None] == mine] = -1  # a target sample that lies in the pool doesn't serve itself
+            same = contents[:, None] == contents_of(hashes_of(batch))
+            close[same] = -1  # a target sample that lies in the pool, too, doesn't serve itself
             for name, held in best.items():
                 mask = np.ones(len(mine), bool) if not name else _among(mine, chosen[name])
                 if mask.any():
@@ -129,15 +132,12 @@ def _ngrams(parts: Any, folder: Any) -> Any:
 
 
 def _target_vectors(run: Run, column: str) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """Ids and vectors of the target's samples, at most MOST_TARGETS of them."""
-    ids, vectors = [], []
+    """Contents and vectors of the target's samples, at most MOST_TARGETS of them."""
+    drawn = Drawn(MOST_TARGETS, "compare")
     assert run.target is not None
     for part in run.target.parts:
-        for batch in side_by_side(run, part, Inputs(fields=(column,)), of_target=True):
+        for batch in side_by_side(run, part, Inputs(fields=(column, "content_hash")), of_target=True):
             some, there = as_array(batch[column])
-            ids.append(batch["sample_id"].to_numpy()[there])
-            vectors.append(some[there])
-    known = np.concatenate(ids) if ids else np.zeros(0, np.uint64)
-    held = np.concatenate(vectors) if vectors else np.zeros((0, 1), np.float32)
-    order = np.argsort(uniform(known, 0, 0, "compare"), kind="stable")[:MOST_TARGETS]
-    return known[order], held[order]
+            drawn.add(batch["sample_id"].to_numpy()[there], contents_of(hashes_of(batch))[there], some[there])
+    _, contents, vectors = drawn.rows() or (None, np.zeros(0, np.uint64), np.zeros((0, 1), np.float32))
+    return contents, vectors

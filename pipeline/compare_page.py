@@ -75,7 +75,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
             {
                 "text": MEASURES[name][2].format(member[name]),
                 "wide": _width(found, member, name),
-                "best": _best(found, name) is member,
+                "best": _is_best(found, name, member),
             }
             for name in measures
         ]
@@ -97,8 +97,16 @@ def _best(found: dict[str, Any], name: str) -> dict[str, Any]:
     return max(some, key=lambda member: member[name] if MEASURES[name][3] else -member[name])
 
 
+def _is_best(found: dict[str, Any], name: str, member: dict[str, Any]) -> bool:
+    """As good as the best by what is shown of it; nobody is where all are."""
+    form = MEASURES[name][2]
+    told = {form.format(one[name]) for one in found["members"] if one["name"] != "oracle"}
+    best = form.format(_best(found, name)[name])
+    return len(told) > 1 and member["name"] != "oracle" and form.format(member[name]) == best
+
+
 def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:
-    return MEASURES[name][2].format(member[name]) + ("*" if _best(found, name) is member else "")
+    return MEASURES[name][2].format(member[name]) + ("*" if _is_best(found, name, member) else "")
 
 
 def _width(found: dict[str, Any], member: dict[str, Any], name: str) -> int:

@@ -41,13 +41,14 @@ def write_atlas(run: Run, final: Path) -> None:
 
 def write_fiftyone(run: Run, final: Path) -> None:
     """Raises RunFailed where no image is a file of its own."""
-    shown = 0
+    shown, headed = 0, False
     with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         for table in decided(run):
             fields = [name for name in table.column_names if name not in PLACE]
-            if not shown:
+            if not headed:
                 writer.writerow(["filepath", *fields])
+                headed = True
             for row in table.to_pylist():
                 if row.get("width") is None or row["offset"] is not None or row["uri"] != row["source"]:
                     continue  # no image, or one inside a tar or a table
@@ -66,9 +67,7 @@ def decided(run: Run) -> Iterator[pa.Table]:
     for part in run.pool.parts:
         given = {"part": str(part.path), "ledger": [str(run.ledger(step.number) / part.name) for step in run.steps]}
         with connect(run.store) as con:
-            table = (
-                con.sql(sql_text("decided"), params=given).to_arrow_table() if run.steps else pq.read_table(part.path)
-            )
+            table = con.sql(sql_text("decided"), params=given).to_arrow_table() if run.steps else _all_kept(part)
         for field in whole:  # one that a later recipe kept is not in the first shards
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -80,6 +79,15 @@ def decided(run: Run) -> Iterator[pa.Table]:
         table = table.set_column(table.column_names.index("sample_id"), "sample_id", ids)
         named = [*whole.names, *(name for name in table.column_names if name not in whole.names)]
         yield table.select([name for name in named if name not in HIDDEN])
+
+
+def _all_kept(part: Part) -> pa.Table:
+    """Of a run without steps."""
+    table = pq.read_table(part.path)
+    table = table.append_column("tamis_kept", pa.array([True] * len(table)))
+    for name, kind in (("tamis_reason", pa.string()), ("tamis_step", pa.string()), ("tamis_score", pa.float64())):
+        table = table.append_column(name, pa.nulls(len(table), kind))
+    return table
 
 
 def _places(run: Run, part: Part, axes: Axes) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -17,17 +17,19 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.columns import by_name, stands
+from tamis.pipeline.columns import by_name, stands, vectors_of
+from tamis.pipeline.drawn import Drawn
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.pages import write_page
 from tamis.pipeline.report_data import of_ids
 from tamis.pipeline.show import visible
 from tamis.pipeline.store import Run
-from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Inputs
+from tamis.selectors.density_ratio import contents_of
 from tamis.selectors.heads import unseen_shares
 from tamis.selectors.label_errors import neighbour_votes
+from tamis.selectors.rows import hashes_of
 from tamis.selectors.vectors import as_array
 
 MOST, NEIGHBOURS, FEWEST = 5000, 10, 5  # samples, neighbours of each, samples of a class that counts
@@ -37,9 +39,10 @@ WELL, IN_PART = 0.8, 0.15  # accuracy averaged over classes; share of what purit
 
 @dataclass(frozen=True)
 class Sampled:
-    """Vectors [rows, dim] with ids and classes (None: unknown)."""
+    """Vectors [rows, dim] with ids, contents and classes (None: unknown)."""
 
     ids: npt.NDArray[np.uint64]
+    contents: npt.NDArray[np.uint64]
     vectors: npt.NDArray[np.float32]
     classes: Sequence[str | None]
 
@@ -76,8 +79,7 @@ def probe(run: Run, column: str, field: str | None, page: Path | None = None) ->
 
 def asked(run: Run, column: str, field: str | None) -> list[Told]:
     """Classes, and the target, as far as there are any. Raises RecipeError."""
-    if column not in by_name(run.declared):
-        raise RecipeError(f"probe: the run has no column {column!r} (there are: {', '.join(by_name(run.declared))})")
+    vectors_of(run.declared, column)
     fields = (
         [field]
         if field
@@ -106,7 +108,7 @@ def counted(some: Sampled) -> Sampled:
     """Those of classes with FEWEST samples or more."""
     sizes = Counter(some.classes)
     rows = [place for place, name in enumerate(some.classes) if name and sizes[name] >= FEWEST]
-    return Sampled(some.ids[rows], some.vectors[rows], [some.classes[place] for place in rows])
+    return Sampled(some.ids[rows], some.contents[rows], some.vectors[rows], [some.classes[place] for place in rows])
 
 
 def of_classes(some: Sampled, field: str) -> list[str]:
@@ -150,10 +152,11 @@ def figures(
 
 def beside(target: Sampled, pool: Sampled) -> Sampled:
     """As many of the pool as of the target, those without the target's."""
-    apart = ~np.isin(pool.ids, target.ids)
+    apart = ~np.isin(pool.contents, target.contents)
     count = min(len(target.ids), int(apart.sum()))
     return Sampled(
         np.concatenate([target.ids[:count], pool.ids[apart][:count]]),
+        np.concatenate([target.contents[:count], pool.contents[apart][:count]]),
         np.concatenate([target.vectors[:count], pool.vectors[apart][:count]]),
         ["target"] * count + ["pool"] * count,
     )
@@ -211,20 +214,17 @@ def _known(run: Run) -> set[str]:
 
 def _sampled(run: Run, parts: list[Part], column: str, field: str | None, *, of_target: bool) -> Sampled:
     """At most MOST samples with a vector, those with the smallest hashes, by rising id."""
-    ids, vectors = [], []
-    classes: list[str | None] = []
-    fields = (column,) if field is None else (column, field)
+    drawn = Drawn(MOST, "probe")
+    fields = (column, "content_hash", *([field] if field else []))
     for part in parts:
         for batch in side_by_side(run, part, Inputs(fields=fields), of_target):
             some, there = as_array(batch[column])
             if field is not None:
                 there &= batch[field].is_valid().to_numpy(zero_copy_only=False)
-            ids.append(batch["sample_id"].to_numpy()[there])
-            vectors.append(some[there].astype(np.float16))
-            held: list[Any] = [None] * len(there) if field is None else pc.cast(batch[field], "string").to_pylist()
-            classes += [name for name, has in zip(held, there.tolist(), strict=True) if has]
-    known = np.concatenate(ids) if ids else np.zeros(0, np.uint64)
-    chosen = np.argsort(uniform(known, 0, 0, "probe"), kind="stable")[:MOST]
-    chosen = chosen[np.argsort(known[chosen])]
-    held_vectors = np.concatenate(vectors)[chosen].astype(np.float32) if ids else np.zeros((0, 1), np.float32)
-    return Sampled(known[chosen], held_vectors, [classes[place] for place in chosen.tolist()])
+            named: list[Any] = [None] * len(there) if field is None else pc.cast(batch[field], "string").to_pylist()
+            arrays = (contents_of(hashes_of(batch)), some.astype(np.float16), np.array(named, object))
+            drawn.add(batch["sample_id"].to_numpy()[there], *(array[there] for array in arrays))
+    none = np.zeros(0, np.uint64)
+    ids, contents, vectors, classes = drawn.rows() or (none, none, np.zeros((0, 1), np.float16), np.zeros(0, object))
+    order = np.argsort(ids)
+    return Sampled(ids[order], contents[order], vectors[order].astype(np.float32), classes[order].tolist())

@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from tamis.pipeline import train_lm
 from tamis.pipeline.atomic import digest_of_folder, fingerprint, read_json, write_json
 from tamis.pipeline.causal_lm import LossModel, check_tokenizer, imported
+from tamis.pipeline.drawn import Drawn
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.progress import hushed
+from tamis.pipeline.proxy_training import DOUBLINGS
 from tamis.pipeline.store import Run
 
 BATCH = 2  # windows at once: 14,000 tokens are 28 steps; of 8 at once, a few steps that hardly learn
@@ -36,10 +38,12 @@ class TextTrials:
         if not all(self.texts.values()):
             empty = next(name for name, some in self.texts.items() if not some)
             raise RecipeError(f"--train: {empty} holds no texts to train on; --train head learns classes")
-        self.texts[""] = [text for part in first.pool.parts for text in _texts(part.path)]
+        self.sizes = {name: self.trainer.count(some) for name, some in self.texts.items()}
+        self.texts[""] = _drawn(first, max(len(some) for some in self.texts.values()) * 2 ** (DOUBLINGS + 1))
+        self.sizes[""] = self.trainer.count(self.texts[""])
 
     def amount(self, of: str) -> int:
-        return len(self.trainer.tokens(self.texts[of]))
+        return self.sizes[of]
 
     def loss(self, of: str, amount: int, seed: int) -> float:
         return self.trainer.loss(self.texts[of], amount, seed)
@@ -82,16 +86,20 @@ class Trainer:
         found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return np.array([i for ids in found for i in (*self.mark, *ids)], np.uint32)
 
+    def count(self, texts: list[str]) -> int:
+        """How many tokens the texts have, without holding them."""
+        return sum(len(self.tokens(texts[first : first + 1000])) for first in range(0, len(texts), 1000))
+
     def loss(self, texts: list[str], tokens: int, seed: int) -> float:
         """Mean nats a token on the held-out texts, after one pass over the first `tokens` of these texts."""
         order = shuffled(texts, seed)
-        stream = self.tokens(order)[:tokens]
         of = fingerprint(
             [self.size, BATCH, tokens, seed, fingerprint(order), fingerprint(self.held_out), self.home.name]
         )
         known = self.folder / "losses" / f"{of}.json"
         if known.exists():
             return float(read_json(known)["loss"])
+        stream = self.tokens(order)[:tokens]
         final = self.folder / f".{of}.training"
         shutil.rmtree(final, ignore_errors=True)
         shutil.copytree(self.home / "tokenizer", final / "tokenizer")
@@ -122,17 +130,29 @@ def _chosen_texts(run: Run) -> list[str]:
     return [text for text, weight in held if text for _ in range(round(weight))]
 
 
-def _texts(path: Path) -> list[str]:
-    return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text]
+def _drawn(run: Run, most: int) -> list[str]:
+    """At most so many texts of the pool, drawn by chance: more than are ever trained on."""
+    drawn = Drawn(most, "compare")
+    for part in run.pool.parts:
+        for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "text"]):
+            texts = np.array(batch["text"].to_pylist(), object)
+            there = np.array([bool(text) for text in texts.tolist()], bool)
+            drawn.add(batch["sample_id"].to_numpy()[there], texts[there])
+    rows = drawn.rows()
+    return rows[1].tolist() if rows else []
 
 
 def held_out_texts(path: Path) -> list[str]:
-    """Texts of a JSONL file. Raises RecipeError."""
+    """Texts of a JSONL file; blank ones say nothing. Raises RecipeError."""
     try:
         with path.open(encoding="utf-8") as file:
-            return [str(json.loads(line)["text"]) for line in file if line.strip()]
+            texts = [json.loads(line)["text"] for line in file if line.strip()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"--held-out {path}: wanted JSON lines with a field `text` ({error})") from error
+    texts = [text for text in texts if isinstance(text, str) and text.strip()]
+    if not texts:
+        raise RecipeError(f"--held-out {path}: holds no text")
+    return texts
 
 
 def _folder(model: Path) -> Path:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.drawn import Drawn
 from tamis.pipeline.progress import say
 from tamis.pipeline.query import column_folders
 from tamis.pipeline.store import Run
-from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Inputs
 from tamis.selectors.vectors import as_array
 
@@ -63,18 +63,16 @@ def axes_of(run: Run, kept: npt.NDArray[np.uint64]) -> Axes | None:
     column = _column(run)
     if column is None:
         return None
-    held: dict[bool, tuple[list[Any], list[Any]]] = {True: ([], []), False: ([], [])}
+    drawn = {True: Drawn(MOST, "map"), False: Drawn(MOST, "map")}
     for part in run.pool.parts:
         for batch in side_by_side(run, part, Inputs(fields=(column,)), of_target=False):
             vectors, there = as_array(batch[column])
             ids = batch["sample_id"].to_numpy()
             chosen = np.isin(ids, kept, assume_unique=True)
-            for side, (numbers, rows) in held.items():
-                mine = there & (chosen == side)
-                numbers.append(ids[mine])
-                rows.append(vectors[mine].astype(np.float16))
-                _fewest(numbers, rows)
-    sides = {side: np.concatenate(rows).astype(np.float64) for side, (_, rows) in held.items() if rows}
+            for side, held in drawn.items():
+                held.add(ids[there & (chosen == side)], vectors[there & (chosen == side)].astype(np.float16))
+    found = {side: held.rows() for side, held in drawn.items()}
+    sides = {side: rows[1].astype(np.float64) for side, rows in found.items() if rows}
     every = np.concatenate(list(sides.values())) if sides else np.zeros((0, 1))
     if len(every) < 3 or every.shape[1] < 2:
         return None
@@ -101,14 +99,6 @@ def _umap(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
         flat = UMAP(metric="cosine", random_state=0).fit_transform(vectors.astype(np.float32))
     low, high = flat.min(0), flat.max(0)
     return np.asarray((flat - low) / np.maximum(high - low, 1e-9), np.float64)
-
-
-def _fewest(numbers: list[Any], rows: list[Any]) -> None:
-    """Keep those with the smallest hashes, in place."""
-    if sum(map(len, numbers)) > 2 * MOST:
-        ids, vectors = np.concatenate(numbers), np.concatenate(rows)
-        order = np.argsort(uniform(ids, 0, 0, "map"), kind="stable")[:MOST]
-        numbers[:], rows[:] = [ids[order]], [vectors[order]]
 
 
 def _column(run: Run) -> str | None:

@@ -1,9 +1,12 @@
--- How many samples of each range of a number were kept? Ranges hold equally many.
+-- How many samples of each range of a number were kept? Ranges hold equally many, and equal values lie in one.
 -- One row a range, lowest first; nulls are one more. $field is put in quoted; $bins ranges; $most is not used.
 with ranked as (
     select
         p.$field as value, s.sample_id is not null as kept,
-        case when p.$field is not null then ntile($bins) over (partition by p.$field is null order by p.$field) end as bin
+        case
+            when p.$field is not null
+            then least($bins - 1, floor(percent_rank() over (partition by p.$field is null order by p.$field) * $bins))
+        end as bin
     from pool p left join (select distinct sample_id from selection) s using (sample_id)
 ),
 ranges as (

@@ -109,6 +109,52 @@ def test_runs_of_other_pools_are_refused(run_in: Runner, place: Path, tmp_path_f
         comparison(runs, None, "nope", None)
 
 
+def test_baselines_are_made_by_compare_alone_and_of_the_same_pool(run_in: Runner, place: Path) -> None:
+    few = {"random": {"budget": 20, "where": "part = 'law'"}}
+    runs = [run_in(place, name=name, **MORE, steps=[few]).folder for name in ("random-a", "random-b")]
+    found = comparison(runs, None, None, None)
+    assert [member["name"] for member in found["members"]] == ["random-a", "random-b", "random"]
+    (place / "target.jsonl").touch()
+    assert comparison(runs, None, None, None) == found, "what stands is read, whatever its files' times"
+    taken = run_in(place, name="random", **MORE, steps=[few]).folder
+    with pytest.raises(RecipeError, match="that name is of a selection that compare adds"):
+        comparison([taken], None, None, None)
+    with pytest.raises(RecipeError, match=r"no sample has that value .there are: .*law"):
+        comparison(runs, None, None, "part=lwa")
+    with (place / "pool.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "new", "part": "sea", "text": "wave boat"}) + "\n")
+    with pytest.raises(RecipeError, match="has changed since"):
+        comparison(runs, None, None, "part=sea")
+
+
+def test_a_run_without_steps_and_wrong_asks_are_one_line(run_in: Runner, place: Path) -> None:
+    everything = run_in(place, name="everything", **MORE, steps=[]).folder
+    found = comparison([everything], None, None, None)
+    assert found["members"][0]["chosen"] == 121 and found["members"][0]["line"] == {"kept": [], "dropped": []}
+    write_comparison(found, place / "page.html")
+    for column in ("part", "nope"):
+        with pytest.raises(RecipeError):
+            comparison([everything], None, column, None)
+    (place / "blank.jsonl").write_text('{"text": ""}\n{"text": null}\n')
+    with pytest.raises(RecipeError, match="holds no text"):
+        comparison([everything], None, None, None, False, "tiny", place / "blank.jsonl")
+    with pytest.raises(RecipeError, match="--seeds 0"):
+        comparison([everything], None, None, None, False, "tiny", None, 0)
+
+
+def test_a_target_that_lies_in_the_pool_too_does_not_serve_itself(run_in: Runner, place: Path) -> None:
+    draw = np.random.default_rng(5)
+    rows = [{"id": f"p{n}", "text": " ".join(draw.choice(WORDS["sea"].split(), 9))} for n in range(60)]
+    write_jsonl(place / "pool.jsonl", rows)
+    write_jsonl(place / "target.jsonl", [{**row, "id": f"t{n}"} for n, row in enumerate(rows[:10])])
+    keys = [*(row["id"] for row in rows), *(f"t{n}" for n in range(10))]
+    noise = draw.normal(size=(60, 16))
+    np.savez(place / "vectors.npz", key=np.array(keys), vector=np.concatenate([noise, noise[:10]]))
+    more = {**MORE, "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]}
+    run = run_in(place, name="all", **more, steps=[{"random": {"budget": 60}}]).folder
+    assert comparison([run], None, "v", None)["members"][0]["nearness"] < 0.9
+
+
 def test_what_random_needs_is_read_off_its_curve() -> None:
     curve = [(100, 7.0), (200, 6.5), (400, 6.0)]
     assert needs(7.2, curve) == ("<", 1.0) and needs(7.0, curve) == ("=", 1.0) and needs(5.0, curve) == (">", 4.0)
@@ -154,7 +200,7 @@ def test_a_head_on_vectors_judges_what_labels_are_spent_on(run_in: Runner, place
     by = trained["by"]
     assert trained["unit"] == "labels" and trained["amount"] == 12 and 0 < trained["held_out"] <= 60
     assert by["even"]["loss"] < 0.3 < by["skewed"]["loss"], "of kitchens it knows nothing"
-    assert len(by["even"]["losses"]) == 5 and by["even"]["interval"] is not None
+    assert len(by["even"]["losses"]) == 5 and by["even"]["interval"] == 0, "all that it holds, each time"
     assert [amount for amount, _ in trained["curve"]] == [12, 24, 48]
     assert comparison(runs, None, "v", None, False, "head", None, 5, "part")["trained"] == trained
     with pytest.raises(RecipeError, match="keeps no such field"):
@@ -170,6 +216,17 @@ def test_explain_names_the_field_that_decided_and_none_where_chance_did(run_in: 
     assert "law 100% dropped" in explain(open_complete(by_part.folder))
     chance = run_in(place, name="chance", **MORE, steps=[{"random": {"budget": 60}}])
     assert explained(open_complete(chance.folder))[0]["share"] < 0.05
+
+
+def test_explain_gives_equal_values_one_range(run_in: Runner, place: Path) -> None:
+    rows = [{"id": f"k{n}", "flag": int(n % 5 < 3), "same": 7, "text": f"text {n}"} for n in range(200)]
+    write_jsonl(place / "numbers.jsonl", rows)
+    pool = [{"format": "jsonl", "path": "numbers.jsonl", "key": "id", "keep": ["flag", "same"]}]
+    steps = [{"random": {"budget": 50, "where": "flag = 1"}}, {"threshold": {"column": "flag", "above": 0.5}}]
+    run = run_in(place, name="numbers", store="other", pool=pool, target=[], emit=[], steps=steps).folder
+    found = {one["field"]: one for one in explained(open_complete(run))}
+    assert [group["name"] for group in found["flag"]["groups"]] == ["0", "1"] and "same" not in found
+    assert explained(open_complete(run)) == explained(open_complete(run))
 
 
 def test_the_reports_map_shows_kept_and_dropped_where_they_lie(
@@ -233,7 +290,7 @@ def test_probe_says_whether_a_column_is_worth_labels(run_in: Runner, place: Path
     columns = {"v": {"embed": "precomputed", "path": "noise.npz"}}
     bad = run_in(place, name="noise", **{**MORE, "columns": columns}, steps=[{"random": {"budget": 5}}]).folder
     assert "does not carry these classes" in probe(open_complete(bad), "v", None)
-    with pytest.raises(RecipeError, match="no column 'w'"):
+    with pytest.raises(RecipeError, match=r"no column 'w' of vectors .there are: v."):
         probe(open_complete(bad), "w", None)
 
 

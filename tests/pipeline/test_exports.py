@@ -178,6 +178,7 @@ def test_atlas_and_fiftyone_hold_every_sample_and_what_became_of_it(
 
 def test_a_pool_of_texts_has_an_atlas_and_nothing_for_fiftyone(run_in: Runner, workplace: Path) -> None:
     outcome = run_in(workplace, target=[], steps=[], emit=["atlas"])
+    assert set(pq.read_table(outcome.folder / "exports" / "atlas.parquet")["tamis_kept"].to_pylist()) == {True}
     assert (
         pq.read_table(outcome.folder / "exports" / "atlas.parquet").num_rows == open_complete(outcome.folder).pool.rows
     )
