@@ -64,7 +64,8 @@ def reasons_of(run: Run, ids: Ids) -> list[str | None]:
     if not len(known):
         return [None] * len(ids)
     places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.where(known[places] == ids, reasons[places], None).tolist()
+    there = (known[places] == ids).tolist()
+    return [why if found else None for why, found in zip(reasons[places].tolist(), there, strict=True)]
 
 
 def earlier_runs(run: Run) -> list[Path]:

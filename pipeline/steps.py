@@ -73,7 +73,7 @@ def with_scope(
     """Batches of candidates, and which of them are inside the step's `where`, and not set aside before the first."""
     where = run.steps[step].where
     inside = None if where is None else scope_mask(run, part, where)
-    apart = aside(run)[0] if step == 0 else []
+    apart = aside(run)[0] if step == 0 else np.zeros(0, np.uint64)
     for batch in candidates(run, part, step, inputs or inputs_of(run.steps[step].selector), more):
         ids = batch["sample_id"].to_numpy()
         mask = np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
