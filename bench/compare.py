@@ -5,8 +5,8 @@
 Pool: texts of 15 domains, cut to 800 characters, at most 3% of them of the target's domain; target: 200 others of that
 domain; every method chooses --times as many texts as there are of it (the oracle all of these, as often). The same
 model of 1 million parameters is trained from scratch on equal tokens of each choice and judged by its loss on 100 texts
-of the domain that nothing else saw. Proxies are what `tamis compare` shows without training. Writes docs/compare.csv
-and the figures, and prints the tables. A stopped run goes on where it was; every cell is kept in --folder."""
+of the domain that nothing else saw. Proxies are what `tamis compare` shows without training. Writes docs/compare_x1.csv
+and so on, the figures, and prints the tables. A stopped run goes on where it was; every cell is kept in --folder."""
 
 import argparse
 import csv
@@ -290,7 +290,6 @@ def main() -> None:
     asked = options.parse_args()
     every = sorted(by_domain())
     vectors = embedded(asked.folder.absolute(), asked.size)
-    every_row = []
     for times in asked.times:
         cells: Cells = {}
         curves = {}
@@ -304,11 +303,14 @@ def main() -> None:
                 print(f"{target}: {time.monotonic() - began:.0f} s", flush=True)
             held = json.loads(known.read_text())
             cells[target], curves[target] = held["rows"], held["curve"]
-        every_row += [row for rows in cells.values() for row in rows]
         draw(cells, curves, times)
+        write_cells(cells, DOCS / f"compare_x{times}.csv")
         print("\n".join(["", f"{times} times as many", "", *by_method(cells), "", *by_proxy(cells)]))
-    with (DOCS / "compare.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [{name: value for name, value in row.items() if name != "losses"} for row in every_row]
+
+
+def write_cells(cells: Cells, path: Path) -> None:
+    rows = [{name: value for name, value in row.items() if name != "losses"} for some in cells.values() for row in some]
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
