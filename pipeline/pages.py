@@ -1,4 +1,4 @@
-"""HTML files that open anywhere: one template, one style, no network, no script; every value is escaped."""
+"""HTML files that open anywhere: one frame (page.html) and style, no network, no script; every value is escaped."""
 
 from importlib.metadata import version
 from importlib.resources import files

@@ -75,13 +75,15 @@ def _columns(run: Run) -> list[dict[str, Any]]:
         if not isinstance(kind, str):
             continue
         model = [
-            str(record[field])
-            for field in ("model", "pretrained", "path", "on", "features")
-            if isinstance(record.get(field), str | list)
+            ", ".join(map(str, [value] if isinstance(value, str) else value))
+            for field in ("model", "pretrained", "path", "on", "words", "features")
+            if isinstance(value := record.get(field), str | list)
         ]
         used = {**record, **record.get("used", {})}
         facts = {
-            key: used[key] for key in ("dim", "precision", "batch", "weights", "context") if used.get(key) is not None
+            key: used[key]
+            for key in ("dim", "precision", "batch", "weights", "context", "outliers")
+            if used.get(key) is not None
         }
         lost = {key: sum(record[key].values()) for key in COUNTED if key in record}
         lost = {key: count for key, count in lost.items() if count or record["maker"] != "detect"}
