@@ -137,6 +137,58 @@ def run(
     print(outcome.folder)
 
 
+@app.command
+def serve(
+    recipe: Path,
+    *,
+    store: Path,
+    every: str | None = None,
+    cron: str | None = None,
+    port: int = 4200,
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Run a RECIPE again and again as a Prefect deployment, each time over what is new.
+
+    Runs are called NAME-0001, NAME-0002, ...: a run that failed goes on, and where nothing has changed nothing is done.
+    With `against: kept` in the recipe each chooses beside what earlier ones kept.
+
+    Parameters
+    ----------
+    recipe
+        YAML file
+    store
+        folder for the pool, columns and runs
+    every
+        how often: 30m, 6h, 1d
+    cron
+        or when: "0 3 * * *"
+    port
+        of the Prefect server that is started where none is configured
+    allow_code
+        let the recipe run the Python code that it names
+    """
+    from datetime import timedelta
+
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.recipe import load_recipe
+    from tamis.pipeline.run import check
+
+    loaded = load_recipe(recipe)
+    check(loaded, recipe.absolute().parent, allow_code)
+    if (every is None) == (cron is None):
+        raise RecipeError('serve: wanted either --every 6h or --cron "0 3 * * *"')
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if every is not None and not (every[:-1].isdigit() and int(every[:-1]) and every[-1] in units):
+        raise RecipeError(f"--every {every}: wanted a number and m, h or d, such as 6h")
+    interval = None if every is None else timedelta(**{units[every[-1]]: int(every[:-1])})
+    from tamis.flows import settings
+
+    settings.apply()
+    from tamis.flows.serve import serve as keep_running
+
+    keep_running(loaded, recipe.absolute().parent, store, allow_code, every=interval, cron=cron, port=port)
+
+
 def _engine(name: str) -> Callable[[Path], Path] | None:
     """The Prefect flow where it is wanted, else None. The one place outside flows/ that imports it."""
     from tamis.flows import settings

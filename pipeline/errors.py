@@ -27,6 +27,10 @@ class RunError(TamisError):
     """The run's name is taken by another recipe, or the run is not there."""
 
 
+class RunTaken(RunError):
+    """The run is complete and answers for something else: another recipe, other files, samples since forgotten."""
+
+
 class QueryError(TamisError):
     """A user's SQL is refused or wrong."""
 

@@ -15,7 +15,7 @@ from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
 from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, curate
 from tamis.pipeline.database import check_where
-from tamis.pipeline.errors import DamageFound, RunError, RunFailed, SourceError, StoreError, TamisError
+from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
 from tamis.pipeline.ingest import READER_VERSION
 from tamis.pipeline.models import MODEL_VERSION
 from tamis.pipeline.plans import resolve_steps
@@ -68,6 +68,24 @@ def run_recipe(
         except Exception as error:
             raise _said(error, Path(store)) from error
     return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+
+
+def run_next(
+    recipe: Recipe,
+    recipe_folder: Path,
+    store: Path,
+    allow_code: bool = False,
+    engine: Engine | Callable[[Path], Path] | None = None,
+) -> Outcome:
+    """The next of a recipe's runs NAME-0001, NAME-0002, ...: the last one again where it did not end or nothing has
+    changed since, else a new one."""
+    runs = Path(store).absolute() / "runs"
+    numbers = [int(path.name[-4:]) for path in runs.glob(f"{recipe.name}-[0-9][0-9][0-9][0-9]")]
+    last = max(numbers, default=1)
+    try:
+        return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
+    except RunTaken:
+        return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last + 1:04d}", allow_code, engine)
 
 
 def _said(error: Exception, store: Path) -> Exception:
@@ -140,7 +158,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     elif not same:
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
-        raise RunError(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
+        raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
     elif not complete and known != request:  # the same, begun where its files then lay
         write_json(path, request)
 
@@ -163,7 +181,7 @@ def _still_same(folder: Path) -> None:
     held = pq.read_table(folder / "selection.parquet", columns=["key"])["key"]
     taken = pc.sum(pc.is_in(held, value_set=forgotten_keys(run.store))).as_py()
     if taken:
-        raise RunError(
+        raise RunTaken(
             f"run {run.name!r} is complete, and {taken:,} of its samples were forgotten since. "
             "Give the new run its own name: --run NAME."
         )
@@ -186,7 +204,7 @@ def _still_same(folder: Path) -> None:
             new = sorted(Path(path).name for _, path, _, _ in now - known)
             gone = sorted(Path(path).name for _, path, _, _ in known - now)
             files = ", ".join((new + gone)[:3])
-            raise RunError(
+            raise RunTaken(
                 f"run {run.name!r} is complete, and its {'pool' if where.name == 'pool' else 'target'} has changed "
                 f"since ({files}). Give the new run its own name: --run NAME."
             )

@@ -1,0 +1,128 @@
+"""A recipe served by a real Prefect server on loopback: deployed, triggered through its API, on its schedule."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tamis.pipeline.manifest import verify
+from tamis.pipeline.recipe import load_recipe
+from tamis.pipeline.run import run_next
+from tamis.pipeline.store import open_complete
+from tests_support import write_jsonl
+
+RECIPE = """\
+pool: [{format: jsonl, path: "new/*.jsonl", key: id}]
+against: kept
+steps: [random: {budget: 5}]
+emit: [keys]
+"""
+WAIT_S = 240  # a loaded machine starts a server and two flow runs within it
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "new").mkdir()
+    write_jsonl(tmp_path / "new" / "a.jsonl", [{"id": f"a{n}", "text": f"text {n}"} for n in range(20)])
+    (tmp_path / "daily.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def chosen(folder: Path) -> set[str]:
+    return set(pq.read_table(folder / "selection.parquet")["key"].to_pylist())
+
+
+def test_the_next_run_is_the_last_one_until_something_is_new(place: Path) -> None:
+    recipe = load_recipe(place / "daily.yaml")
+    first = run_next(recipe, place, place / "store")
+    again = run_next(recipe, place, place / "store")
+    assert first.folder.name == again.folder.name == "daily-0001" and first.fresh and not again.fresh
+    write_jsonl(place / "new" / "b.jsonl", [{"id": f"b{n}", "text": f"more {n}"} for n in range(3)])
+    second = run_next(recipe, place, place / "store")
+    assert second.folder.name == "daily-0002" and not chosen(second.folder) & chosen(first.folder)
+    (second.folder / "manifest.json").unlink()
+    assert run_next(recipe, place, place / "store").folder.name == "daily-0002", "what did not end goes on"
+
+
+def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tamis = Path(sys.executable).with_name("tamis")
+    command = [tamis, "serve", "daily.yaml", "--store", "store", "--every", "1m", "--port", str(port)]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env = {**plain, "PREFECT_HOME": str(place / "prefect"), "PREFECT_PROFILES_PATH": str(place / "profiles.toml")}
+    with (place / "log.txt").open("w") as log:
+        served = subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: "serving daily" in (place / "log.txt").read_text(), served, place)
+        assert (place / "store" / "runs" / "daily-0001" / "manifest.json").exists(), "the first run is made at once"
+        deployment = until(lambda: ask(port, "deployments/filter", {}), served, place)[0]
+        assert deployment["parameters"]["recipe"]["against"] == "kept"
+        assert "steps" in json.dumps(deployment["parameter_openapi_schema"]), "the page shows a form"
+        write_jsonl(place / "new" / "b.jsonl", [{"id": f"b{n}", "text": f"more {n}"} for n in range(9)])
+        run = ask(port, f"deployments/{deployment['id']}/create_flow_run", {})
+        until(lambda: state(port, run["id"]) == "COMPLETED", served, place)
+        second = place / "store" / "runs" / "daily-0002"
+        assert verify(open_complete(second)) == [] and len(chosen(second)) == 5
+        assert not chosen(second) & chosen(second.with_name("daily-0001"))
+        keys = {artifact["key"] for artifact in ask(port, "artifacts/filter", {})}
+        assert keys == {"funnel", "summary", "report"}
+        until(lambda: due(port), served, place)
+    finally:
+        os.killpg(served.pid, signal.SIGINT)
+        try:
+            served.wait(60)
+        finally:
+            subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+    assert "Traceback" not in (place / "log.txt").read_text()
+
+
+def ask(port: int, what: str, body: dict[str, Any]) -> Any:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/{what}", data, {"content-type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def state(port: int, run: str) -> str:
+    return str(ask(port, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})[0]["state_type"])
+
+
+def due(port: int) -> list[Any]:
+    """Runs that the schedule made."""
+    runs = ask(port, "flow_runs/filter", {"flow_runs": {"deployment_id": {"is_null_": False}}})
+    return [run for run in runs if run["auto_scheduled"]]
+
+
+def until(found: Callable[[], Any], served: "subprocess.Popen[bytes]", place: Path) -> Any:
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        assert served.poll() is None, (place / "log.txt").read_text()
+        if answer := found():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError((place / "log.txt").read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [([], "wanted either --every"), (["--every", "6x"], "wanted a number and m, h or d"), (["--every", "0h"], "wanted a number")],
+)  # fmt: skip
+def test_a_wrong_schedule_is_one_line(place: Path, given: list[str], told: str) -> None:
+    tamis = Path(sys.executable).with_name("tamis")
+    command = [tamis, "serve", "daily.yaml", "--store", "store", *given]
+    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and told in ended.stderr and ended.stderr.count("\n") < 3
