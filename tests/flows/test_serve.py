@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ against: kept
 steps: [random: {budget: 5}]
 emit: [keys]
 """
+BUSY = 503
 WAIT_S = 240  # a loaded machine starts a server and two flow runs within it
 
 
@@ -89,12 +91,20 @@ def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
 
 
 def ask(port: int, what: str, body: dict[str, Any]) -> Any:
+    """The answer; a server that says 503, for its database is busy, is asked again."""
     data = json.dumps(body).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/{what}", data, {"content-type": "application/json"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code != BUSY or time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 def state(port: int, run: str) -> str:
