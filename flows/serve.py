@@ -97,7 +97,10 @@ def server(port: int = PORT) -> Iterator[str]:
             yield address
     finally:
         child.terminate()
-        child.wait(30)
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
 def _wait(child: "subprocess.Popen[bytes]", address: str) -> None:

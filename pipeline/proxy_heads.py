@@ -56,7 +56,7 @@ class HeadTrials:
         else:
             count = min(MOST, len(rest.ids) // 2)
             held, rest = rest.part(slice(count)).without(mine.contents), rest.part(slice(count, None))
-        self.known = mine.joined(rest)
+        self.known = mine.joined(rest.without(held.contents))
         self.rows[""] = np.arange(len(self.known.ids))
         self.apart = held
         for name, rows in self.rows.items():

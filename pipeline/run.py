@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def run_next(
     """The next of a recipe's runs NAME-0001, NAME-0002, ...: the last one again where it did not end or nothing has
     changed since, else a new one."""
     runs = Path(store).absolute() / "runs"
-    numbers = [int(path.name[-4:]) for path in runs.glob(f"{recipe.name}-[0-9][0-9][0-9][0-9]")]
+    numbers = [int(path.name[-4:]) for path in runs.glob(f"{escape(recipe.name)}-[0-9][0-9][0-9][0-9]")]
     last = max(numbers, default=1)
     try:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
@@ -178,8 +179,12 @@ def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
 def _still_same(folder: Path) -> None:
     """A complete run answers for the files that it saw; new ones need a run of their own, and so does a takedown."""
     run = open_run(folder)
-    held = pq.read_table(folder / "selection.parquet", columns=["key"])["key"]
-    taken = pc.sum(pc.is_in(held, value_set=forgotten_keys(run.store))).as_py()
+    forgotten = forgotten_keys(run.store)
+    if len(forgotten):  # else the selection need not be read
+        wanted = pc.field("key").isin(forgotten)
+        taken = pq.read_table(folder / "selection.parquet", columns=["key"], filters=wanted).num_rows
+    else:
+        taken = 0
     if taken:
         raise RunTaken(
             f"run {run.name!r} is complete, and {taken:,} of its samples were forgotten since. "

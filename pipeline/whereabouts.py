@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import store_lock
+from tamis.pipeline.atomic import read_json, store_lock
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.identity import hex_id
 from tamis.pipeline.ingest import current_pool
@@ -90,8 +90,8 @@ def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:
 
 
 def _shards(store: Path) -> list[Path]:
-    """The pool as the newest run sees it, and what older ones saw besides."""
-    groups = {group for folder in _complete(store) for group in open_run(folder).inputs["pool"]}
+    """All shards that any run saw, whether it ended or not."""
+    groups = {group for path in (store / "runs").glob("*/inputs.json") for group in read_json(path)["pool"]}
     return [part.path for part in current_pool(store / "pool", sorted(groups)).parts]
 
 
