@@ -1,6 +1,7 @@
-"""A run as a Prefect flow: the stages of pipeline/curate.py, each call a task.
+"""A run as a Prefect flow: the stages of pipeline/curate.py, each call a task, in threads or on a Ray cluster.
 
-Tasks take and return paths and small values. One over shards carries several of them, since a task costs 5-7 ms."""
+Tasks take and return paths and small values. One over shards carries several of them, since a task costs 5-7 ms, and
+goes on past a shard that fails: that one is tried again, and the run ends with the list of those that stay undone."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,36 +11,96 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tamis.pipeline import curate
-from tamis.pipeline.errors import TamisError
+from tamis.pipeline.curate import Spent
+from tamis.pipeline.errors import RunFailed, TamisError
 from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter
 
 RETRY_DELAYS_S: list[float] = [1, 10]
 MOST_SHARDS = 64  # a task; about half a minute where a shard takes half a second
+TOLD = 5  # shards that the last line names
+
+
+class ShardsFailed(Exception):
+    """Some of a task's shards could not be done; `args[0]` says why, by shard."""
+
+    args: tuple[dict[str, str]]
 
 
 class Tasks:
-    """The engine that makes a Prefect task of every call; a failed one is tried twice more, after 1 and 10 seconds."""
+    """The engine that makes a Prefect task of every call; what failed is tried twice more, after 1 and 10 seconds."""
 
-    def one(self, label: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        return _as_task(label, function)(*arguments)
+    workers = cores()
 
-    def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None:
-        size = min(MOST_SHARDS, -(-len(names) // cores()))
-        some = _as_task(label, function)
+    def one(self, label: str, function: Callable[..., Any], *arguments: Any, model: bool = False) -> list[Spent]:
+        as_task(label, function)(*arguments)
+        return []
+
+    def many(
+        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+    ) -> list[Spent]:
+        size = max(1, min(MOST_SHARDS, -(-len(names) // self.workers)))
         groups = [list(names[first : first + size]) for first in range(0, len(names), size)]
         counter = Counter(label, len(names), "shards")
-        for future, group in [(some.submit(*arguments, group), group) for group in groups]:
-            future.result()
-            counter.add(len(group))
+        costs: list[Spent] = []
+        failed: dict[str, str] = {}
+        refused: list[TamisError] = []
+        for future, group in [(self.submit(label, function, arguments, group, model), group) for group in groups]:
+            try:
+                costs += filter(None, [future.result()])
+                counter.add(len(group))
+            except ShardsFailed as error:
+                failed |= error.args[0]
+            except TamisError as error:
+                refused.append(error)
+            except Exception as error:  # noqa: BLE001  a worker that was lost for good; the others still count
+                failed |= dict.fromkeys(group, _told(error))
         counter.end()
+        if refused:
+            raise refused[0]
+        if failed:
+            raise RunFailed(_all_told(label, failed, len(names)))
+        return costs
+
+    def submit(
+        self, label: str, function: Callable[..., None], arguments: tuple[Any, ...], group: list[str], model: bool
+    ) -> Any:
+        """A future of None, or of what another process spent."""
+        return as_task(label, each).submit(function, arguments, group)
 
 
-def _as_task(label: str, function: Callable[..., Any]) -> Any:
+def each(function: Callable[..., None], arguments: tuple[Any, ...], names: list[str]) -> None:
+    """Do shard after shard; what stands from an earlier try is passed over by the function itself."""
+    failed = {}
+    for name in names:
+        try:
+            function(*arguments, [name])
+        except TamisError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, the other shards can be done
+            failed[name] = _told(error)
+    if failed:
+        raise ShardsFailed(failed)
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _all_told(label: str, failed: dict[str, str], shards: int) -> str:
+    listed = "; ".join(f"{name} ({why})" for name, why in sorted(failed.items())[:TOLD])
+    more = f"; and {len(failed) - TOLD:,} more" if len(failed) > TOLD else ""
+    return (
+        f"{label}: {len(failed):,} of {shards:,} shards could not be done after {1 + len(RETRY_DELAYS_S)} tries: "
+        f"{listed}{more}. The others are done; the same command goes on with these."
+    )
+
+
+def as_task(label: str, function: Callable[..., Any]) -> Any:
     return task(
         function,
         name=label,
-        retries=2,
+        retries=len(RETRY_DELAYS_S),
         retry_delay_seconds=RETRY_DELAYS_S,
         persist_result=False,
         retry_condition_fn=_may_pass,

@@ -2,30 +2,20 @@
 
 Where no Prefect API is configured a server is started on loopback, for as long as this lasts."""
 
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tamis.flows.curate import curate_flow
-from tamis.flows.settings import api_configured
-from tamis.pipeline.errors import RunFailed
+from tamis.flows.server import server
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe import Recipe, parse_recipe
 from tamis.pipeline.run import Outcome, run_next
 from tamis.pipeline.show import funnel, summary
 
-START_S = 120  # a loaded machine needs most of a minute
 PORT = 4200
 
 
@@ -80,38 +70,3 @@ def parameters(recipe: Recipe, recipe_folder: Path, store: Path, allow_code: boo
         "store": str(store.absolute()),
         "allow_code": allow_code,
     }
-
-
-@contextmanager
-def server(port: int = PORT) -> Iterator[str]:
-    """The address of a Prefect API: the configured one, or one of our own while this lasts. Raises RunFailed."""
-    if api_configured():
-        yield PREFECT_API_URL.value()
-        return
-    address = f"http://127.0.0.1:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  our own words
-    try:
-        _wait(child, address)
-        with temporary_settings({PREFECT_API_URL: address}):
-            yield address
-    finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
-def _wait(child: "subprocess.Popen[bytes]", address: str) -> None:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        if child.poll() is not None:
-            raise RunFailed(f"serve: the Prefect server on {address} ended at once; is the port taken? Try --port")
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:  # noqa: S310  http alone
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise RunFailed(f"serve: no answer from a Prefect server on {address} within {START_S} s")

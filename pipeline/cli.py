@@ -26,7 +26,7 @@ app = App(
 )
 for verb in (compare, explain, probe, label):
     app.command(verb)
-EngineName = Literal["auto", "local", "prefect"]
+EngineName = Literal["auto", "local", "prefect", "ray"]
 
 
 @app.command
@@ -103,6 +103,7 @@ def run(
     name: Annotated[str | None, Parameter(name="--run")] = None,
     engine: EngineName | None = None,
     local: Annotated[bool, Parameter(negative=())] = False,
+    address: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     allow_code: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -120,6 +121,8 @@ def run(
         auto is Prefect where a Prefect API is configured, else the plain loop
     local
         the same as --engine local
+    address
+        of the Ray cluster for --engine ray: auto, or ray://HEAD:10001 (default: workers on this machine)
     set_
         KEY=VALUE, overrides the recipe: --set seed=1 --set steps.0.random.budget=10
     allow_code
@@ -130,7 +133,7 @@ def run(
     from tamis.pipeline.show import paths, summary
 
     loaded = load_recipe(recipe, tuple(set_ or ()))
-    chosen = _engine("local" if local else engine or loaded.engine)
+    chosen = _engine("local" if local else engine or loaded.engine, address)
     outcome = run_recipe(loaded, recipe.absolute().parent, store, name, allow_code, chosen)
     if not outcome.fresh:
         print(f"run {outcome.folder.name} is complete already; nothing was rewritten", file=sys.stderr)
@@ -191,13 +194,20 @@ def serve(
     keep_running(loaded, recipe.absolute().parent, store, allow_code, every=interval, cron=cron, port=port)
 
 
-def _engine(name: str) -> Callable[[Path], Path] | None:
+def _engine(name: str, address: str | None = None) -> Callable[[Path], Path] | None:
     """The Prefect flow where it is wanted, else None. The one place outside flows/ that imports it."""
     from tamis.flows import settings
+    from tamis.pipeline.errors import RecipeError
 
+    if address is not None and name != "ray":
+        raise RecipeError("--address is that of a Ray cluster: give it with --engine ray")
     if name == "local" or (name == "auto" and not settings.api_configured()):
         return None
     settings.apply()
+    if name == "ray":
+        from tamis.flows.cluster import on_ray
+
+        return on_ray(address)
     from tamis.flows.curate import curate_flow
 
     return curate_flow  # type: ignore[no-any-return, unused-ignore]  # Prefect is not followed

@@ -4,26 +4,27 @@ The plain loop (`Loop`) and the Prefect flow (flows/curate.py) both walk this on
 other can't. Every stage writes whole files and skips those that exist: started again, a run goes on where it was."""
 
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline import memory
 from tamis.pipeline.atomic import read_json, write_json
 from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.columns import filling, make_part, stands
+from tamis.pipeline.costs import metered, note
 from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.exports import write_exports
 from tamis.pipeline.fill_judged import Judged, fill_judged
-from tamis.pipeline.ingest import Part, Pool, ingest
+from tamis.pipeline.ingest import Part, Pool, ingest, rows_read
 from tamis.pipeline.labels import read_labels
 from tamis.pipeline.learning import learn
+from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.manifest import write_manifest
 from tamis.pipeline.names import NOTHING, repeated_names
 from tamis.pipeline.parallel import ordered_map
@@ -32,62 +33,126 @@ from tamis.pipeline.report import write_report
 from tamis.pipeline.selection import write_selection
 from tamis.pipeline.set_aside import settle
 from tamis.pipeline.show import visible
-from tamis.pipeline.steps import choose, fit_step, score_parts
+from tamis.pipeline.steps import choose, count_parts, fit_step, score_parts
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.contract import Inputs, inputs_of
 from tamis.selectors.ngrams import load_loops
 
+Spent = dict[str, Any]
+
 
 class Engine(Protocol):
-    """Runs functions of paths and small values: one alone, or one over the names of many shards."""
+    """Runs functions of paths and small values: one alone, or one over the names of many shards.
 
-    def one(self, label: str, function: Callable[..., Any], *arguments: Any) -> Any: ...
+    `model`: a model may run in it, so that it wants a GPU where there is one. Both return what other processes
+    than this one spent. An engine that tries again raises RunFailed with the shards that could not be done."""
 
-    def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None: ...
+    def one(self, label: str, function: Callable[..., Any], *arguments: Any, model: bool = False) -> list[Spent]: ...
+
+    def many(
+        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+    ) -> list[Spent]: ...
 
 
 class Loop:
     """The plain loop: calls in order, shards over threads."""
 
-    def one(self, label: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        return function(*arguments)
+    def one(self, label: str, function: Callable[..., Any], *arguments: Any, model: bool = False) -> list[Spent]:
+        function(*arguments)
+        return []
 
-    def many(self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any) -> None:
+    def many(
+        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+    ) -> list[Spent]:
         counter = Counter(label, len(names), "shards")
         for _ in ordered_map(lambda name: function(*arguments, [name]), names):
             counter.add(1)
         counter.end()
+        return []
 
 
 def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
-    clock = _Clock()
-    memory.forget_peak()
-    engine.one("read", read_inputs, folder)
-    clock.lap("read")
+    stages = _Stages(folder, engine)
+    stages.read(folder)
     run = open_run(folder)
-    names = [part.name for part in run.pool.parts]
+    names, rows = [part.name for part in run.pool.parts], run.pool.rows
     if any(maker.judge is None for maker in run.makers):
-        engine.many("columns", make_columns, names, folder)
-        clock.lap("columns")
+        stages.many("columns", make_columns, names, folder, rows=_unmade(run, False), model=_needs_model(run))
     for maker in run.makers:
         if maker.judge is not None and maker.judge.learns:
-            engine.one(f"train {maker.name}", train_model, folder, maker.name)
-            clock.lap(f"train {maker.name}")
+            stages.one(f"train {maker.name}", train_model, folder, maker.name, model=True)
     if any(maker.judge is not None for maker in run.makers):
-        engine.many("judge", judge_columns, names, folder)
-        clock.lap("judge")
+        stages.many("judge", judge_columns, names, folder, rows=_unmade(run, True), model=True)
     for step in run.steps:
         label = f"step {step.number} {step.name}"
         if not run.step_record(step.number).exists():
-            engine.one(f"{label}: fit", fit_step, folder, step.number)
-            engine.many(f"{label}: score", score_parts, names, folder, step.number)
-            engine.one(f"{label}: choose", choose, folder, step.number)
-        clock.lap(label)
-    engine.one("selection", write_selection, folder)
-    engine.one("exports and report", write_outputs, folder)
-    clock.lap("write")
-    return engine.one("manifest", finish, folder, clock.laps)
+            if hasattr(step.selector, "fit_counts"):
+                stages.many(f"{label}: count", count_parts, names, folder, step.number, rows=rows)
+            stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
+            stages.many(f"{label}: score", score_parts, names, folder, step.number, rows=rows)
+            stages.one(f"{label}: choose", choose, folder, step.number, rows=rows)
+        rows = step_summary(run, step.number)["kept"]
+    stages.one("selection", write_selection, folder, rows=rows)
+    stages.one("exports and report", write_outputs, folder, rows=rows)
+    return finish(folder)
+
+
+class _Stages:
+    """The engine, with what each stage costs noted in the run's folder as it ends."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self._folder, self._engine = folder, engine
+
+    def read(self, folder: Path) -> None:
+        """The first stage; what it worked on is known when it is over."""
+        run = open_run(folder)
+        before = rows_read(run.store / "pool")
+        with self._metered("read", 0, 0) as row:
+            note(folder, self._engine.one("read", read_inputs, folder, model=_model_reads(run)))
+            row["rows"] = rows_read(run.store / "pool") - before
+
+    def one(
+        self, label: str, function: Callable[..., Any], *arguments: Any, rows: int = 0, model: bool = False
+    ) -> None:
+        with self._metered(label, 0, rows):
+            note(self._folder, self._engine.one(label, function, *arguments, model=model))
+
+    def many(
+        self,
+        label: str,
+        function: Callable[..., None],
+        names: Sequence[str],
+        *arguments: Any,
+        rows: int = 0,
+        model: bool = False,
+    ) -> None:
+        with self._metered(label, len(names), rows):
+            note(self._folder, self._engine.many(label, function, names, *arguments, model=model))
+
+    @contextmanager
+    def _metered(self, label: str, shards: int, rows: int) -> Iterator[Spent]:
+        row: Spent = {}
+        try:
+            with metered(label, shards, rows) as row:
+                yield row
+        finally:
+            note(self._folder, [row])
+
+
+def _model_reads(run: Run) -> bool:
+    """Whether the decode that reads the pool also feeds a model."""
+    return any(maker.reads_images and maker.tower and maker.tower.embedder != "classic" for maker in run.declared)
+
+
+def _unmade(run: Run, judged: bool) -> int:
+    """Rows of the shards for which a column is still to be made."""
+    makers = [maker for maker in run.makers if (maker.judge is not None) == judged]
+    return sum(part.rows for part in run.pool.parts if not all(stands(run.column(m), part) for m in makers))
+
+
+def _needs_model(run: Run) -> bool:
+    return any(maker.tower is not None or maker.detector is not None for maker in run.makers)
 
 
 def read_inputs(folder: Path) -> None:
@@ -221,21 +286,9 @@ def write_outputs(folder: Path) -> None:
         report.result()
 
 
-def finish(folder: Path, seconds: dict[str, float]) -> Path:
+def finish(folder: Path) -> Path:
     """Write the manifest, last of all, and clear what was only on its way."""
-    manifest = write_manifest(folder, seconds)
+    manifest = write_manifest(folder)
     shutil.rmtree(folder / ".work", ignore_errors=True)
+    (folder / "costs.jsonl").unlink(missing_ok=True)  # costs.parquet has it
     return manifest
-
-
-class _Clock:
-    """Seconds by stage, for the manifest and for `tamis plan`."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now

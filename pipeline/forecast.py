@@ -1,11 +1,14 @@
 """What a run would do: rows and bytes to read, what is reused, and how long earlier runs of this store took."""
 
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.columns import Maker, check_judges, declared_makers, ngrams_maker
+from tamis.pipeline.costs import ADDED, money
 from tamis.pipeline.database import check_where
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.recipe import IMAGE_FORMATS, Recipe, Source, emitted
@@ -22,7 +25,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     declared = declared_makers(recipe, recipe_folder, allow_code)
     check_judges(declared, recipe.kept, bool(recipe.target))
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
-    pool_bytes = 0
+    pool_bytes = new_bytes = 0
     for what, sources, _folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
         for number, source in enumerate(sources):
             files = find_files(source)
@@ -30,7 +33,8 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
             line = f"{what:<8} {source.format}: {len(files):,} files, {size / 1e6:,.1f} MB"
             if what == "pool":
                 pool_bytes += size
-                known = _read_already(store, number, files) if store else 0
+                known, known_bytes = _read_already(store, number, files) if store else (0, 0)
+                new_bytes += size - known_bytes
                 line += f"; {known:,} already in the store" if known else ""
             lines.append(line + _fields(source))
     for step in steps:
@@ -42,7 +46,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
     lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
-    lines.append(f"time     {_time(store, recipe, pool_bytes)}")
+    lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes)}")
     return "\n".join(lines)
 
 
@@ -52,10 +56,12 @@ def _fields(source: Source) -> str:
     return f" (key: {source.key or ('path' if by_path else 'content hash')}{kept})"
 
 
-def _read_already(store: Path, number: int, files: list[SourceFile]) -> int:
+def _read_already(store: Path, number: int, files: list[SourceFile]) -> tuple[int, int]:
+    """How many of the files, and bytes of them."""
     records = [read_json(path) for path in (store / "pool" / ".groups").glob("*.json")]
     known = [file for record in records if record["origin"] == number for file in record["files"]]
-    return sum(file.record() in known for file in files)
+    same = [file.size for file in files if file.record() in known]
+    return len(same), sum(same)
 
 
 def _column_state(store: Path | None, maker: Maker) -> str:
@@ -73,15 +79,42 @@ def _column_state(store: Path | None, maker: Maker) -> str:
     return "to be trained and made" if learns else "to be made"
 
 
-def _time(store: Path | None, recipe: Recipe, pool_bytes: int) -> str:
-    """Seconds of an earlier run of this store with as many steps."""
+def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int) -> str:
+    """From what earlier runs of this store cost: seconds a row of each stage, for the rows that are to come."""
     paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
-    same = [m for m in map(read_json, paths) if len(m["steps"]) == len(recipe.steps)]
-    if not same and recipe.reads_images:
+    told = [manifest for manifest in map(read_json, paths) if manifest.get("costs")]
+    if not told and recipe.reads_images:
         return "no earlier run to judge by; the first shard's line says how many images a second"
-    if not same:
+    if not told:
         return (
             f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"
         )
-    last = same[-1]
-    return f"run {last['run']!r} took {sum(last['seconds'].values()):.1f} s for {last['pool']['samples']:,} samples"
+    last = max(told, key=lambda manifest: (_alike(manifest, recipe), manifest["ended"]))
+    share_new = new_bytes / pool_bytes if pool_bytes else 0.0
+    rows = last["pool"]["rows"] / max(1e-9, 1 - share_new)
+    stages = []
+    for stage in last["costs"]:
+        of_new = stage["stage"] in ("read", "columns", "judge")
+        known = [
+            row for manifest in told for row in manifest["costs"] if row["stage"] == stage["stage"] and row["rows"]
+        ]
+        worked_on = sum(row["rows"] for row in known)
+        to_come = rows * share_new if of_new else stage["rows"] * rows / max(1, last["pool"]["rows"])
+        scale = to_come / worked_on if worked_on else 0.0 if of_new else 1.0
+        sums = {name: scale * sum(row[name] for row in known or [stage]) for name in ("wall_s", *ADDED)}
+        stages.append({**stage, **sums})
+    whole = {name: sum(stage[name] for stage in stages) for name in ("wall_s", "processor_s", "gpu_s")}
+    said = [f"about {whole['wall_s']:,.1f} s", f"{whole['processor_s']:,.1f} s of processor"]
+    said += [f"{whole['gpu_s']:,.1f} s of GPU"] if whole["gpu_s"] else []
+    said += [f"at most {max(stage['peak_bytes'] for stage in stages) / 1e6:,.0f} MB of memory"]
+    price = money(stages, recipe.prices)
+    said += [] if price is None or recipe.prices is None else [f"{price:,.4g} {recipe.prices.currency}".strip()]
+    longest = sorted(stages, key=lambda stage: -stage["wall_s"])[:3]
+    by = ", ".join(f"{stage['stage']} {stage['wall_s']:,.1f} s" for stage in longest if stage["wall_s"] >= 0.05)
+    return f"{', '.join(said)}, judging by run {last['run']!r}" + (f" ({by})" if by else "")
+
+
+def _alike(manifest: dict[str, Any], recipe: Recipe) -> int:
+    """How many of the recipe's steps an earlier run took, too, up to the first that differs."""
+    pairs = zip(manifest["steps"], recipe.steps_given, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0]["selector"] == pair[1].name, pairs))

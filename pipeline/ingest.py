@@ -165,6 +165,12 @@ def _still_true(
     return current, {(record["origin"], file["path"]) for record in current for file in record["files"]}
 
 
+def rows_read(folder: Path) -> int:
+    """Rows of source files that were ever read into a pool, usable or not."""
+    records = _records(folder)
+    return sum(sum(p["rows"] for p in one["parts"]) + sum(one["rejects"].values()) for one in records)
+
+
 class GroupWriter:
     """Writes groups one after another, each against everything that the current groups hold."""
 

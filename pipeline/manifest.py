@@ -10,11 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline import memory
-from tamis.pipeline.atomic import digest_file, read_json, write_json
+from tamis.pipeline.atomic import digest_file, read_json, write_json, write_parquet
 from tamis.pipeline.columns import Maker
+from tamis.pipeline.costs import COSTS, by_stage, money, noted
 from tamis.pipeline.ingest import Pool
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.set_aside import aside
@@ -23,8 +24,11 @@ from tamis.pipeline.store import Run, open_run
 PACKAGES = ("tamis", "numpy", "numba", "pyarrow", "duckdb", "pydantic", "prefect")
 
 
-def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
+def write_manifest(folder: Path) -> Path:
     run = open_run(folder)
+    costs = noted(folder)
+    stages = by_stage(costs)
+    write_parquet(folder / "costs.parquet", pa.Table.from_pylist(costs, COSTS))
     manifest = {
         "run": run.name,
         "recipe": run.recipe.model_dump(exclude_defaults=True),
@@ -48,8 +52,10 @@ def write_manifest(folder: Path, seconds: dict[str, float]) -> Path:
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": seconds,
-        "peak_bytes": memory.peak(),
+        "seconds": {row["stage"]: row["wall_s"] for row in stages},
+        "peak_bytes": max((row["peak_bytes"] for row in stages), default=0) or None,
+        "costs": stages,
+        "money": money(stages, run.recipe.prices),
     }
     write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
@@ -89,7 +95,8 @@ def outputs(run: Run) -> list[Path]:
     ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
     exports = sorted(path for path in (run.folder / "exports").rglob("*") if path.is_file() and path.name[0] != ".")
     apart = [path for path in [run.folder / "aside.parquet"] if path.exists()]
-    return [*apart, *ledger, run.folder / "selection.parquet", *exports, run.folder / "report.html"]
+    told = [run.folder / name for name in ("selection.parquet", "report.html", "costs.parquet")]
+    return [*apart, *ledger, *exports, *told]
 
 
 def verify(run: Run) -> list[str]:

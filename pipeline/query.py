@@ -53,6 +53,8 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
     if steps:
         view(con, "ledger", [run.ledger(step) / part.name for step in steps for part in run.pool.parts])
     view(con, "selection", [run.folder / "selection.parquet"])
+    if (run.folder / "costs.parquet").exists():  # runs of older versions have none
+        view(con, "costs", [run.folder / "costs.parquet"])
     lock(con, run.store)
 
 
@@ -65,7 +67,7 @@ def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
         try:
             yield from con.sql(query).to_arrow_reader(8192)
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
-            known = "pool, rejects, ledger, selection" + "".join(f", {name}" for name in column_folders(run))
+            known = "pool, rejects, ledger, selection, costs" + "".join(f", {name}" for name in column_folders(run))
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
 
 

@@ -21,7 +21,7 @@ IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; th
 PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
 RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
     *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "filename", "file_row_number",
-    "pool", "rejects", "all_rejects", "ledger", "selection",
+    "pool", "rejects", "all_rejects", "ledger", "selection", "costs",
 }  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
 EMITTERS = (
@@ -118,6 +118,15 @@ class LabelStudio(Model):
     url: str = "/data/local-files/?d="
 
 
+class Prices(Model):
+    """What a run's costs are reckoned at; they change no decision."""
+
+    processor_hour: Annotated[float, Field(ge=0)] = 0.0
+    gpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    gigabyte_written: Annotated[float, Field(ge=0)] = 0.0
+    currency: str = ""
+
+
 OUTPUT_SETTINGS: dict[str, type[Model]] = {"webdataset": Webdataset, "label_studio": LabelStudio}
 
 
@@ -146,7 +155,8 @@ class Recipe(Model):
     steps: list[dict[str, Any]] = []
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False
-    engine: Literal["auto", "local", "prefect"] = "auto"
+    engine: Literal["auto", "local", "prefect", "ray"] = "auto"
+    prices: Prices | None = None
 
     @field_validator("name")
     @classmethod

@@ -77,7 +77,7 @@ def earlier_runs(run: Run) -> list[Path]:
 
 def _asked(folder: Path) -> dict[str, Any]:
     recipe: dict[str, Any] = read_json(folder / "request.json")["recipe"]
-    return {key: value for key, value in recipe.items() if key != "name"}
+    return {key: value for key, value in recipe.items() if key not in ("name", "prices")}
 
 
 def forgotten_keys(store: Path) -> pa.Array:

@@ -19,7 +19,6 @@ from tamis.pipeline.importance_facts import density_facts, importance_facts
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.ledger import Record, by_part
 from tamis.pipeline.models import fitted_of, model_path, save_fitted
-from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.set_aside import aside, reasons_of
@@ -30,16 +29,32 @@ from tamis.selectors.importance import ImportanceResampling, Seen
 from tamis.sql import text as sql_text
 
 
+def count_parts(folder: Path, step: int, names: list[str]) -> None:
+    """Count the named shards for a selector whose fit adds up counts, and store each shard's beside the scores."""
+    run = open_run(folder)
+    selector = run.steps[step].selector
+    for name in names:
+        final = _counts(run, step, name)
+        if not final.exists() and not model_path(run, step).exists():
+            seen = selector.count(in_scope(run, run.part(name), step))
+            write_parquet(final, pa.table({"bucket": seen.buckets}))
+
+
+def _counts(run: Run, step: int, name: str) -> Path:
+    return run.work(step) / "counts" / name
+
+
 def fit_step(folder: Path, step: int) -> Path:
     """Fit the step's selector and store what it learned; returns the file, which is reused where it exists."""
     run = open_run(folder)
     path = model_path(run, step)
     if not path.exists():
         selector = run.steps[step].selector
-        if isinstance(selector, ImportanceResampling):  # counts of shards are made in parallel and added
-            learned = selector.fit_counts(
-                _count(run, step), [selector.count(t, with_hashes=True) for t in targets(run, step)]
-            )
+        if hasattr(selector, "fit_counts"):  # integers: the sum is the same in any order
+            total = Seen(np.zeros(selector.map.buckets, np.int64))
+            for part in run.pool.parts:
+                total.buckets += pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy()
+            learned = selector.fit_counts(total, [selector.count(t, with_hashes=True) for t in targets(run, step)])
         else:
             plan = run.steps[step]
             ranks = plan.choice == "ranked"
@@ -51,14 +66,6 @@ def fit_step(folder: Path, step: int) -> Path:
                 raise RecipeError(f"step {step} ({plan.name}): {error}") from error
         save_fitted(path, learned)
     return path
-
-
-def _count(run: Run, step: int) -> Seen:
-    selector = run.steps[step].selector
-    total = Seen(np.zeros(selector.map.buckets, np.int64))
-    for seen in ordered_map(lambda part: selector.count(in_scope(run, part, step)), run.pool.parts, ahead=0):
-        total.buckets += seen.buckets
-    return total
 
 
 def in_scope(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
