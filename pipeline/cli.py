@@ -328,6 +328,22 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
 
 
 @app.command
+def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Tell what a store holds that none of its runs needs.
+
+    Parameters
+    ----------
+    store
+        the store
+    delete
+        take it away
+    """
+    from tamis.pipeline.garbage import collect
+
+    print(collect(store, delete))
+
+
+@app.command
 def selectors() -> None:
     """List the steps that a recipe may have, with their settings."""
     from tamis.selectors.catalog import describe

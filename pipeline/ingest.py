@@ -154,7 +154,7 @@ def _still_true(
     }
     voided: set[int] = set()
     for record in records:  # in order: a group leans only on earlier ones
-        changed = any(
+        changed = record.get("gone", False) or any(  # `tamis gc` took its shards
             now.get((record["origin"], file["path"])) != file
             or (joined and (record["origin"], key_of_path(file["path"], file["root"])) in joined)
             for file in record["files"]

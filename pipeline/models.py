@@ -27,6 +27,8 @@ def model_path(run: Run, step: int) -> Path:
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
     }
+    if apart := run.inputs.get("aside"):
+        learned_from["aside"] = apart
     if plan.choice == "ranked":  # what it picks depends on how much it may
         learned_from["budget"] = repr(plan.budget)
     return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
