@@ -78,16 +78,17 @@ def batch_writer(final: Path, schema: pa.Schema, **options: Any) -> Iterator[Cal
 
 def write_json(final: Path, value: Any) -> None:
     """Write indented JSON and force it to disk: these small files say that larger ones are complete."""
-    with atomic_path(final) as path, path.open("w", encoding="utf-8") as out:
-        out.write(_json(value) + "\n")
+    with atomic_path(final) as path, path.open("wb") as out:
+        out.write(json_bytes(value))
         out.flush()
         os.fsync(out.fileno())
 
 
-def _json(value: Any) -> str:
+def json_bytes(value: Any) -> bytes:
+    """As `write_json` writes it."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     # a file's name may hold bytes that are no text
-    return text if _is_text(text) else json.dumps(value, indent=1)
+    return ((text if _is_text(text) else json.dumps(value, indent=1)) + "\n").encode()
 
 
 def _is_text(text: str) -> bool:

@@ -30,6 +30,7 @@ from tamis.pipeline.store import Run, open_run
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
 HEX = re.compile(r"[0-9a-fA-F]{32}")
 UID_TYPE = np.dtype("u8,u8")  # DataComp's: the two halves of 128 bits
+FORMULAS = ("=", "+", "-", "@")
 CREDITS = (  # kept fields that say whose a sample is and how it may be used
     "license", "licence", "license_url", "author", "creator", "artist", "photographer", "credit", "copyright",
     "attribution", "title", "url", "source_url", "original_url",
@@ -168,4 +169,10 @@ def _attribution(run: Run, selection: Path) -> None:
             writer = csv.writer(out)
             writer.writerow(["key", *credit, "uri"])
             for row in rows(con, f"select {fields} from selection order by rank"):
-                writer.writerow(row.values())
+                writer.writerow(inert(value) for value in row.values())
+
+
+def inert(value: Any) -> Any:
+    """A field of a CSV that people open in a sheet: an apostrophe keeps it from being taken for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.lstrip()[:1] in FORMULAS else value

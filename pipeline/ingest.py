@@ -65,6 +65,12 @@ class Pool:
     def fingerprint(self) -> str:
         return fingerprint([part.digest for part in self.parts])
 
+    @property
+    def records(self) -> list[Path]:
+        """Files that say what was read into it, and what was rejected."""
+        names = (f"{group:05d}.{kind}" for group in self.groups for kind in ("json", "parquet"))
+        return [self.folder / ".groups" / name for name in names]
+
 
 def ingest(
     folder: Path,
@@ -383,11 +389,17 @@ def current_pool(folder: Path, groups: list[int]) -> Pool:
     return _view(folder, [record for record in _records(folder) if record["group"] in wanted])
 
 
+def rejects_of(folder: Path, groups: list[int] | None = None) -> pa.Table:
+    """All rejects of some groups, or of all that were ever read, in their order."""
+    wanted = None if groups is None else set(groups)
+    records = [r for r in _records(folder) if r["rejects"] and (wanted is None or r["group"] in wanted)]
+    tables = [pq.ParquetFile(folder / ".groups" / f"{record['group']:05d}.parquet").read() for record in records]
+    return pa.concat_tables([REJECTS.empty_table(), *tables])
+
+
 def _write_rejects(folder: Path) -> None:
     """All groups' rejects in one file, also those of voided groups, which older runs still speak of."""
-    filled = [f"{record['group']:05d}.parquet" for record in _records(folder) if record["rejects"]]
-    tables = [pq.ParquetFile(folder / ".groups" / name).read() for name in filled]
-    table = pa.concat_tables([REJECTS.empty_table(), *tables])
+    table = rejects_of(folder)
     final = folder / "rejects.parquet"
     if not final.exists() or not pq.read_table(final).equals(table):
         write_parquet(final, table)

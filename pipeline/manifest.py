@@ -2,6 +2,7 @@
 
 `verify` holds the store against it: every file's digest, and every count against every other."""
 
+import json
 import platform
 import socket
 from collections import Counter
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import digest_file, read_json, write_json, write_parquet
+from tamis.pipeline.atomic import digest_file, fingerprint, json_bytes, read_json, write_json, write_parquet
 from tamis.pipeline.columns import Maker
 from tamis.pipeline.costs import COSTS, by_stage, money, noted
-from tamis.pipeline.ingest import Pool
+from tamis.pipeline.ingest import Pool, rejects_of
 from tamis.pipeline.ledger import step_summary
+from tamis.pipeline.models import model_path
 from tamis.pipeline.set_aside import aside
 from tamis.pipeline.store import Run, open_run
 
@@ -46,6 +49,7 @@ def write_manifest(folder: Path) -> Path:
             for maker in run.makers
         ],
         "steps": [step_summary(run, step.number) for step in run.steps],
+        "models": {str(path.relative_to(run.store)): digest_file(path) for path in _models(run)},
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -57,8 +61,17 @@ def write_manifest(folder: Path) -> Path:
         "costs": stages,
         "money": money(stages, run.recipe.prices),
     }
-    write_json(folder / "manifest.json", manifest)
+    read_back = json.loads(json_bytes(manifest))  # keys that are numbers are text from here on
+    write_json(folder / "manifest.json", {**manifest, "digest": fingerprint(read_back)})
     return folder / "manifest.json"
+
+
+def _models(run: Run) -> list[Path]:
+    """Files of what the run's steps and columns learned."""
+    fitted = [model_path(run, step.number) for step in run.steps]
+    learned = [run.learned(maker) for maker in run.makers if maker.judge is not None and maker.judge.learns]
+    inside = [path for folder in learned for path in sorted(folder.rglob("*")) if path.is_file()]
+    return sorted({*fitted, *(path for path in inside if not path.name.startswith("."))})
 
 
 def _of_target(run: Run, maker: Maker, target: Pool) -> dict[str, Any]:
@@ -79,6 +92,7 @@ def _version(name: str) -> str | None:
 def _pool(pool: Pool) -> dict[str, Any]:
     return {
         "groups": pool.groups,
+        "records": {path.name: digest_file(path) for path in pool.records},
         "rows": pool.source_rows,
         "samples": pool.rows,
         "rejects": dict(sorted(pool.rejects.items())),
@@ -95,14 +109,19 @@ def outputs(run: Run) -> list[Path]:
     ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
     exports = sorted(path for path in (run.folder / "exports").rglob("*") if path.is_file() and path.name[0] != ".")
     apart = [path for path in [run.folder / "aside.parquet"] if path.exists()]
-    told = [run.folder / name for name in ("selection.parquet", "report.html", "costs.parquet")]
-    return [*apart, *ledger, *exports, *told]
+    names = ("request.json", "inputs.json", "selection.parquet", "report.html", "costs.parquet")
+    steps = [run.step_record(step) for step in range(len(run.recipe.steps))]
+    return [*apart, *ledger, *steps, *exports, *(run.folder / name for name in names)]
 
 
 def verify(run: Run) -> list[str]:
     """Everything that is not as the manifest says, one line each; nothing: all is well."""
     manifest = read_json(run.folder / "manifest.json")
+    if not _is_as_written(run.folder / "manifest.json", manifest):
+        return [f"{run.folder / 'manifest.json'}: not the bytes that the run wrote"]
     damage: list[str] = []
+    for name, digest in manifest.get("models", {}).items():
+        damage += _changed(run.store / name, digest)
     for name, record in manifest["files"].items():
         damage += _changed(run.folder / name, record["digest"])
     pools = [(run.store / "pool", manifest["pool"])]
@@ -111,6 +130,8 @@ def verify(run: Run) -> list[str]:
     for folder, record in pools:
         for name, part in record["parts"].items():
             damage += _changed(folder / name, part["digest"])
+        for name, digest in record.get("records", {}).items():
+            damage += _changed(folder / ".groups" / name, digest)
         if record["rows"] != record["samples"] + sum(record["rejects"].values()):
             damage.append(f"{folder}: {record['rows']} rows are not samples + rejects")
         damage += _rejects_differ(folder, record)
@@ -124,6 +145,14 @@ def verify(run: Run) -> list[str]:
     return damage
 
 
+def _is_as_written(path: Path, manifest: dict[str, Any]) -> bool:
+    """A manifest says its own digest; those of older versions do not."""
+    if "digest" not in manifest:
+        return True
+    told = {name: value for name, value in manifest.items() if name != "digest"}
+    return manifest["digest"] == fingerprint(told) and path.read_bytes() == json_bytes(manifest)
+
+
 def _changed(path: Path, digest: str) -> list[str]:
     if not path.exists():
         return [f"{path}: missing"]
@@ -131,16 +160,18 @@ def _changed(path: Path, digest: str) -> list[str]:
 
 
 def _rejects_differ(folder: Path, record: dict[str, Any]) -> list[str]:
+    """The file of all rejects is written anew by later runs: what it holds is compared, not its bytes."""
     path = folder / "rejects.parquet"
     if not path.exists():
         return [f"{path}: missing"]
     try:
-        table = pq.read_table(path, columns=["reason", "part_group"]).to_pydict()
+        table = pq.ParquetFile(path).read()
+        mine = table.filter(pc.is_in(table["part_group"], pa.array(record["groups"], table["part_group"].type)))
+        found = Counter(mine["reason"].to_pylist())
+        same = mine.equals(rejects_of(folder, record["groups"]))
     except Exception as error:  # noqa: BLE001  damage has many faces; each is reported, none raised
         return [f"{path}: can't be read ({error})"]
-    groups = set(record["groups"])
-    found = Counter(r for r, group in zip(table["reason"], table["part_group"], strict=True) if group in groups)
-    return [] if dict(found) == record["rejects"] else [f"{path}: rejects by reason differ from the manifest"]
+    return [] if same and dict(found) == record["rejects"] else [f"{path}: rejects differ from what the run saw"]
 
 
 def _sums_differ(run: Run, manifest: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Starting a run: check everything that can be checked, claim its folder, and carry it through."""
 
+import errno
 import re
 import shutil
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from tamis.pipeline.set_aside import forgotten_keys
 from tamis.pipeline.sources import find_files
 from tamis.pipeline.store import open_run
 
-NO_SPACE = 28  # errno ENOSPC
+NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def _said(error: Exception, store: Path) -> Exception:
     """A failure of disk or permission as one line; anything else as it is."""
     if isinstance(error, TamisError):
         return error
-    if getattr(error, "errno", None) == NO_SPACE or "No space left" in str(error) or "Out of Memory" in str(error):
+    number = getattr(error, "errno", None)
+    if number in NO_SPACE or any(words in str(error) for words in ("No space left", "File too large", "Out of Memory")):
         return RunFailed(f"no space left for {store}. Free some and run the same command: it goes on from here.")
     quoted = re.search(r"'(/[^']+)'", str(error))  # Arrow names the file in its message alone
     name = str(getattr(error, "filename", None) or (quoted[1] if quoted else ""))
@@ -104,6 +106,11 @@ def _said(error: Exception, store: Path) -> Exception:
         )
     if isinstance(error, FileNotFoundError) and inside:
         return DamageFound(f"{name}: missing from the store. Restore it, or begin a new --store.")
+    if number == errno.EROFS or "Read-only file system" in str(error):
+        return StoreError(f"store {store}: can't be written (read-only file system). Choose another --store.")
+    if isinstance(error, OSError):
+        told = " ".join(str(error).split())[:300]
+        return RunFailed(f"{told}. Mend it and run the same command: it goes on from here.")
     return error
 
 

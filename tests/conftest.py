@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _ctrl_c_reaches_what_tests_start() -> None:
     """A shell lets what it starts with `&` ignore SIGINT, and all its children with it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _promise(request: pytest.FixtureRequest, record_property: Callable[[str, Any], None]) -> None:
+    """What a test of a fault promises goes into the record that bench/faults.py reads."""
+    if mark := request.node.get_closest_marker("fault"):
+        record_property("promise", mark.args[0])
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,7 @@ def test_two_workers_give_the_bytes_of_the_plain_loop(run_in: Runner, workplace:
     assert len(workers) >= 3, "the flow's process and two workers"
 
 
+@pytest.mark.fault("A worker of the cluster is killed: its task is done again, the same bytes")
 def test_a_lost_worker_costs_its_task_alone(run_in: Runner, workplace: Path) -> None:
     from tamis.flows.cluster import on_ray
 
@@ -82,6 +83,7 @@ def test_a_lost_worker_costs_its_task_alone(run_in: Runner, workplace: Path) -> 
     assert result_bytes(spread.folder) == result_bytes(plain.folder)
 
 
+@pytest.mark.fault("A shard that fails again and again: the run ends with its name, the next goes on with it")
 def test_shards_that_stay_undone_are_listed_and_the_next_run_does_them(
     run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_sql_sees_pool_rejects_columns_ledger_and_selection(done: Run) -> None:
     assert counts["l"] == counts["p"] + (counts["p"] - dropped)
 
 
+@pytest.mark.fault("SQL that tries to write, attach, install, unlock or read outside the store: refused")
 @pytest.mark.parametrize(
     "query",
     [

@@ -270,6 +270,7 @@ PIL.Image.open = open
 """
 
 
+@pytest.mark.fault("An image that crashes or hangs the decoder: that one is a reject")
 def test_a_decoder_that_crashes_or_hangs_costs_the_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow itself is made to crash and to hang, in the worker processes and on images of one size."""
     images = {f"{number:02d}": photo(number) for number in range(40)}
@@ -308,6 +309,7 @@ def workers_at_work() -> list[int]:
     return mine
 
 
+@pytest.mark.fault("A decoding worker is killed: no image is lost")
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc to find the workers")
 def test_a_killed_worker_costs_no_image(tmp_path: Path) -> None:
     place = tmp_path / "images"
