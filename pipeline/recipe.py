@@ -44,7 +44,7 @@ class Source(Model):
     """Files of one format, and which of their fields become what."""
 
     format: Format
-    path: str | list[str]
+    path: str | Annotated[list[str], Field(min_length=1)]
     key: str | None = None
     text: str = "text"
     image: str | None = None  # field with an image's bytes or path; the formats of IMAGE_FORMATS need none

@@ -478,6 +478,12 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 
+LIKELY = (
+    st.integers(-1, 50)
+    | st.floats(0, 1)
+    | st.sampled_from(["part = 'a'", "length(text) > 300", "part", "sample_id", "csv", [], {}])
+)
+
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield at
@@ -512,7 +518,7 @@ def test_any_recipe(
         for key in at[:-1]:
             node = node[key]
         if data.draw(st.booleans()):
-            node[at[-1]] = data.draw(VALUES)
+            node[at[-1]] = data.draw(LIKELY | VALUES)
         elif isinstance(node, dict):
             node[data.draw(WORDS)] = node.pop(at[-1])
         else:
