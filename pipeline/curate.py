@@ -21,6 +21,7 @@ from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.exports import write_exports
 from tamis.pipeline.fill_judged import Judged, fill_judged
+from tamis.pipeline.history import write_history
 from tamis.pipeline.ingest import Part, Pool, ingest, rows_read
 from tamis.pipeline.labels import read_labels
 from tamis.pipeline.learning import learn
@@ -73,17 +74,9 @@ class Loop:
 
 def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
-    stages = _Stages(folder, engine)
-    stages.read(folder)
-    run = open_run(folder)
+    stages = Stages(folder, engine)
+    run = fill(folder, stages)
     names, rows = [part.name for part in run.pool.parts], run.pool.rows
-    if any(maker.judge is None for maker in run.makers):
-        stages.many("columns", make_columns, names, folder, rows=_unmade(run, False), model=_needs_model(run))
-    for maker in run.makers:
-        if maker.judge is not None and maker.judge.learns:
-            stages.one(f"train {maker.name}", train_model, folder, maker.name, model=True)
-    if any(maker.judge is not None for maker in run.makers):
-        stages.many("judge", judge_columns, names, folder, rows=_unmade(run, True), model=True)
     for step in run.steps:
         label = f"step {step.number} {step.name}"
         if not run.step_record(step.number).exists():
@@ -98,7 +91,22 @@ def curate(folder: Path, engine: Engine) -> Path:
     return finish(folder)
 
 
-class _Stages:
+def fill(folder: Path, stages: "Stages") -> Run:
+    """Read what is new, and make every column of it."""
+    stages.read(folder)
+    run = open_run(folder)
+    names = [part.name for part in run.pool.parts]
+    if any(maker.judge is None for maker in run.makers):
+        stages.many("columns", make_columns, names, folder, rows=_unmade(run, False), model=_needs_model(run))
+    for maker in run.makers:
+        if maker.judge is not None and maker.judge.learns:
+            stages.one(f"train {maker.name}", train_model, folder, maker.name, model=True)
+    if any(maker.judge is not None for maker in run.makers):
+        stages.many("judge", judge_columns, names, folder, rows=_unmade(run, True), model=True)
+    return run
+
+
+class Stages:
     """The engine, with what each stage costs noted in the run's folder as it ends."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
@@ -280,6 +288,7 @@ def _judge(run: Run, part: Part, of_target: bool) -> None:
 
 def write_outputs(folder: Path) -> None:
     """Exports and report, side by side: neither needs the other."""
+    write_history(open_run(folder))
     with ThreadPoolExecutor(1) as beside:
         report = beside.submit(write_report, folder)
         write_exports(folder)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import digest_file, fingerprint, json_bytes, read_json, write_json, write_parquet
 from tamis.pipeline.columns import Maker
 from tamis.pipeline.costs import COSTS, by_stage, money, noted
+from tamis.pipeline.history import history_of
 from tamis.pipeline.ingest import Pool, rejects_of
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.models import model_path
@@ -50,6 +51,7 @@ def write_manifest(folder: Path) -> Path:
         ],
         "steps": [step_summary(run, step.number) for step in run.steps],
         "models": {str(path.relative_to(run.store)): digest_file(path) for path in _models(run)},
+        "history": history_of(folder),
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -108,7 +110,7 @@ def outputs(run: Run) -> list[Path]:
     """All files that the run wrote for its users, the manifest apart."""
     ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
     exports = sorted(path for path in (run.folder / "exports").rglob("*") if path.is_file() and path.name[0] != ".")
-    apart = [path for path in [run.folder / "aside.parquet"] if path.exists()]
+    apart = [path for name in ("aside.parquet", "history.json") if (path := run.folder / name).exists()]
     names = ("request.json", "inputs.json", "selection.parquet", "report.html", "costs.parquet")
     steps = [run.step_record(step) for step in range(len(run.recipe.steps))]
     return [*apart, *ledger, *steps, *exports, *(run.folder / name for name in names)]

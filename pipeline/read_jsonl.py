@@ -70,7 +70,7 @@ def parse_lines(lines: bytes, first: int, source: str, fields: Fields) -> Block:
 def _parse_fast(lines: bytes, fields: Fields) -> pa.Table | None:
     """None where Arrow refuses a line, or where rows and lines are not one to one (blank or doubled lines).
 
-    A block with a line that is no object is never shown to it: `null` as the first one ends the process (Arrow 47409)."""
+    A block with a line that is no object is not shown to it: `null` as the first one ends the process (Arrow 47409)."""
     count = lines.count(b"\n") + (not lines.endswith(b"\n"))
     if count != lines.count(b"\n{") + lines.startswith(b"{"):
         return None

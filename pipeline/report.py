@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 from tamis.pipeline import report_data
 from tamis.pipeline.atomic import read_json
 from tamis.pipeline.charts import curve_svg, funnel_svg, histogram_svg, map_svg, rate_svg
+from tamis.pipeline.history import history_of
+from tamis.pipeline.history import lines as history_lines
 from tamis.pipeline.ledger import step_summary
 from tamis.pipeline.pages import write_page
 from tamis.pipeline.proposals import objects_column, objects_of
@@ -43,6 +45,7 @@ def contents(run: Run) -> dict[str, Any]:
         "run": run,
         "funnel": funnel_svg(funnel(counts)),
         "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
+        "history": history_lines(told) if (told := history_of(run.folder)) else [],
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
         "columns": _columns(run),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
 from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
-from tamis.pipeline.curate import Engine, Loop, curate
+from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.database import check_where
 from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
 from tamis.pipeline.ingest import READER_VERSION
@@ -88,6 +88,22 @@ def run_next(
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
     except RunTaken:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last + 1:04d}", allow_code, engine)
+
+
+def fill_columns(
+    recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bool, engine: Engine | None = None
+) -> int:
+    """Read what is new and make all columns that the recipe needs; choose nothing. Returns the pool's samples."""
+    check(recipe, recipe_folder, allow_code)
+    folder = Path(store).absolute() / "runs" / plain_name(f"{recipe.name}-columns")
+    with store_lock(Path(store).absolute(), say):
+        try:
+            claim(folder, recipe, recipe_folder, allow_code)
+            rows = fill(folder, Stages(folder, engine or Loop())).pool.rows
+        except Exception as error:
+            raise _said(error, Path(store)) from error
+        shutil.rmtree(folder)  # it chose nothing: what it made are the columns
+    return rows
 
 
 def _said(error: Exception, store: Path) -> Exception:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.history import lines as history_lines
 from tamis.pipeline.store import open_run
 from tamis.selectors.budget import shown
 
@@ -37,6 +38,8 @@ def summary(manifest: dict[str, Any]) -> str:
         lines.append(f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}  {lost}".rstrip())
     for step in manifest["steps"]:
         lines += [f"  {note}" for note in notes(step)]
+    if manifest.get("history"):
+        lines += [f"  {line}" for line in history_lines(manifest["history"])]
     return "\n".join(lines)
 
 

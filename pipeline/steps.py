@@ -3,6 +3,7 @@
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import write_batches, write_json, write_parquet
-from tamis.pipeline.batches import candidates, targets
+from tamis.pipeline.batches import candidates, side_by_side, targets
 from tamis.pipeline.database import connect, rows, scope_mask
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.importance_facts import density_facts, importance_facts
@@ -21,7 +22,7 @@ from tamis.pipeline.ledger import Record, by_part
 from tamis.pipeline.models import fitted_of, model_path, save_fitted
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
-from tamis.pipeline.set_aside import aside, reasons_of
+from tamis.pipeline.set_aside import EARLIER, aside, reasons_of
 from tamis.pipeline.store import Run, open_run
 from tamis.selectors.contract import Inputs, inputs_of
 from tamis.selectors.density_ratio import DensityRatio
@@ -44,6 +45,9 @@ def _counts(run: Run, step: int, name: str) -> Path:
     return run.work(step) / "counts" / name
 
 
+EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
+
+
 def fit_step(folder: Path, step: int) -> Path:
     """Fit the step's selector and store what it learned; returns the file, which is reused where it exists."""
     run = open_run(folder)
@@ -58,13 +62,57 @@ def fit_step(folder: Path, step: int) -> Path:
         else:
             plan = run.steps[step]
             ranks = plan.choice == "ranked"
-            more = _cost_fields(plan) if ranks else ()
-            pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step, more))
             try:
-                learned = selector.rank(pool, plan.budget) if ranks else selector.fit(pool, targets(run, step))
+                if ranks:
+                    learned = selector.rank(_to_rank(run, step), plan.budget)
+                else:
+                    pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
+                    learned = selector.fit(pool, targets(run, step))
             except ValueError as error:
                 raise RecipeError(f"step {step} ({plan.name}): {error}") from error
         save_fitted(path, learned)
+    return path
+
+
+def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
+    """What a ranker sees: the candidates, and what earlier runs chose, as labeled: taken from the start."""
+    plan = run.steps[step]
+    ids, reasons = aside(run)
+    earlier = ids[reasons == EARLIER]
+    more = _cost_fields(plan)
+    for part in run.pool.parts:
+        candidates_ = in_scope(run, part, step, more)
+        if not len(earlier):
+            yield from candidates_
+            continue
+        yield from map(_with_labels, candidates_)
+        wanted = replace(inputs_of(plan.selector), fields=(*inputs_of(plan.selector).fields, *more))
+        for batch in side_by_side(run, part, wanted, of_target=False):
+            mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
+            if mine.num_rows:
+                told = _with_labels(mine)
+                place = told.schema.get_field_index("labels")
+                yield told.set_column(place, "labels", told["labels"].fill_null(""))  # labeled, as nothing
+
+
+def _with_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if "labels" in batch.schema.names:
+        return batch
+    return batch.append_column("labels", pa.nulls(batch.num_rows, pa.string()))
+
+
+def _earlier_contents(run: Run, step: int) -> Path:
+    """For a deduplication that is not the first step: contents of what earlier runs chose, which the first step took
+    out."""
+    ids, reasons = aside(run)
+    earlier = ids[reasons == EARLIER] if step else ids[:0]
+    found = [EARLIER_CONTENTS.empty_table()]
+    for part in run.pool.parts if len(earlier) else ():
+        table = pq.read_table(part.path, columns=["sample_id", "content_hash", "key"])
+        mine = table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), earlier)))
+        found.append(mine.rename_columns(EARLIER_CONTENTS.names).cast(EARLIER_CONTENTS))
+    path = run.work(step) / "earlier" / "contents.parquet"
+    write_parquet(path, pa.concat_tables(found))
     return path
 
 
@@ -169,7 +217,8 @@ def choose(folder: Path, step: int) -> None:
         if plan.choice == "ranked":
             eligible = learned.candidates
         budget = plan.budget.units(eligible) if plan.budget is not None else None
-        reader = _decisions(con, plan, learned, scores, budget, eligible)
+        earlier = _earlier_contents(run, step) if plan.choice == "exact_dedup" else None
+        reader = _decisions(con, plan, learned, scores, budget, eligible, earlier)
         for part, table in by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
     facts = {}
@@ -189,6 +238,7 @@ def _decisions(
     scores: list[str],
     budget: int | None,
     eligible: int,
+    earlier: Path | None,
 ) -> Any:
     """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
@@ -200,6 +250,7 @@ def _decisions(
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"
+        parameters["earlier"] = str(earlier)
     elif len(proportions) > 1:
         query = "choose_by_target"
         rows(con, "create temp table taken (sample_id ubigint, target integer)")

@@ -1,11 +1,15 @@
 -- Which sample stands for each content? One that an earlier run chose, else the one with the smallest key.
--- One row per candidate, by shard and row within it. $scores: score files, `group_by` the content hash, `tie` the key.
+-- One row per candidate, by shard and row within it. $scores: score files, `group_by` the content hash, `tie` the key;
+-- $earlier: the same of what earlier runs chose, where that is not among them.
 with candidates as (
     select
         part, file_row_number as row, sample_id, group_by, tie, barred,
         barred is null as eligible,
         barred is null or barred = 'kept_earlier' as counted
     from read_parquet($scores, file_row_number = true)
+    union all
+    select -1 as part, 0 as row, sample_id, group_by, tie, 'kept_earlier' as barred, false as eligible, true as counted
+    from read_parquet($earlier)
 ),
 grouped as (
     select
@@ -29,4 +33,5 @@ select
     end as reason,
     case when eligible and place > 1 then kept_id end as related_id
 from grouped
+where part >= 0
 order by part, row

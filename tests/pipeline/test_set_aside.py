@@ -1,11 +1,15 @@
 """What no step may choose: forgotten keys, and what earlier runs of a recipe chose."""
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.atomic import read_json
 from tamis.pipeline.errors import RunError, StoreError
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.store import open_complete
@@ -112,3 +116,58 @@ def test_what_was_kept_earlier_stands_for_its_content(run_in: Runner, place: Pat
     assert chosen(later) == set(), "each content that is left was chosen before"
     told = reasons(later)
     assert set(told.values()) == {"kept_earlier", "duplicate"} and told["k50"] == "duplicate"
+
+
+def test_what_was_kept_earlier_seeds_coverage_and_a_later_deduplication(run_in: Runner, tmp_path: Path) -> None:
+    """Points on a quarter circle: with both ends kept earlier, k-center takes the middle first."""
+    (tmp_path / "new").mkdir()
+    places: dict[str, float] = {}
+
+    def add(name: str, some: list[float]) -> None:
+        places.update({f"{name}{n}": place for n, place in enumerate(some)})
+        rows = [{"id": f"{name}{n}", "text": f"at {place}"} for n, place in enumerate(some)]
+        write_jsonl(tmp_path / "new" / f"{name}.jsonl", rows)
+        angles = np.array(list(places.values())) * np.pi / 20
+        vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype("f4")
+        np.savez(tmp_path / f"v-{name}.npz", key=np.array([row["id"] for row in rows]), vector=vectors[-len(some) :])
+
+    asked: dict[str, Any] = {
+        "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id"}], "target": [], "emit": [], "against": "kept",
+        "columns": {"look": {"embed": "precomputed", "path": "v-*.npz"}},
+        "steps": [{"random": {"fraction": 1.0}}, {"exact_dedup": {}}, {"k_center": {"column": "look", "budget": 2}}],
+    }  # fmt: skip
+    add("a", [0, 10])
+    assert chosen(run_in(tmp_path, name="first", **asked).folder) == {"a0", "a1"}
+    add("b", [0, 1, 5, 9, 10])
+    second = run_in(tmp_path, name="second", **asked)
+    picks = pq.read_table(second.folder / "selection.parquet").to_pylist()
+    assert picks[0]["key"] == "b2", "the middle, where earlier picks leave most room"
+    run = open_complete(second.folder)
+    rows = {r["sample_id"]: r for p in run.pool.parts for r in pq.read_table(run.ledger(1) / p.name).to_pylist()}
+    keys = {r["sample_id"]: r["key"] for p in run.pool.parts for r in pq.read_table(p.path).to_pylist()}
+    dropped = {keys[i]: keys[r["related_id"]] for i, r in rows.items() if r["reason"] == "duplicate"}
+    assert dropped == {"b0": "a0", "b4": "a1"}, "contents that were kept earlier are known to a later step"
+
+
+def test_a_run_tells_how_the_new_differs_from_the_history(run_in: Runner, workplace: Path) -> None:
+    lines = (workplace / "pool.jsonl").read_text().splitlines()
+    (workplace / "new").mkdir()
+    (workplace / "new" / "a.jsonl").write_text("\n".join(lines[:600]))
+    asked: dict[str, Any] = {
+        "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id", "keep": ["part"]}],
+        "steps": [{"importance_resampling": {"budget": 50}}], "emit": [], "against": "kept",
+    }  # fmt: skip
+    first = run_in(workplace, name="first", **asked)
+    assert first.manifest["history"] is None
+    (workplace / "new" / "b.jsonl").write_text("\n".join(lines[600:900]))
+    second = run_in(workplace, name="second", **asked)
+    told = second.manifest["history"]
+    assert (told["new_rows"], told["earlier_rows"], told["earlier_kept"]) == (300, 600, 50)
+    assert told["new_kept"] + told["kept_of_earlier"] == 50 and told["new_shards"] == 1
+    parts = [json.loads(line)["part"] for line in lines]
+    new, old = Counter(parts[600:900]), Counter(parts[:600])
+    names = sorted({*new, *old})
+    p, q = (np.array([c[n] for n in names]) / sum(c.values()) for c in (new, old))
+    assert told["kl"]["part"] == pytest.approx(float(np.sum(p * (np.log(p + 1e-10) - np.log(q + 1e-10)))))
+    assert told["kl"]["n-grams"] > 0 and "history: 300 new samples" in (second.folder / "report.html").read_text()
+    assert read_json(second.folder / "history.json") == told and verify(open_complete(second.folder)) == []

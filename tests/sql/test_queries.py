@@ -11,6 +11,7 @@ import pytest
 
 from tamis import sql
 from tamis.pipeline.schemas import LEDGER, SCORES
+from tamis.pipeline.steps import EARLIER_CONTENTS
 
 NAN = math.nan
 
@@ -80,16 +81,21 @@ def test_eligible_ones_are_counted_once_for_all_targets(tmp_path: Path) -> None:
     assert ask("count_eligible", scores=[scores(tmp_path, twice)]) == [(3,)]
 
 
+def nothing_earlier(folder: Path) -> str:
+    pq.write_table(EARLIER_CONTENTS.empty_table(), folder / "earlier.parquet")
+    return str(folder / "earlier.parquet")
+
+
 def test_deduplication_keeps_the_smallest_key_and_names_it(tmp_path: Path) -> None:
     rows = [
         {"sample_id": 1, "group_by": b"x", "tie": "b"}, {"sample_id": 2, "group_by": b"x", "tie": "a"},
         {"sample_id": 3, "group_by": b"y", "tie": "c"}, {"sample_id": 4, "group_by": b"x", "tie": "0", "barred": "not_in_scope"},
     ]  # fmt: skip
-    assert by_id(ask("choose_exact_dedup", scores=[scores(tmp_path, rows)])) == {
+    assert by_id(ask("choose_exact_dedup", scores=[scores(tmp_path, rows)], earlier=nothing_earlier(tmp_path))) == {
         1: (False, None, 1.0, "duplicate", 2), 2: (True, None, 1.0, "first_of_duplicates", None),
         3: (True, None, 1.0, "unique", None), 4: (True, None, 1.0, "not_in_scope", None),
     }  # fmt: skip
-    assert ask("choose_exact_dedup", scores=[scores(tmp_path, [])]) == []
+    assert ask("choose_exact_dedup", scores=[scores(tmp_path, [])], earlier=nothing_earlier(tmp_path)) == []
 
 
 def test_quotas_repeat_small_groups_and_cut_large_ones(tmp_path: Path) -> None:
