@@ -1,0 +1,171 @@
+"""prefect.yaml deployed to a real server, its three flows run by a real worker, and an automation that tells of a failure."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tamis.flows import settings
+from tamis.pipeline.manifest import verify
+from tamis.pipeline.store import open_complete
+from tests_support import ROOT, write_jsonl
+
+settings.apply()
+WAIT_S = 300
+RECIPE = {
+    "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id"}],
+    "steps": [{"random": {"budget": 5}}],
+    "against": "kept",
+    "emit": ["keys"],
+}
+LABELS = {
+    "pool": RECIPE["pool"],
+    "labels": "my-store/labels",
+    "columns": {"look": {"embed": "precomputed", "path": "v.npz"}},
+    "steps": [{"k_center": {"column": "look", "budget": 4}}],
+    "emit": ["keys"],
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "new").mkdir()
+    write_jsonl(tmp_path / "new" / "a.jsonl", [{"id": f"a{n}", "text": f"text {n}"} for n in range(20)])
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    (tmp_path / "labels.yaml").write_text(yaml.safe_dump(LABELS))
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("f4")
+    np.savez(tmp_path / "v.npz", key=np.array([f"a{n}" for n in range(20)]), vector=vectors)
+    (tmp_path / "answers").mkdir()
+    return tmp_path
+
+
+def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tamis.flows.server import server
+
+    monkeypatch.setenv("PREFECT_HOME", str(place / "prefect"))  # a database of its own
+    with server() as address, told() as (hook, heard), worker(place, address):
+        code = re.search(
+            r"```python\n(from prefect.automations.*?)```", (ROOT / "docs" / "operating.md").read_text(), re.DOTALL
+        )
+        assert code
+        made = subprocess.run(
+            [sys.executable, "-c", f"HOOK = {hook!r}\n{code[1]}"],
+            env={**os.environ, "PREFECT_API_URL": address},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
+        flows = {one["name"]: one["id"] for one in ask(address, "deployments/filter", {})}
+        assert set(flows) == {"curate", "embed", "labels"}
+
+        def run(name: str, state: str, **parameters: Any) -> None:
+            begun = ask(address, f"deployments/{flows[name]}/create_flow_run", {"parameters": parameters})
+            until(lambda: state_of(address, begun["id"]) in ("COMPLETED", "FAILED", "CRASHED"), place)
+            assert state_of(address, begun["id"]) == state, (place / "log.txt").read_text()[-3000:]
+
+        store = place / "my-store"
+        run("embed", "COMPLETED")
+        assert list((store / "pool").glob("part-*.parquet")) and not list((store / "runs").iterdir())
+        run("curate", "COMPLETED")
+        first = open_complete(store / "runs" / "recipe-0001")
+        assert verify(first) == [] and pq.read_metadata(first.folder / "selection.parquet").num_rows == 5
+        run("labels", "COMPLETED")
+        asked = pq.read_table(store / "runs" / "labels-0001" / "selection.parquet")["key"].to_pylist()
+        (place / "answers" / "monday.csv").write_text("key,label\n" + "".join(f"{key},yes\n" for key in asked))
+        run("labels", "COMPLETED")
+        again = pq.read_table(store / "runs" / "labels-0002" / "selection.parquet")["key"].to_pylist()
+        assert len(again) == 4 and not set(again) & set(asked), "what was answered is not asked again"
+        run("curate", "FAILED", recipe="nowhere.yaml", store="my-store")
+        until(lambda: heard, place)
+        assert "failed" in heard[0]
+
+
+@contextmanager
+def told() -> Iterator[tuple[str, list[str]]]:
+    """Somewhere that hears of failures."""
+    heard: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    here = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=here.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{here.server_port}/", heard
+    here.shutdown()
+
+
+@contextmanager
+def worker(place: Path, address: str) -> Iterator[None]:
+    """The lines of docs/operating.md, with this server."""
+    env = {**os.environ, "PREFECT_API_URL": address, "TAMIS_FOLDER": str(place), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    prefect = [sys.executable, "-m", "prefect"]
+    subprocess.run(
+        [*prefect, "work-pool", "create", "--type", "process", "tamis"], env=env, check=True, capture_output=True
+    )
+    ended = subprocess.run(
+        [*prefect, "--no-prompt", "deploy", "--all"], cwd=ROOT, env=env, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with (place / "log.txt").open("w") as log:
+        started = subprocess.Popen(
+            [*prefect, "worker", "start", "--pool", "tamis"],
+            cwd=place,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        os.killpg(started.pid, signal.SIGINT)
+        try:
+            started.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+
+
+def ask(address: str, what: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{address}/{what}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    for _ in range(60):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(1)  # its database is busy
+    raise AssertionError(what)
+
+
+def state_of(address: str, run: str) -> str:
+    return str(ask(address, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})[0]["state_type"])
+
+
+def until(found: Callable[[], Any], place: Path) -> None:
+    end = time.monotonic() + WAIT_S
+    while not found():
+        assert time.monotonic() < end, (place / "log.txt").read_text()[-3000:]
+        time.sleep(0.5)
