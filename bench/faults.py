@@ -36,12 +36,14 @@ def main() -> None:
             "-k",
             asked.only,
             f"--junit-xml={record}",
+            "-o",
+            "junit_family=xunit1",
             "-p",
             "no:cacheprovider",
         ]
         ended = subprocess.run(command, cwd=ROOT, env=env, check=False, stdout=sys.stderr)
         cases = list(ET.parse(record).iter("testcase"))
-    print("| promised | seen | s |\n|---|---|---:|")
+    rows: dict[tuple[str, str], list[float]] = {}
     for case in cases:
         told = {one.get("name"): one.get("value", "") for one in case.iter("property")}
         seen = told.get("seen", "as promised")
@@ -49,8 +51,12 @@ def main() -> None:
             for one in case.iter(kind):
                 seen = f"**{kind}**: {' '.join((one.get('message') or '').split())[:200]}"
         name = case.get("name", "")
-        which = f" ({name[name.index('[') + 1 : -1]})" if "[" in name else ""
-        print(f"| {told.get('promise', name)}{which} | {seen} | {float(case.get('time', 0)):.0f} |")
+        which = f" ({name[name.index('[') + 1 : -1]})" if "[" in name and seen != "as promised" else ""
+        rows.setdefault((told.get("promise", name) + which, seen), []).append(float(case.get("time", 0)))
+    print("| promised | seen | s |\n|---|---|---:|")
+    for (promise, seen), seconds in rows.items():
+        cases_ = f" ({len(seconds)} cases)" if len(seconds) > 1 else ""
+        print(f"| {promise} | {seen}{cases_} | {sum(seconds):.0f} |")
     sys.exit(ended.returncode)
 
 

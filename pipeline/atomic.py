@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from tamis.pipeline.errors import DamageFound, StoreError
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
+_WRITTEN = count()
+
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error."""
+    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error.
+
+    Its name is this process's own: a worker that outlives its run must not meet the next one's."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    beside = final.with_name(f".{final.name}.writing")
+    beside = final.with_name(f".{final.name}.{os.getpid()}-{next(_WRITTEN)}.writing")
     try:
         yield beside
         os.replace(beside, final)
@@ -145,6 +150,14 @@ def fingerprint(value: Any) -> str:
     import xxhash
 
     return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def sweep(store: Path) -> None:
+    """Take away what killed processes left unfinished; call it under the store's lock."""
+    for path in store.rglob(".*.writing"):
+        process = path.name.split(".")[-2].partition("-")[0]
+        if process.isdigit() and not Path(f"/proc/{process}").exists():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import digest_file, read_json, store_lock, write_json
+from tamis.pipeline.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.database import check_where
@@ -164,6 +164,8 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         write_json(path, request)
         return
     known = read_json(path)
+    if not (folder / "manifest.json").exists():
+        sweep(folder.parent.parent)  # it was killed, or failed
     known["recipe"] = Recipe.model_validate(known["recipe"]).model_dump(mode="json", exclude={"engine"})
     known["recipe"]["prices"] = asked["prices"]  # they change none either
     complete = (folder / "manifest.json").exists()
