@@ -10,6 +10,7 @@ from tamis.flows.deployed import recipe_flow
 from tamis.flows.server import server
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe import Recipe
+from tamis.pipeline.urls import as_url
 
 PORT = 4200
 
@@ -27,7 +28,7 @@ def serve(
     """Run it now, so that what is wrong shows at once, and by the schedule until stopped; a run that is due while one
     goes on waits for it."""
     with server(port) as address:
-        recipe_flow(recipe, recipe_folder.absolute(), store.absolute(), allow_code)
+        recipe_flow(**parameters(recipe, recipe_folder, store, allow_code))
         say(f"serving {recipe.name}: {address.removesuffix('/api')} shows its runs; Ctrl-C ends it")
         recipe_flow.serve(
             name=recipe.name,
@@ -45,6 +46,6 @@ def parameters(recipe: Recipe, recipe_folder: Path, store: Path, allow_code: boo
     return {
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
         "recipe_folder": str(recipe_folder.absolute()),
-        "store": str(store.absolute()),
+        "store": as_url(store) or str(store.absolute()),
         "allow_code": allow_code,
     }

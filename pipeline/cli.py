@@ -131,6 +131,7 @@ def run(
     from tamis.pipeline.recipe import load_recipe
     from tamis.pipeline.run import run_recipe
     from tamis.pipeline.show import paths, summary
+    from tamis.pipeline.urls import as_url
 
     loaded = load_recipe(recipe, tuple(set_ or ()))
     chosen = _engine("local" if local else engine or loaded.engine, address)
@@ -139,7 +140,8 @@ def run(
         print(f"run {outcome.folder.name} is complete already; nothing was rewritten", file=sys.stderr)
     print(summary(outcome.manifest), file=sys.stderr)
     print(paths(outcome.folder), file=sys.stderr)
-    print(outcome.folder)
+    url = as_url(store)
+    print(f"{url}/runs/{outcome.folder.name}" if url else outcome.folder)
 
 
 @app.command
@@ -224,8 +226,10 @@ def plan(
     """Say what a run of RECIPE would do: rows, bytes, what is reused, and how long earlier runs took."""
     from tamis.pipeline.forecast import forecast
     from tamis.pipeline.recipe import load_recipe
+    from tamis.pipeline.remote import readable
 
-    print(forecast(load_recipe(recipe, tuple(set_ or ())), recipe.absolute().parent, store, allow_code))
+    known = None if store is None else readable(store)
+    print(forecast(load_recipe(recipe, tuple(set_ or ())), recipe.absolute().parent, known, allow_code))
 
 
 @app.command
@@ -296,9 +300,10 @@ def where(store: Path, key: str) -> None:
     key
         the sample's key
     """
+    from tamis.pipeline.remote import readable
     from tamis.pipeline.whereabouts import where as tell
 
-    print(tell(store.absolute(), key))
+    print(tell(readable(store).absolute(), key))
 
 
 @app.command
@@ -315,6 +320,7 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
         more keys, one a line
     """
     from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.remote import working_copy
     from tamis.pipeline.whereabouts import forget as take_out
 
     try:
@@ -324,7 +330,8 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
     wanted = [key for key in (*keys, *more) if key]
     if not wanted:
         raise RecipeError("forget: name keys, or a --file with one a line")
-    print(take_out(store.absolute(), wanted))
+    with working_copy(store) as here:
+        print(take_out(here, wanted))
 
 
 @app.command
@@ -339,8 +346,10 @@ def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) 
         take it away
     """
     from tamis.pipeline.garbage import collect
+    from tamis.pipeline.remote import working_copy
 
-    print(collect(store, delete))
+    with working_copy(store) as here:
+        print(collect(here, delete))
 
 
 @app.command

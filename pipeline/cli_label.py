@@ -55,11 +55,13 @@ def label_import(
     from tamis.pipeline.label_files import read_answers
     from tamis.pipeline.label_rounds import import_answers
     from tamis.pipeline.progress import say
+    from tamis.pipeline.remote import working_copy
     from tamis.pipeline.show import visible
 
     named = None if classes is None else read_class_names(classes)
     answers = read_answers(file)
-    found = import_answers(store.absolute(), answers, file.name, named, say, held_out=held_out, replace=replace)
+    with working_copy(store) as here:
+        found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)
     print("\n".join(map(visible, found.lines())))
 
 
@@ -76,5 +78,6 @@ def label_status(store: Path, *, column: str | None = None) -> None:
         the vectors that the head learns on (default: those of the last run that asked)
     """
     from tamis.pipeline.label_status import status
+    from tamis.pipeline.remote import readable
 
-    print(status(store.absolute(), column))
+    print(status(readable(store).absolute(), column))

@@ -7,7 +7,7 @@ whose rows were rejected because of it; their files are read again into new shar
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tamis.pipeline.schemas import POOL, REJECTS
 from tamis.pipeline.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
 from tamis.pipeline.torch_models import TooLarge
+from tamis.pipeline.urls import fetched, let_go
 
 READER_VERSION = 2  # raise when the same files would give other rows
 
@@ -213,6 +214,8 @@ class GroupWriter:
             shards.add(samples)
         shards.close()
         self._record(origin, files, shards)
+        for file in files:
+            let_go(file.path, file.mtime_ns)
 
     def write_images(self, origin: int, files: list[SourceFile]) -> None:
         """The same for images. A group of theirs is work for minutes: each closed shard is noted in a journal, and a
@@ -327,9 +330,17 @@ def pool_schema(types: dict[str, pa.DataType]) -> pa.Schema:
 def _calls(source: Source, files: list[SourceFile], types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
     """One call for each block of the files, in order; calls may run in any thread."""
     for file in files:
-        path = Path(file.path)
+        path = fetched(file.path, file.mtime_ns)
         for call in _calls_of(source, path, Path(file.root), types):
-            yield partial(chunked, call, source.chunk.words) if source.chunk else call
+            named = call if str(path) == file.path else partial(_as_from, call, file.path)
+            yield partial(chunked, named, source.chunk.words) if source.chunk else named
+
+
+def _as_from(call: Callable[[], Block], url: str) -> Block:
+    """A block of a fetched file speaks of where that came from."""
+    block = call()
+    rejects = [reject._replace(source=url) for reject in block.rejects]
+    return replace(block, source=url, uri=url if block.uri else None, rejects=rejects)
 
 
 def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:

@@ -3,7 +3,6 @@
 Whole and real numbers meet as real ones; anything else that differs meets as text. Later rows that don't fit are
 rejected as `wrong_type`, and say so."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from tamis.pipeline import read_images, read_jsonl, read_others
 from tamis.pipeline.recipe import Source
 from tamis.pipeline.sources import SourceFile
+from tamis.pipeline.urls import fetched
 
 SNIFF_FILES = 400  # of a folder: some images with their sidecars
 
@@ -31,9 +31,10 @@ def settle_types(
 
 
 def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType]:
-    origins, path = list(source.keep.values()), Path(files[0].path)
+    origins = list(source.keep.values())
     if not origins:
         return {}
+    path = fetched(files[0].path, files[0].mtime_ns)
     if source.reads_images:
         kinds = {name: _infer(values) for name, values in read_images.sniff(source, files[:SNIFF_FILES]).items()}
     elif source.format in ("parquet", "hf"):

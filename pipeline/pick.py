@@ -12,6 +12,7 @@ from tamis.pipeline.exports import export
 from tamis.pipeline.recipe import IMAGE_FORMATS, parse_recipe
 from tamis.pipeline.run import Outcome, run_recipe
 from tamis.pipeline.sources import find_files
+from tamis.pipeline.urls import cache_folder
 
 OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
 
@@ -69,8 +70,5 @@ def _reads_images(source: dict[str, Any]) -> bool:
 
 def cache_store(sources: list[dict[str, Any]]) -> Path:
     """One store for each pool and way of reading it."""
-    base = Path(
-        os.environ.get("TAMIS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tamis"
-    ).expanduser()
     paths = [str(Path(source["path"]).absolute()) for source in sources]
-    return base / fingerprint([sources, paths])
+    return cache_folder() / fingerprint([sources, paths])

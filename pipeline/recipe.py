@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.plain_yaml import load_yaml
 from tamis.pipeline.schemas import POOL
+from tamis.pipeline.urls import as_url
 
 Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
 IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
@@ -294,7 +295,7 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
 
 
 def _absolute(source: Source, folder: Path) -> Source:
-    paths = [str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
+    paths = [as_url(path) or str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
     return source.model_copy(update={"path": paths})
 
 

@@ -23,6 +23,7 @@ from tamis.pipeline.models import MODEL_VERSION
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe import Recipe, plain_name
+from tamis.pipeline.remote import working_copy
 from tamis.pipeline.set_aside import forgotten_keys
 from tamis.pipeline.sources import find_files
 from tamis.pipeline.store import open_run
@@ -56,8 +57,20 @@ def run_recipe(
     `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow)."""
     check(recipe, recipe_folder, allow_code)
     name = plain_name(name or recipe.name)
-    folder = Path(store).absolute() / "runs" / name
-    with store_lock(Path(store).absolute(), say):
+    with working_copy(Path(store), name) as here:
+        return _run_in(here, recipe, recipe_folder, name, allow_code, engine)
+
+
+def _run_in(
+    store: Path,
+    recipe: Recipe,
+    recipe_folder: Path,
+    name: str,
+    allow_code: bool,
+    engine: Engine | Callable[[Path], Path] | None,
+) -> Outcome:
+    folder = store / "runs" / name
+    with store_lock(store, say):
         try:
             claim(folder, recipe, recipe_folder, allow_code)
             if (folder / "manifest.json").exists():
@@ -68,7 +81,7 @@ def run_recipe(
             else:
                 curate(folder, engine or Loop())
         except Exception as error:
-            raise _said(error, Path(store)) from error
+            raise _said(error, store) from error
     return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
 
 
@@ -81,8 +94,9 @@ def run_next(
 ) -> Outcome:
     """The next of a recipe's runs NAME-0001, NAME-0002, ...: the last one again where it did not end or nothing has
     changed since, else a new one."""
-    runs = Path(store).absolute() / "runs"
-    numbers = [int(path.name[-4:]) for path in runs.glob(f"{escape(recipe.name)}-[0-9][0-9][0-9][0-9]")]
+    with working_copy(Path(store)) as here:
+        found = (here / "runs").glob(f"{escape(recipe.name)}-[0-9][0-9][0-9][0-9]")
+        numbers = [int(path.name[-4:]) for path in found]
     last = max(numbers, default=1)
     try:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
@@ -95,13 +109,13 @@ def fill_columns(
 ) -> int:
     """Read what is new and make all columns that the recipe needs; choose nothing. Returns the pool's samples."""
     check(recipe, recipe_folder, allow_code)
-    folder = Path(store).absolute() / "runs" / plain_name(f"{recipe.name}-columns")
-    with store_lock(Path(store).absolute(), say):
+    with working_copy(Path(store)) as here, store_lock(here, say):
+        folder = here / "runs" / plain_name(f"{recipe.name}-columns")
         try:
             claim(folder, recipe, recipe_folder, allow_code)
             rows = fill(folder, Stages(folder, engine or Loop())).pool.rows
         except Exception as error:
-            raise _said(error, Path(store)) from error
+            raise _said(error, here) from error
         shutil.rmtree(folder)  # it chose nothing: what it made are the columns
     return rows
 

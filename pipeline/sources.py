@@ -11,8 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.atomic import fingerprint
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.recipe import Source
+from tamis.pipeline.urls import as_url, filesystem, version_of
 
 GROUP_BYTES = 256 << 20  # small files are read together up to this many bytes
 GROUP_IMAGES = 10_000  # files of a folder of images that are read together, and images of a shard
@@ -26,6 +28,7 @@ SUFFIXES = {
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
 )  # fmt: skip
+REMOTE = ("jsonl", "csv", "parquet")  # formats that are read from a URL, too
 READ_BY_KEY = ("images", "img2dataset")  # files of one name belong together
 PACKED = (".gz", ".zst", ".bz2", ".xz")
 
@@ -46,7 +49,11 @@ class SourceFile:
 def find_files(source: Source) -> list[SourceFile]:
     """All files of a source, sorted by path. Raises SourceError where a path or glob finds none."""
     found: dict[str, str] = {}
+    there: list[SourceFile] = []
     for path in source.paths:
+        if (url := as_url(path)) is not None:
+            there += _files_at(source, url)
+            continue
         plain = os.path.exists(path) or not glob.has_magic(path)
         wanted = is_no_folder if source.format == "images" else os.path.isfile
         matches = [path] if plain else [m for m in sorted(glob.glob(path, recursive=True)) if wanted(m)]
@@ -57,7 +64,35 @@ def find_files(source: Source) -> list[SourceFile]:
                 found.setdefault(str(file), match if os.path.isdir(match) else _fixed_folder(path))
     if source.format == "images":
         return [_stat(*item) for item in sorted(_with_sidecars(found).items(), key=lambda item: _by_key(*item))]
-    return [_stat(path, root) for path, root in sorted(found.items())]
+    return [*(_stat(path, root) for path, root in sorted(found.items())), *sorted(there, key=lambda file: file.path)]
+
+
+def _files_at(source: Source, url: str) -> list[SourceFile]:
+    """Files of a URL, a glob, or all of the format below a folder."""
+    if source.format not in REMOTE or source.reads_images:
+        told = f"from a URL come {', '.join(REMOTE)}; read images and the like from a file system"
+        raise SourceError(f"source {url}: {told}")
+    system, path = filesystem(url)
+    wanted = SUFFIXES.get(source.format, (f".{source.format}",))
+    try:
+        system.invalidate_cache()
+        if glob.has_magic(path):
+            infos = system.glob(path, detail=True)
+        elif system.isfile(path):
+            infos = {path: system.info(path)}
+        else:
+            infos = {p: i for p, i in system.find(path, detail=True).items() if has_suffix(p, wanted)}
+    except Exception as error:
+        raise SourceError(f"source {url}: can't be listed ({' '.join(str(error).split())[:200]})") from error
+    scheme = url.partition("://")[0]
+    files = []
+    for name, info in infos.items():
+        if info["type"] == "file":
+            version = int(fingerprint(version_of(info)), 16) >> 1  # stands where a file has its time
+            files.append(SourceFile(f"{scheme}://{name.lstrip('/')}", info["size"], version, url))
+    if not files:
+        raise SourceError(f"source {url}: no {source.format} file is there")
+    return files
 
 
 def key_of_path(path: str, root: str) -> str:

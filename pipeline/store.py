@@ -14,6 +14,7 @@ from tamis.pipeline.errors import RunError
 from tamis.pipeline.ingest import Part, Pool, current_pool
 from tamis.pipeline.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe import Recipe
+from tamis.pipeline.remote import readable
 from tamis.selectors.contract import inputs_of
 
 
@@ -138,7 +139,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
 
 def open_run(folder: Path | str) -> Run:
     """The run in a folder. Raises RunError where there is none. Cached: tasks of one process share it."""
-    folder = Path(folder).resolve()
+    folder = readable(Path(folder)).resolve()
     request = folder / "request.json"
     if not request.exists():
         raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")

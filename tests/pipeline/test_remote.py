@@ -1,0 +1,236 @@
+"""Stores and pools on object storage: a real server that speaks S3 on loopback, without rename, with conditional put."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tamis.pipeline import remote_lock
+from tamis.pipeline.errors import RunFailed, SourceError
+from tamis.pipeline.manifest import verify
+from tamis.pipeline.mirror import Mirror
+from tamis.pipeline.recipe import parse_recipe
+from tamis.pipeline.remote import readable, working_copy
+from tamis.pipeline.run import run_recipe
+from tamis.pipeline.store import open_complete
+from tests_support import BASIC, Runner, result_bytes
+
+pytest.importorskip("s3fs", reason="needs the extra `s3`")
+TAMIS = Path(sys.executable).with_name("tamis")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A bucket `tamis` of a server of our own, and the environment that leads there."""
+    import s3fs
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    server = subprocess.Popen(
+        [TAMIS.with_name("moto_server"), "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    named = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = dict(os.environ)
+    os.environ.update(named)
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    system = s3fs.S3FileSystem()
+    system.mkdir("tamis")
+    yield system
+    server.terminate()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def run_at(url: str, folder: Path, **changes: Any) -> Any:
+    return run_recipe(parse_recipe({**BASIC, "name": "run", **changes}, folder), folder, Path(url))
+
+
+def test_a_store_on_s3_has_the_bytes_of_one_on_disk(s3: Any, run_in: Runner, workplace: Path) -> None:
+    wanted = result_bytes(run_in(workplace, name="run").folder)
+    there = run_at("s3://tamis/same", workplace)
+    assert result_bytes(there.folder) == wanted
+    assert s3.exists("tamis/same/runs/run/manifest.json") and not s3.glob("tamis/same/**/.work/**")
+    for name, content in wanted.items():
+        assert s3.cat_file(f"tamis/same/runs/run/{name}") == content
+    assert not run_at("s3://tamis/same", workplace).fresh, "the same again writes nothing"
+
+
+def test_another_machine_reads_goes_on_and_takes_down(
+    s3: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_at("s3://tamis/moved", workplace)
+    key = pq.read_table(first.folder / "selection.parquet")["key"][0].as_py()
+    monkeypatch.setenv("TAMIS_CACHE", str(workplace / "another machine"))
+    env = dict(os.environ)
+    run = "s3://tamis/moved/runs/run"
+    for arguments in (
+        ["why", run, key],
+        ["verify", run],
+        ["sql", run, "select count(*) from ledger"],
+        ["where", "s3://tamis/moved", key],
+    ):
+        ended = subprocess.run([TAMIS, *arguments], env=env, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+    made = {
+        path: info["LastModified"]
+        for path, info in s3.find("tamis/moved/columns", detail=True).items()
+        if "part-" in path
+    }
+    ended = subprocess.run(
+        [TAMIS, "forget", "s3://tamis/moved", key], env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0 and "run run holds 1 of them" in ended.stdout
+    again = run_recipe(parse_recipe({**BASIC, "name": "run"}, workplace), workplace, Path("s3://tamis/moved"), "second")
+    assert key not in pq.read_table(again.folder / "selection.parquet")["key"].to_pylist()
+    assert {path: s3.info(path)["LastModified"] for path in made} == made, "columns that stand are not made again"
+
+
+def test_a_killed_run_goes_on_on_another_machine_and_the_manifest_is_last(
+    s3: Any, run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = result_bytes(run_in(workplace, name="run").folder)
+    (workplace / "run.yaml").write_text(yaml.safe_dump({**BASIC, "name": "run"}))
+    began = time.monotonic()
+    command = [TAMIS, "run", "run.yaml", "--local", "--store"]
+    assert subprocess.run([*command, "s3://tamis/timed"], cwd=workplace, check=False).returncode == 0
+    usual_s = time.monotonic() - began
+    for number, share in enumerate((0.5, 0.7, 0.8, 0.9, 0.95)):
+        env = {**os.environ, "TAMIS_CACHE": str(workplace / f"machine {number % 2}")}
+        process = subprocess.Popen([*command, "s3://tamis/killed"], cwd=workplace, env=env, start_new_session=True)
+        try:
+            process.wait(share * usual_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if s3.exists("tamis/killed/runs/run/manifest.json"):
+            monkeypatch.setenv("TAMIS_CACHE", str(workplace / f"reader {number}"))
+            assert verify(open_complete(readable(Path("s3://tamis/killed/runs/run")))) == [], (
+                "a manifest speaks of what is there"
+            )
+    monkeypatch.setenv("TAMIS_CACHE", str(workplace / "the last"))
+    assert result_bytes(run_at("s3://tamis/killed", workplace).folder) == wanted
+
+
+def test_one_holds_the_store_at_a_time_and_who_was_given_up_ends(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_lock, "STALE_S", 2.0)
+    monkeypatch.setattr(remote_lock, "BEAT_S", 0.0)
+    monkeypatch.setattr(remote_lock.socket, "gethostname", lambda: f"host-{threading.get_ident()}")  # two machines
+    held, order = [Mirror("s3://tamis/locked", tmp_path / str(n)) for n in range(2)], []
+
+    def second() -> None:
+        with remote_lock.lease(held[1]):
+            order.append("second")
+
+    with remote_lock.lease(held[0]) as mine:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        for _ in range(15):
+            mine.beat()
+            time.sleep(0.2)
+        order.append("first ends")
+    waiting.join()
+    assert order == ["first ends", "second"], "it waited while there were signs of life"
+    with pytest.raises(RunFailed, match="took it over"), remote_lock.lease(held[0]) as mine:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join()
+        mine.beat()
+    assert order[-1] == "second"
+
+
+def test_only_one_of_many_creates_a_lock(s3: Any, tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    def take(n: int) -> None:
+        if remote_lock._created(Mirror("s3://tamis/raced", tmp_path / str(n)), 1) is not None:
+            got.append(n)
+
+    rivals = [threading.Thread(target=take, args=(n,)) for n in range(8)]
+    for one in rivals:
+        one.start()
+    for one in rivals:
+        one.join()
+    assert len(got) == 1
+
+
+def test_a_pool_on_s3_is_read_and_only_what_is_new_again(s3: Any, run_in: Runner, workplace: Path) -> None:
+    lines = (workplace / "pool.jsonl").read_text().splitlines()
+    s3.pipe_file("tamis/pool/a.jsonl", "\n".join([*lines[:400], "no json"]).encode())
+    s3.pipe_file("tamis/pool/b.jsonl", "\n".join(lines[400:800]).encode())
+    source = {"format": "jsonl", "path": "s3://tamis/pool/*.jsonl", "key": "id", "keep": ["part"]}
+    asked: dict[str, Any] = {"pool": [source], "steps": [{"exact_dedup": {}}]}
+    first = run_in(workplace, name="first", **asked)
+    (workplace / "local").mkdir()
+    (workplace / "local" / "a.jsonl").write_text("\n".join(lines[:800]))
+    local = run_in(workplace, name="local", store="other", **{**asked, "pool": [{**source, "path": "local/*.jsonl"}]})
+    keys = [pq.read_table(r.folder / "selection.parquet")["key"].to_pylist() for r in (first, local)]
+    assert sorted(keys[0]) == sorted(keys[1])
+    rejects = pq.read_table(workplace / "store" / "pool" / "rejects.parquet").to_pylist()
+    assert [(r["source"], r["position"]) for r in rejects if r["reason"] == "bad_json"] == [
+        ("s3://tamis/pool/a.jsonl", 401)
+    ]
+    assert not list((workplace / "cache" / "fetched").glob("*")), "what was fetched went when it was read"
+    shard = next((workplace / "store" / "pool").glob("part-*.parquet"))
+    before = shard.stat().st_mtime_ns
+    s3.pipe_file("tamis/pool/c.jsonl", "\n".join(lines[800:900]).encode())
+    second = run_in(workplace, name="second", **asked)
+    assert second.manifest["pool"]["rows"] == 901 and shard.stat().st_mtime_ns == before
+    s3.pipe_file("tamis/pool/b.jsonl", "\n".join(lines[400:500]).encode())
+    third = run_in(workplace, name="third", **asked)
+    assert third.manifest["pool"]["rows"] == 601
+
+
+def test_what_can_not_be_read_from_there_is_said(s3: Any, run_in: Runner, workplace: Path) -> None:
+    for source, told in (
+        ({"format": "jsonl", "path": "s3://tamis/nowhere/*.jsonl"}, "no jsonl file is there"),
+        ({"format": "texts", "path": "s3://tamis/pool"}, "from a URL come jsonl"),
+        ({"format": "jsonl", "path": "nonsense://a/b.jsonl"}, "nonsense"),
+    ):
+        with pytest.raises(SourceError, match=told):
+            run_in(workplace, pool=[source], steps=[])
+
+
+def test_a_copy_knows_what_it_put_up_when_it_was_killed_before_it_could_note_it(s3: Any, tmp_path: Path) -> None:
+    with working_copy(Path("s3://tamis/noted")) as here:
+        (here / "a.bin").write_bytes(b"a")
+    state = here / ".remote.json"
+    known = json.loads(state.read_text())
+    (here / "b.bin").write_bytes(b"b")
+    s3.pipe_file("tamis/noted/b.bin", b"b")  # put up, and killed
+    (here / "c.bin").write_bytes(b"c")  # not put up yet
+    assert "b.bin" not in known
+    with working_copy(Path("s3://tamis/noted")) as here:
+        assert (here / "c.bin").read_bytes() == b"c", "nothing is thrown away"
+    assert s3.cat_file("tamis/noted/c.bin") == b"c"
+    s3.pipe_file("tamis/noted/d.bin", b"of another machine")
+    (here / "e.bin").write_bytes(b"never put up")
+    with working_copy(Path("s3://tamis/noted")) as here:
+        assert (here / "d.bin").exists() and not (here / "e.bin").exists(), "the other machine's word counts"
+    shutil.rmtree(here)
