@@ -353,6 +353,22 @@ def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) 
 
 
 @app.command
+def compact(store: Path) -> None:
+    """Merge the small shards that many small additions left, with their columns.
+
+    Parameters
+    ----------
+    store
+        the store
+    """
+    from tamis.pipeline.compact import compact as merge
+    from tamis.pipeline.remote import working_copy
+
+    with working_copy(store) as here:
+        print(merge(here))
+
+
+@app.command
 def selectors() -> None:
     """List the steps that a recipe may have, with their settings."""
     from tamis.selectors.catalog import describe

@@ -90,7 +90,11 @@ def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     for path, record in pairs:
         names = [part["name"] for part in record["parts"]]
         paths = [folder / name for folder in [store / "pool", *_with_parts(store)] for name in names]
-        if record["group"] not in kept and (there := [path for path in paths if path.exists()]):
+        if (
+            record["group"] not in kept
+            and "replaces" not in record
+            and (there := [path for path in paths if path.exists()])
+        ):
             yield Unneeded(f"pool group {record['group']} ({len(names)} shards): of no run", there, path)
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json, write_json
 from tamis.pipeline.columns import ngrams_maker
-from tamis.pipeline.ingest import Part, current_pool
+from tamis.pipeline.ingest import Part, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.set_aside import EARLIER, aside, earlier_runs
 from tamis.pipeline.store import Run
@@ -31,9 +31,10 @@ def write_history(run: Run) -> None:
     if not earlier:
         path.unlink(missing_ok=True)
         return
-    known = {group for folder in earlier for group in read_json(folder / "inputs.json")["pool"]}
-    old = current_pool(run.store / "pool", sorted(known & set(run.pool.groups)))
-    new = current_pool(run.store / "pool", [group for group in run.pool.groups if group not in known])
+    read = leaves(records_of(run.store / "pool"))
+    known = {leaf for folder in earlier for group in read_json(folder / "inputs.json")["pool"] for leaf in read[group]}
+    old = current_pool(run.store / "pool", [group for group in run.pool.groups if read[group] <= known])
+    new = current_pool(run.store / "pool", [group for group in run.pool.groups if not read[group] <= known])
     chosen = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_numpy()
     told: dict[str, Any] = {
         "earlier_runs": [folder.name for folder in earlier],

@@ -87,7 +87,7 @@ def ingest(
     own, and rows without keys are all kept: repeats count there."""
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
-    records = _records(folder)
+    records = records_of(folder)
     current, covered = _still_true(records, files, sources)
     writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
     for number, found in files:
@@ -117,7 +117,7 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
     known = read_json(path) if path.exists() else None
     others = known and (known["reader"] != READER_VERSION or known["sources"] != asked[: len(known["sources"])])
     begun = list((folder / ".groups").glob("*.partial")) and not others
-    if known and not begun and not any(record["parts"] for record in _records(folder)):
+    if known and not begun and not any(record["parts"] for record in records_of(folder)):
         _forget(folder)  # nothing was ever read so: a mended recipe starts over
         known = others = None
     if known and others:
@@ -142,8 +142,13 @@ def _forget(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
-    return [read_json(path) for path in sorted((folder / ".groups").glob("*.json"))]
+REJECTS_FILE = "{:05d}.parquet"  # of a group, beside its record
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """What was ever read, group by group."""
+    paths = sorted((folder / ".groups").glob("*.json"), key=lambda path: (len(path.name), path.name))  # 99999, 100000
+    return [read_json(path) for path in paths]
 
 
 def _still_true(
@@ -169,13 +174,29 @@ def _still_true(
         if changed or voided & set(record["leans_on"]):
             voided.add(record["group"])
     current = [record for record in records if record["group"] not in voided]
+    old = superseded(current)
+    current = [record for record in current if record["group"] not in old]
     return current, {(record["origin"], file["path"]) for record in current for file in record["files"]}
 
 
 def rows_read(folder: Path) -> int:
     """Rows of source files that were ever read into a pool, usable or not."""
-    records = _records(folder)
+    records = [record for record in records_of(folder) if "replaces" not in record]
     return sum(sum(p["rows"] for p in one["parts"]) + sum(one["rejects"].values()) for one in records)
+
+
+def superseded(records: list[dict[str, Any]]) -> set[int]:
+    """Groups that others of these stand for since `tamis compact`."""
+    return {group for record in records for group in record.get("replaces", [])}
+
+
+def leaves(records: list[dict[str, Any]]) -> dict[int, set[int]]:
+    """Of each group the groups that were read, itself or those that it stands for."""
+    found: dict[int, set[int]] = {}
+    for record in records:
+        mine = record.get("replaces")
+        found[record["group"]] = {leaf for group in mine for leaf in found[group]} if mine else {record["group"]}
+    return found
 
 
 class GroupWriter:
@@ -384,6 +405,7 @@ def _parts(groups: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[
 
 
 def _view(folder: Path, groups: list[dict[str, Any]]) -> Pool:
+    groups = sorted(groups, key=lambda record: min(record.get("replaces", [record["group"]])))
     parts = [
         Part(folder / part["name"], part["rows"], part["digest"], group["origin"]) for group, part in _parts(groups)
     ]
@@ -397,14 +419,14 @@ def _view(folder: Path, groups: list[dict[str, Any]]) -> Pool:
 def current_pool(folder: Path, groups: list[int]) -> Pool:
     """A pool as an earlier run saw it, from the groups that its manifest lists."""
     wanted = set(groups)
-    return _view(folder, [record for record in _records(folder) if record["group"] in wanted])
+    return _view(folder, [record for record in records_of(folder) if record["group"] in wanted])
 
 
 def rejects_of(folder: Path, groups: list[int] | None = None) -> pa.Table:
     """All rejects of some groups, or of all that were ever read, in their order."""
     wanted = None if groups is None else set(groups)
-    records = [r for r in _records(folder) if r["rejects"] and (wanted is None or r["group"] in wanted)]
-    tables = [pq.ParquetFile(folder / ".groups" / f"{record['group']:05d}.parquet").read() for record in records]
+    records = [r for r in records_of(folder) if r["rejects"] and (wanted is None or r["group"] in wanted)]
+    tables = [pq.ParquetFile(folder / ".groups" / REJECTS_FILE.format(record["group"])).read() for record in records]
     return pa.concat_tables([REJECTS.empty_table(), *tables])
 
 

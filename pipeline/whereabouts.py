@@ -78,15 +78,18 @@ def _checked(store: Path) -> Path:
 def _samples(store: Path, keys: list[str]) -> Iterator[dict[str, Any]]:
     wanted = pc.field("key").isin(pa.array(keys, pa.string()))
     fields = ["sample_id", "key", "source", "position", "content_hash"]
+    once: dict[int, dict[str, Any]] = {}  # `tamis compact` leaves a sample in two shards
     for path in _shards(store):
-        yield from pq.read_table(path, columns=fields, filters=wanted).to_pylist()
+        once |= {row["sample_id"]: row for row in pq.read_table(path, columns=fields, filters=wanted).to_pylist()}
+    yield from once.values()
 
 
 def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:
     """Keys of other samples with the same content."""
     same = pc.field("content_hash") == pa.scalar(sample["content_hash"], pa.binary(16))
     found = [pq.read_table(path, columns=["sample_id", "key"], filters=same).to_pylist() for path in _shards(store)]
-    return [row["key"] for rows in found for row in rows if row["sample_id"] != sample["sample_id"]]
+    keys = [row["key"] for rows in found for row in rows if row["sample_id"] != sample["sample_id"]]
+    return list(dict.fromkeys(keys))
 
 
 def _shards(store: Path) -> list[Path]:
