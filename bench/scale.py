@@ -36,6 +36,7 @@ from tamis.pipeline.store import open_run
 from tamis.sql import text as sql_text
 
 SHARDS_A_FILE = 20
+MOST_LINKS = 50_000  # file systems allow some 65,000 names of one file
 
 
 def main() -> None:
@@ -134,12 +135,14 @@ def linked(folder: Path, count: int) -> list[str]:
     table = pa.table(
         {field.name: pa.nulls(1, field.type) if field.nullable else pa.array([0]).cast(field.type) for field in SCORES}
     )
-    one = folder / "score.parquet"
-    pq.write_table(table.cast(SCORES), one)
     (folder / "scores").mkdir()
     names = [str(folder / "scores" / f"part-{number:05d}.parquet") for number in range(count)]
-    for name in names:
-        os.link(one, name)
+    for number, name in enumerate(names):
+        if number % MOST_LINKS == 0:
+            one = name
+            pq.write_table(table.cast(SCORES), one)
+        else:
+            os.link(one, name)
     return names
 
 

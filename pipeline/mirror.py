@@ -5,6 +5,7 @@ run's manifest last of all."""
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Mirror:
             if not self._same(name, version):
                 place = self.here / name
                 with atomic_path(place) as beside:
-                    self.call(lambda to=beside, which=name: self.system.get_file(f"{self.root}/{which}", str(to)))
+                    self.call(partial(self.system.get_file, f"{self.root}/{name}", str(beside)))
                 self._remember(name, version)
         write_json(self.here / STATE, self.known)
 
@@ -55,7 +56,7 @@ class Mirror:
         manifests = [name for name in records if name.endswith("/manifest.json")]
         gone = sorted(self.known.keys() - self._local(), key=lambda name: (not name.endswith("/manifest.json"), name))
         for name in gone:
-            self.call(lambda which=name: self.system.rm_file(f"{self.root}/{which}"), absent=True)
+            self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
             del self.known[name]
         for name in [*files, *(name for name in records if name not in manifests), *manifests]:
             self._put(name)

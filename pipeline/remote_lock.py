@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tamis.pipeline.errors import RunFailed, StoreError
@@ -42,7 +43,7 @@ class Lock:
             if number < self.number:
                 for ending in ("", ".beat", ".free"):
                     place = f"{self.mirror.root}/.lock/{number:06d}{ending}"
-                    self.mirror.call(lambda which=place: self.mirror.system.rm_file(which), absent=True)
+                    self.mirror.call(partial(self.mirror.system.rm_file, place), absent=True)
 
 
 @contextmanager
