@@ -85,7 +85,8 @@ def on_ray(address: str | None = None) -> Callable[[Path], Path]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address in HERE:
-        runner = RayTaskRunner(init_kwargs={**quiet, "num_cpus": cores(), "include_dashboard": False})
+        here = {**quiet, "num_cpus": cores(), "include_dashboard": False}
+        runner = RayTaskRunner(address="local", init_kwargs=here)  # not one that happens to run on this machine
     else:
         runner = RayTaskRunner(address=address, init_kwargs=quiet)
 

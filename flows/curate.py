@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tamis.pipeline import curate
@@ -42,6 +43,7 @@ class Tasks:
         size = max(1, min(MOST_SHARDS, -(-len(names) // self.workers)))
         groups = [list(names[first : first + size]) for first in range(0, len(names), size)]
         counter = Counter(label, len(names), "shards")
+        shown = create_progress_artifact(key="progress", progress=0.0, description=label)
         costs: list[Spent] = []
         failed: dict[str, str] = {}
         refused: list[TamisError] = []
@@ -49,6 +51,7 @@ class Tasks:
             try:
                 costs += filter(None, [future.result()])
                 counter.add(len(group))
+                update_progress_artifact(shown, progress=100.0 * counter.done / len(names))
             except ShardsFailed as error:
                 failed |= error.args[0]
             except TamisError as error:

@@ -79,7 +79,7 @@ def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
         assert verify(open_complete(second)) == [] and len(chosen(second)) == 5
         assert not chosen(second) & chosen(second.with_name("daily-0001"))
         keys = {artifact["key"] for artifact in ask(port, "artifacts/filter", {})}
-        assert keys == {"funnel", "summary", "report"}
+        assert keys == {"funnel", "summary", "report", "progress"}
         until(lambda: due(port), served, place)
     finally:
         os.killpg(served.pid, signal.SIGINT)
