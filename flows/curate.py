@@ -3,6 +3,7 @@
 Tasks take and return paths and small values. One over shards carries several of them, since a task costs 5-7 ms, and
 goes on past a shard that fails: that one is tried again, and the run ends with the list of those that stay undone."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tamis.pipeline.progress import Counter
 
 RETRY_DELAYS_S: list[float] = [1, 10]
 MOST_SHARDS = 64  # a task; about half a minute where a shard takes half a second
+SHOWN_EVERY_S = 2.0  # each costs some 30 ms
 TOLD = 5  # shards that the last line names
 
 
@@ -43,6 +45,7 @@ class Tasks:
         size = max(1, min(MOST_SHARDS, -(-len(names) // self.workers)))
         groups = [list(names[first : first + size]) for first in range(0, len(names), size)]
         counter = Counter(label, len(names), "shards")
+        told = time.monotonic()
         shown = create_progress_artifact(key="progress", progress=0.0, description=label)
         costs: list[Spent] = []
         failed: dict[str, str] = {}
@@ -51,7 +54,9 @@ class Tasks:
             try:
                 costs += filter(None, [future.result()])
                 counter.add(len(group))
-                update_progress_artifact(shown, progress=100.0 * counter.done / len(names))
+                if time.monotonic() - told >= SHOWN_EVERY_S or counter.done == len(names):
+                    update_progress_artifact(shown, progress=100.0 * counter.done / len(names))
+                    told = time.monotonic()
             except ShardsFailed as error:
                 failed |= error.args[0]
             except TamisError as error:

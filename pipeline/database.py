@@ -86,13 +86,13 @@ def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
     """A view over Parquet files by name, or by schema and name; file names can't be bound, so they are quoted."""
     called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    rows(con, f"create view {called} as select * from read_parquet([{listed}], union_by_name = true)")
+    rows(con, f"create view {called} as select * from read_parquet([{listed}])")  # all of one schema
 
 
 def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
     listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
-    query = f"select * from read_parquet([{listed}], union_by_name = true)"
+    query = f"select * from read_parquet([{listed}])"
     outputs: dict[str, list[str]] = {}
     for maker in run.declared:
         files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)

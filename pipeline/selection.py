@@ -54,7 +54,7 @@ def write_selection(folder: Path) -> None:
             )
         wanted = "c.rank, c.sample_id, p.key, c.weight, c.score, p.uri, p.text"
         more = "".join(f", p.{quoted(field.name)}" for field in kept_fields)
-        source = "chosen c join read_parquet($pool, union_by_name = true) p using (sample_id)"
+        source = "chosen c join read_parquet($pool) p using (sample_id)"
         query = f"select {wanted}{more} from {source} order by c.rank"
         reader = con.sql(query, params={"pool": pool}).to_arrow_reader(8192)
         write_batches(folder / "selection.parquet", schema, reader)
