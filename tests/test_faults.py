@@ -69,7 +69,7 @@ def prefect_api(tmp_path: Path) -> Iterator[dict[str, str]]:
     "SIGKILL at random moments from reading to exports: every file is whole, and the run that goes on gives the same bytes"
 )
 @pytest.mark.parametrize(
-    ("engine", "kills"), [("local", KILLS or 10), ("prefect", KILLS), ("ray", KILLS)], ids=["local", "prefect", "ray"]
+    ("engine", "kills"), [("local", KILLS or 6), ("prefect", KILLS), ("ray", KILLS)], ids=["local", "prefect", "ray"]
 )
 def test_killed_at_random_moments(
     engine: str, kills: int, photos: Path, workplace: Path, record_property: Seen, request: pytest.FixtureRequest
