@@ -68,6 +68,8 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
         budget = replace(budget, by=counted)
     plan = StepPlan(number, step.name, selector, budget, step.where)
     _check_budget(plan)
+    if hasattr(selector, "outside") and step.where is None:
+        raise ValueError('where: missing; wanted an SQL condition, such as {where: "width >= 100"}')
     if step.where is not None and not isinstance(step.where, str):
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if getattr(selector, "needs_target", False) and not recipe.target:
@@ -92,6 +94,8 @@ def _check_budget(plan: StepPlan) -> None:
     if plan.choice == "exact_dedup":
         if plan.budget is not None:
             raise ValueError("this step takes no budget: it keeps one of each content")
+    elif plan.budget is not None and not getattr(plan.selector, "budgeted", True):
+        raise ValueError("this step takes no budget: it keeps or drops by rule")
     elif plan.budget is None and not getattr(plan.selector, "rules", False):
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N}, {bytes: N}, ...) or `fraction`")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):

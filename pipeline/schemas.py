@@ -106,6 +106,8 @@ LEDGER_REASONS = {
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",
     "duplicate": "equal content; related_id is the one kept",
+    "near_duplicate": "nearly the same as another; related_id is the one kept",
+    "condition_not_met": "the step's own condition does not hold for it",
     "in_quota": "within its group's quota",
     "over_quota": "beyond its group's quota",
     "no_quota": "its group has no share",

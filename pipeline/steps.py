@@ -170,7 +170,8 @@ def _score(
     barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
     apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
     told = zip(apart, barred, inside.tolist(), strict=True)
-    barred = [why or (reason if ok else "not_in_scope") for why, reason, ok in told]
+    outside = getattr(plan.selector, "outside", "not_in_scope")  # `sql` drops what the others let pass
+    barred = [why or (reason if ok else outside) for why, reason, ok in told]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
     marks = learned.details(batch) if hasattr(learned, "details") else None

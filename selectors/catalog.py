@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tamis.selectors.active import Active
 from tamis.selectors.class_round_robin import ClassRoundRobin
+from tamis.selectors.cluster_balance import ClusterBalance
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.detection_entropy import DetectionEntropy
 from tamis.selectors.exact_dedup import ExactDedup
@@ -17,12 +18,16 @@ from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.k_center import KCenter
 from tamis.selectors.label_errors import LabelErrors
 from tamis.selectors.loss_reduction import LossReduction
+from tamis.selectors.near_dedup import NearDedup
 from tamis.selectors.object_coverage import ObjectCoverage
 from tamis.selectors.ood import Ood
 from tamis.selectors.perplexity import Perplexity
+from tamis.selectors.quality_rules import TextQuality
 from tamis.selectors.quota import Quota
 from tamis.selectors.self_paced import SelfPaced
+from tamis.selectors.semantic_dedup import SemanticDedup
 from tamis.selectors.source_budgets import SourceBudgets
+from tamis.selectors.sql_filter import SqlFilter
 from tamis.selectors.threshold import Threshold
 from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
@@ -30,19 +35,24 @@ from tamis.selectors.uniform import Random
 SELECTORS: dict[str, type] = {
     "active": Active,
     "class_round_robin": ClassRoundRobin,
+    "cluster_balance": ClusterBalance,
     "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,
     "importance_resampling": ImportanceResampling,
     "k_center": KCenter,
     "label_errors": LabelErrors,
     "loss_reduction": LossReduction,
+    "near_dedup": NearDedup,
     "object_coverage": ObjectCoverage,
     "ood": Ood,
     "perplexity": Perplexity,
     "quota": Quota,
     "random": Random,
     "self_paced": SelfPaced,
+    "semantic_dedup": SemanticDedup,
     "source_budgets": SourceBudgets,
+    "sql": SqlFilter,
+    "text_quality": TextQuality,
     "threshold": Threshold,
     "typical_clusters": TypicalClusters,
 }

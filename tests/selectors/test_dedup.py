@@ -1,0 +1,329 @@
+"""Near-duplicates of texts and vectors, balance over clusters, the user's own condition: against plain computations."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.manifest import verify
+from tamis.pipeline.store import open_complete
+from tamis.selectors import minhash
+from tamis.selectors.budget import Budget
+from tamis.selectors.cluster_balance import ClusterBalance, water_fill
+from tamis.selectors.near_dedup import NearDedup
+from tamis.selectors.semantic_dedup import SemanticDedup
+from tests_support import Runner, write_jsonl
+
+P = (1 << 61) - 1
+
+
+# ---------------------------------------------------------------- texts
+
+
+def test_the_parameters_are_those_that_were_published() -> None:
+    a, b = minhash.parameters()
+    assert (len(a), int(a[0]), int(b[0])) == (112, 775169054918279404, 1062448801025099917)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200))
+def test_the_hash_is_xxh64(data: bytes) -> None:
+    from tamis.selectors.minhash_loops import xxh64
+
+    assert int(xxh64(np.frombuffer(data + b"\0", np.uint8), 0, len(data))) == xxhash.xxh64_intdigest(data)
+
+
+def plain_signature(text: str) -> list[int] | None:
+    """From the formula, in whole numbers of Python."""
+    told = minhash.words(text)
+    shingles = {" ".join(told[i : i + 5]) for i in range(len(told) - 4)}
+    a, b = (part.tolist() for part in minhash.parameters())
+    hashes = [xxhash.xxh64_intdigest(shingle.encode()) for shingle in shingles]
+    return [min(((x * a[j] + b[j]) % 2**64) % P for x in hashes) for j in range(112)] if hashes else None
+
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog, 3.14 times.", "one two three four", "one two three four five",
+    "", "   \n\t", "Ä é ü ß the ſame wörds, ÀGAIN and again; again_and_again", "a " * 400, "!!! ???", "日本語 の 文 章 です か", "x" * 300 + " b c d e",
+]  # fmt: skip
+
+
+def test_signatures_are_the_formula_to_the_bit() -> None:
+    signed, shingled = minhash.signatures(TEXTS)
+    for text, mine, has in zip(TEXTS, signed, shingled, strict=True):
+        wanted = plain_signature(text)
+        assert bool(has) == (wanted is not None), text
+        if wanted is not None:
+            assert mine.tolist() == wanted, text
+    assert minhash.words("It's 1,000.50 Äpfel_and — more!") == ["it", "s", "0", "apfel", "and", "more"]
+
+
+def of_texts(texts: list[str], keys: list[str] | None = None, **more: Any) -> pa.RecordBatch:
+    ids = pa.array(np.arange(len(texts), dtype=np.uint64) * 7919 % 10_007)
+    return pa.record_batch(
+        {
+            "sample_id": ids.cast(pa.uint64()),
+            "text": texts,
+            "key": keys or [f"k{n:03d}" for n in range(len(texts))],
+            **more,
+        }
+    )
+
+
+def kept_of(fitted: Any, batch: pa.RecordBatch) -> list[bool]:
+    return (fitted.order_keys(batch, None)[0] < 0).tolist()
+
+
+def words_of(*numbers: int) -> str:
+    """A word of letters for each: digits would all become 0."""
+    return " ".join("".join(chr(97 + int(digit)) for digit in str(n)) for n in numbers)
+
+
+def test_recall_follows_the_curve() -> None:
+    """Pairs of known Jaccard index: found as often as 1 - (1 - J^8)^14 says, within 4 standard deviations."""
+    chance = np.random.default_rng(0)
+    for wanted in (0.5, 0.7, 0.8, 0.9):
+        pairs, found, indices = 300, 0, []
+        for _ in range(pairs):
+            a = chance.integers(0, 1 << 40, 104).tolist()
+            swaps = max(1, round(100 * (1 - wanted) / (1 + wanted) / 5))
+            b = list(a)
+            for place in chance.choice(np.arange(4, 100, 5), swaps, replace=False).tolist():
+                b[place] = int(chance.integers(0, 1 << 40))
+            one, two = ({tuple(x[i : i + 5]) for i in range(100)} for x in (a, b))
+            indices.append(len(one & two) / len(one | two))
+            batch = of_texts([words_of(*a), words_of(*b)])
+            found += kept_of(NearDedup().rank([batch], None), batch).count(False)
+        likely = np.array([1 - (1 - j**8) ** 14 for j in indices])
+        assert abs(found - likely.sum()) < 4 * np.sqrt((likely * (1 - likely)).sum()) + 1, wanted
+
+
+def test_groups_are_chains_and_the_smallest_key_is_kept_whatever_the_order() -> None:
+    base = list(range(400))
+    texts = [
+        words_of(*base),
+        words_of(*base[:-2], 900, 901),
+        words_of(*base[:-4], 900, 901, 902, 903),
+        words_of(*range(1000, 1100)),
+        "short text",
+    ]
+    batch = of_texts(texts, ["c", "a", "b", "d", "e"])
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
+        fitted = NearDedup().rank([batch.take(pa.array(order))], None)
+        assert kept_of(fitted, batch) == [False, True, False, True, True]
+        assert fitted.related_ids(batch)[0] == batch["sample_id"][1].as_py()
+        assert fitted.details(batch)[0].startswith("estimated Jaccard 0.9") or fitted.details(batch)[0].startswith(
+            "estimated Jaccard 1"
+        )
+    assert (
+        kept_of(NearDedup(keep="longest").rank([batch], None), batch)[2]
+        or kept_of(NearDedup(keep="longest").rank([batch], None), batch)[1]
+    )
+    scored = of_texts(texts, ["c", "a", "b", "d", "e"], s=[5.0, float("nan"), 1.0, 0.0, 0.0])
+    assert kept_of(NearDedup(keep="s").rank([scored], None), scored) == [True, False, False, True, True]
+    assert kept_of(NearDedup().rank([batch.slice(0, 0)], None), batch.slice(0, 0)) == []
+    with pytest.raises(ValueError, match="holds no numbers"):
+        NearDedup(keep="text").rank([batch], None)
+
+
+# ---------------------------------------------------------------- vectors
+
+
+def of_vectors(vectors: Any, keys: list[str] | None = None, **more: Any) -> pa.RecordBatch:
+    whole = np.asarray(vectors, np.float32)
+    halves = pa.FixedSizeListArray.from_arrays(pa.array(whole.astype(np.float16).ravel()), whole.shape[1])
+    there = np.isfinite(whole).all(1) & (np.abs(whole).sum(1) > 0)
+    column = pa.array([v if ok else None for v, ok in zip(halves.to_pylist(), there, strict=True)], halves.type)
+    ids = (np.arange(len(whole), dtype=np.uint64) * 7919) % 100_003
+    return pa.record_batch(
+        {"sample_id": ids, "v": column, "key": keys or [f"k{n:05d}" for n in range(len(whole))], **more}
+    )
+
+
+def groups_of_vectors(count: int, dim: int = 16, seed: int = 0) -> Any:
+    """Unit vectors around some centres, with neighbours of all distances."""
+    draw = np.random.default_rng(seed)
+    centres = draw.normal(size=(count // 8, dim))
+    vectors = (
+        centres[draw.integers(0, len(centres), count)]
+        + draw.normal(size=(count, dim)) * draw.choice([0.05, 0.2, 0.5], count)[:, None]
+    )
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def brute(vectors: Any, order: Any, limit: float, mode: str) -> set[int]:
+    """Kept places, one by one."""
+    whole = np.asarray(np.asarray(vectors, np.float16), np.float32)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    near = whole @ whole.T >= limit - 1e-6
+    kept: list[int] = []
+    seen: list[int] = []
+    parts = {place: {place} for place in order}
+    for place in order:
+        if mode == "components":
+            for other in seen:
+                if near[place, other] and parts[other] is not parts[place]:
+                    whole_part = parts[other] | parts[place]
+                    for member in whole_part:
+                        parts[member] = whole_part
+        elif not any(near[place, other] for other in (kept if mode == "greedy" else seen)):
+            kept.append(place)
+        seen.append(place)
+    if mode == "components":
+        first = {place: n for n, place in enumerate(order)}
+        return {place for place in order if min(parts[place], key=first.__getitem__) == place}
+    return set(kept)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "earlier", "components"])
+def test_equal_to_brute_force(mode: Any) -> None:
+    vectors = groups_of_vectors(2500)
+    batch = of_vectors(vectors)
+    fitted = SemanticDedup(column="v", similarity=0.95, mode=mode, clusters=1).rank([batch], None)
+    kept = {place for place, ok in enumerate(kept_of(fitted, batch)) if ok}
+    assert kept == brute(vectors, range(2500), 0.95, mode) and 200 < len(kept) < 2400
+    related, ids = fitted.related_ids(batch), batch["sample_id"].to_numpy()
+    where = {int(one): place for place, one in enumerate(ids)}
+    whole = np.asarray(np.asarray(vectors, np.float16), np.float32)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    standing = sorted(kept)
+    for place in sorted(set(range(2500)) - kept)[:200]:
+        cosines = whole[standing] @ whole[place]
+        assert where[int(related[place])] in kept and cosines.max() == pytest.approx(
+            float(whole[where[int(related[place])]] @ whole[place]), abs=1e-5
+        )
+
+
+def test_modes_drop_more_and_more_and_more_clusters_find_less() -> None:
+    batch = of_vectors(groups_of_vectors(3000, seed=3))
+    dropped = [
+        kept_of(SemanticDedup(column="v", similarity=0.9, mode=mode, clusters=1).rank([batch], None), batch).count(
+            False
+        )
+        for mode in ("greedy", "earlier", "components")
+    ]  # type: ignore[arg-type]
+    assert dropped[0] <= dropped[1] <= dropped[2] and dropped[0] < dropped[2]
+    apart = kept_of(SemanticDedup(column="v", similarity=0.9, clusters=40).rank([batch], None), batch).count(False)
+    assert 0 < apart <= dropped[0]
+
+
+@pytest.mark.parametrize(
+    ("keep", "first"), [("first", 2), ("s", 1), ("random", None), ("hardest", None), ("easiest", None)]
+)
+def test_which_of_a_group_is_kept(keep: str, first: int | None) -> None:
+    batch = of_vectors([[1, 0], [1, 0], [1, 0], [0, 1]], ["c", "b", "a", "d"], s=[0.0, 9.0, 1.0, 5.0])
+    kept = kept_of(SemanticDedup(column="v", similarity=0.99, clusters=1, keep=keep).rank([batch], None), batch)
+    assert kept.count(True) == 2 and kept[3]
+    if first is not None:
+        assert kept[first]
+
+
+def test_edges_of_vectors() -> None:
+    nan = float("nan")
+    batch = of_vectors([[0, 0], [nan, 1], [1, 0], [1, 0]])
+    fitted = SemanticDedup(column="v", similarity=1.0).rank([batch], None)
+    assert kept_of(fitted, batch) == [True, True, True, False], "what has no vector is kept"
+    assert fitted.facts["without_vector"] == 2
+    one = of_vectors([[1, 0]])
+    assert kept_of(SemanticDedup(column="v", similarity=0.5, clusters=50).rank([one], None), one) == [True]
+    assert SemanticDedup(column="v", similarity=0.5).rank([], None).candidates == 0
+    for wrong in ({"similarity": 1.5}, {"similarity": 0.5, "clusters": 0}):
+        with pytest.raises(ValueError, match=r"cosine|clusters"):
+            SemanticDedup(column="v", **wrong)
+
+
+# ---------------------------------------------------------------- balance
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(0, 2000))
+def test_water_filling_sums_to_the_budget_and_is_level(sizes: list[int], budget: int) -> None:
+    given_ = np.array(sizes)
+    quotas = water_fill(given_, budget, np.random.default_rng(0).random(len(sizes)))
+    assert quotas.sum() == min(budget, given_.sum()) and (quotas <= given_).all() and (quotas >= 0).all()
+    cut = quotas[quotas < given_]
+    assert not len(cut) or (quotas.max() - cut.min() <= 1)
+
+
+def test_rare_clusters_are_kept_whole() -> None:
+    draw = np.random.default_rng(1)
+    sizes = [900, 90, 10]
+    corners = np.eye(3)
+    vectors = np.concatenate([corners[kind] + draw.normal(size=(size, 3)) * 0.02 for kind, size in enumerate(sizes)])
+    batch = of_vectors(vectors)
+    for pick in ("random", "nearest"):
+        fitted = ClusterBalance(column="v", clusters=3, pick=pick).rank([batch], Budget(60))  # type: ignore[arg-type]
+        kept = kept_of(fitted, batch)
+        kinds = Counter(np.repeat([0, 1, 2], sizes)[np.array(kept)].tolist())
+        assert kinds == {0: 25, 1: 25, 2: 10}
+    assert sum(kept_of(ClusterBalance(column="v", clusters=3).rank([batch], Budget(5000)), batch)) == 1000
+    with pytest.raises(ValueError, match="is of rows"):
+        ClusterBalance(column="v", clusters=3).rank([batch], Budget(5, "bytes"))
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def test_the_steps_run_as_written(run_in: Runner, photos: Path, tmp_path: Path) -> None:
+    steps = [
+        {"semantic_dedup": {"column": "look", "similarity": 0.95, "mode": "greedy", "clusters": 1, "keep": "first"}},
+        {"near_dedup": {}},
+        {"sql": {"where": "width >= 100 and label <> 'BACKGROUND_Google'"}},
+        {"cluster_balance": {"column": "look", "clusters": 20, "budget": 300}},
+    ]
+    asked: dict[str, Any] = {
+        "pool": [{"format": "images", "path": "photos", "keep": ["label"]}], "target": [], "columns": {"look": {"embed": "classic"}}, "emit": ["keys"],
+    }  # fmt: skip
+    for picture in photos.rglob("*.*g"):
+        picture.with_suffix(".json").write_text(f'{{"label": "{picture.parent.name}"}}')
+    run = run_in(tmp_path, name="run", steps=steps, **asked)
+    assert verify(open_complete(run.folder)) == []
+    told = run.manifest["steps"]
+    assert told[0]["reasons"]["near_duplicate"] > 0 and told[1]["dropped"] == 0
+    assert told[2]["reasons"]["condition_not_met"] >= 35, "the digits are narrow"
+    assert run.selected == told[2]["kept"] > 20
+
+
+def test_conditions_drop_what_they_do_not_hold_for(run_in: Runner, workplace: Path) -> None:
+    rows = [{"id": f"k{n}", "text": f"text {n}", "size": n if n % 5 else None} for n in range(20)]
+    write_jsonl(workplace / "pool.jsonl", rows)
+    pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["size"]}]
+    run = run_in(workplace, pool=pool, target=[], steps=[{"sql": {"where": "size >= 10"}}])
+    keys = pq.read_table(run.folder / "selection.parquet")["key"].to_pylist()
+    assert set(keys) == {f"k{n}" for n in range(10, 20) if n % 5}, "null is not met"
+    for wrong, told in (
+        ({}, "where: missing"),
+        ({"where": "1 = 1", "budget": 3}, "takes no budget"),
+        ({"where": "nothing = 1"}, "nothing"),
+    ):
+        with pytest.raises(Exception, match=told):
+            run_in(workplace, name="wrong", pool=pool, target=[], steps=[{"sql": wrong}])
+    with pytest.raises(RecipeError, match="takes no budget"):
+        run_in(workplace, name="wrong", pool=pool, target=[], steps=[{"near_dedup": {"budget": 3}}])
+
+
+def test_what_was_kept_earlier_is_not_kept_again_in_other_words(run_in: Runner, workplace: Path) -> None:
+    (workplace / "new").mkdir()
+    long = words_of(*range(300))
+    write_jsonl(workplace / "new" / "a.jsonl", [{"id": "z", "text": long}])
+    asked: dict[str, Any] = {
+        "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id"}],
+        "target": [],
+        "against": "kept",
+        "steps": [{"near_dedup": {}}],
+    }
+    run_in(workplace, name="first", **asked)
+    write_jsonl(
+        workplace / "new" / "b.jsonl",
+        [{"id": "a", "text": long + " more"}, {"id": "b", "text": words_of(*range(900, 1300))}],
+    )
+    second = run_in(workplace, name="second", **asked)
+    assert pq.read_table(second.folder / "selection.parquet")["key"].to_pylist() == ["b"]
