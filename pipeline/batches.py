@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns import BATCH_ROWS, by_name, ngrams_maker
+from tamis.pipeline.columns import BATCH_ROWS, by_name
 from tamis.pipeline.errors import DamageFound, RecipeError
+from tamis.pipeline.hashed import hashed_makers
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.store import Run
 from tamis.selectors.contract import Inputs, inputs_of
@@ -71,9 +72,9 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
         for name in fields
         if name in declared
     ]
-    if inputs.ngrams is not None:
-        folder = run.column(ngrams_maker(inputs.ngrams), of_target)
-        files.append((folder / part.name, {"n_tokens": "n_tokens", "ngrams": "ngrams"}))
+    for maker in hashed_makers(inputs):
+        assert maker.schema is not None
+        files.append((run.column(maker, of_target) / part.name, {name: name for name in maker.schema.names}))
     readers = [_reader(path, ["sample_id", *names]) for path, names in files]
     for batches in zip(*readers, strict=True):
         if missing := [name for name in own if name not in batches[0].schema.names]:

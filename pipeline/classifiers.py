@@ -23,10 +23,11 @@ WINDOW = 512  # tokens of a sequence classifier, where it does not say less
 
 @dataclass(frozen=True, kw_only=True)
 class FastText:
-    """model: a .bin or .ftz file of fastText; label: whose probability, with or without `__label__`."""
+    """model: a .bin or .ftz file of fastText; label: whose probability, with or without `__label__`; without a label,
+    that of the likeliest one, which `NAME_best` tells."""
 
     model: str
-    label: str
+    label: str | None = None
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         path = folder / self.model
@@ -48,9 +49,9 @@ class FastTextModel:
             self.model = fasttext.load_model(str(folder / settings.model))
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise RecipeError(f"fasttext {settings.model}: can't be loaded ({error})") from error
-        self.label = "__label__" + settings.label.removeprefix("__label__")
+        self.label = None if settings.label is None else "__label__" + settings.label.removeprefix("__label__")
         known = sorted(label for label, _ in self._labels("a"))
-        if self.label not in known:
+        if self.label is not None and self.label not in known:
             shown = ", ".join(label.removeprefix("__label__") for label in known[:12])
             raise RecipeError(
                 f"fasttext {settings.model}: no label {settings.label!r} (there are {len(known)}: {shown} …)"
@@ -69,9 +70,10 @@ class FastTextModel:
         for text in batch["text"].to_pylist():
             line = " ".join((text or "").split())
             found = self._labels(line) if line else []
-            mine = [chance for label, chance in found if label == self.label]
+            likeliest = max(found, key=lambda one: (one[1], one[0]), default=None)
+            mine = [chance for label, chance in found if label == (self.label or likeliest[0])] if likeliest else []
             chances.append(min(1.0, mine[0]) if mine else 0.0 if found else None)
-            best.append(max(found, key=lambda one: (one[1], one[0]))[0].removeprefix("__label__") if found else None)
+            best.append(likeliest[0].removeprefix("__label__") if likeliest else None)
         return [pa.array(chances, pa.float32()), pa.array(best, pa.string())]
 
 

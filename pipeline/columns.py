@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from tamis.pipeline.embedding import Filling
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.fill import fill_part
 from tamis.pipeline.fill_objects import fill_objects
+from tamis.pipeline.image_quality import MEASURES
 from tamis.pipeline.ingest import Part, Pool
 from tamis.pipeline.judges import Judge, judge_of, verb_of
 from tamis.pipeline.label_rounds import rounds
 from tamis.pipeline.labels import Labels, read_labels
 from tamis.pipeline.names import NOTHING, Repeated, repeated_names
 from tamis.pipeline.recipe import Recipe
-from tamis.selectors.ngrams import Ngrams
 
 BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
 
@@ -64,6 +64,8 @@ class Maker:
             return OBJECT_FIELDS
         if self.tower is not None and self.tower.kind == "classes":
             return tuple(name for name, _ in CLASS_FIELDS)
+        if self.tower is not None and self.tower.embedder == "image_quality":
+            return MEASURES[1:]
         if self.name == "labels" and self.schema is not None:
             return tuple(self.schema.names[1:])
         return () if self.judge is None else tuple(self.judge.schema.names[1:])
@@ -80,33 +82,11 @@ class Maker:
 
     @property
     def holds_vectors(self) -> bool:
-        return self.tower is not None and self.tower.kind != "classes"
+        return self.tower is not None and self.tower.kind != "classes" and self.tower.embedder != "image_quality"
 
     @property
     def reads_images(self) -> bool:
         return self.tower is not None and self.tower.kind == "images"
-
-
-NGRAMS_VERSION = 1  # raise when the same text would give other buckets
-
-
-def ngrams_maker(settings: Ngrams) -> Maker:
-    """The hashed n-grams that importance resampling reads; see selectors/ngrams.py."""
-
-    def make(batch: pa.RecordBatch) -> list[pa.Array]:
-        buckets, places, counts = settings.features(batch["text"].fill_null(""))  # an image without a caption
-        size = buckets.dtype.itemsize
-        offsets = pa.py_buffer((places * size).astype("int32"))
-        values = pa.Array.from_buffers(pa.binary(), len(counts), [None, offsets, pa.py_buffer(buckets)])
-        return [pa.array(counts), values]
-
-    return Maker(
-        name="ngrams",
-        settings={"maker": "ngrams", "version": NGRAMS_VERSION, **asdict(settings)},
-        reads=("text",),
-        schema=pa.schema([("n_tokens", pa.int32()), ("ngrams", pa.binary())]),
-        make=make,
-    )
 
 
 def python_maker(name: str, reference: str, folder: Path) -> Maker:
@@ -196,7 +176,7 @@ def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Make
     images = recipe.reads_images
     makers = [labels_maker(Path(recipe.labels))] if recipe.labels is not None else []
     for name, settings in recipe.columns.items():
-        if "embed" in settings:
+        if makes_of_images(settings):
             makers += embed_makers(name, settings, folder, images)
         elif verb_of(settings):
             makers.append(judge_maker(name, settings, folder, makers))
@@ -209,7 +189,8 @@ def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Make
         else:
             raise RecipeError(
                 f"columns.{name}: wanted {{embed: NAME, ...}}, {{loss: NAME, ...}}, {{classify: NAME, ...}}, "
-                f"{{topic: [WORD, ...], ...}}, {{detect: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
+                f"{{measure: text}}, {{measure: image}}, {{join: FILE, ...}}, {{topic: [WORD, ...], ...}}, "
+                f"{{detect: NAME, ...}} or {{python: FILE.py:NAME}}, found {settings!r}"
             )
     return makers
 
@@ -316,7 +297,9 @@ def column_names(recipe: Recipe, folder: Path) -> set[str]:
     images = recipe.reads_images
     names = {*recipe.columns, *(["labels", "labels_confirmed"] if recipe.labels is not None else [])}
     for name, settings in recipe.columns.items():
-        if "embed" in settings:
+        if settings.get("measure") == "image":
+            names |= {f"{name}_{field}" for field in MEASURES[1:]}
+        elif "embed" in settings:
             named = [tower for tower in outputs(name, settings, folder, images) if tower.output]
             names |= {f"{name}.{tower.output}" for tower in named}
             if any(tower.kind == "classes" for tower in named):
@@ -326,6 +309,11 @@ def column_names(recipe: Recipe, folder: Path) -> set[str]:
         elif "detect" in settings:
             names |= {f"{name}_{field}" for field in OBJECT_FIELDS}
     return names
+
+
+def makes_of_images(settings: dict[str, Any]) -> bool:
+    """Whether a column is an embedder's, or of the measures that come with the same decode."""
+    return "embed" in settings or settings.get("measure") == "image"
 
 
 def embed_makers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Maker]:

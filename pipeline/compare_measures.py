@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.columns import column_folder, make_part, ngrams_maker
+from tamis.pipeline.columns import column_folder, make_part
 from tamis.pipeline.drawn import Drawn
+from tamis.pipeline.hashed import ngrams_maker
 from tamis.pipeline.progress import say
 from tamis.pipeline.store import Run
 from tamis.selectors.contract import Inputs

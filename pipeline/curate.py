@@ -22,6 +22,7 @@ from tamis.pipeline.errors import SourceError
 from tamis.pipeline.exports import write_exports
 from tamis.pipeline.fill_judged import Judged, fill_judged
 from tamis.pipeline.history import write_history
+from tamis.pipeline.image_plans import PLAIN
 from tamis.pipeline.ingest import Part, Pool, ingest, rows_read
 from tamis.pipeline.labels import read_labels
 from tamis.pipeline.learning import learn
@@ -150,7 +151,7 @@ class Stages:
 
 def _model_reads(run: Run) -> bool:
     """Whether the decode that reads the pool also feeds a model."""
-    return any(maker.reads_images and maker.tower and maker.tower.embedder != "classic" for maker in run.declared)
+    return any(maker.reads_images and maker.tower and maker.tower.embedder not in PLAIN for maker in run.declared)
 
 
 def _unmade(run: Run, judged: bool) -> int:

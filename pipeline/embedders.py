@@ -9,12 +9,15 @@ import pyarrow as pa
 import yaml
 
 from tamis.pipeline.atomic import fingerprint
-from tamis.pipeline.classic import CLASSIC_VERSION, PLAN
+from tamis.pipeline.classic import CLASSIC_VERSION
 from tamis.pipeline.embed_onnx import Onnx, OnnxModel
 from tamis.pipeline.embed_open_clip import ClipModel, OpenClip
 from tamis.pipeline.embed_precomputed import Precomputed, PrecomputedModel
 from tamis.pipeline.embed_sentences import SentenceModel, SentenceTransformers
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.image_plans import PLAIN
+from tamis.pipeline.image_quality import QUALITY_VERSION
+from tamis.pipeline.perceptual_hash import HASH_VERSION
 from tamis.pipeline.plain_yaml import load_yaml
 from tamis.selectors.catalog import build_class
 
@@ -34,13 +37,31 @@ class Classic:
     """HOG and colour statistics; no settings, no weights."""
 
     def fingerprinted(self, _folder: Path) -> dict[str, Any]:
-        return {**PLAN, "version": CLASSIC_VERSION}
+        return {**PLAIN["classic"], "version": CLASSIC_VERSION}
+
+
+@dataclass(frozen=True)
+class PerceptualHash:
+    """64 bits of the lowest frequencies."""
+
+    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+        return {**PLAIN["perceptual_hash"], "version": HASH_VERSION}
+
+
+@dataclass(frozen=True)
+class ImageQuality:
+    """Sharpness, brightness and contrast; `measure: image` in a recipe, for it makes no vectors."""
+
+    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+        return {**PLAIN["image_quality"], "version": QUALITY_VERSION}
 
 
 EMBEDDERS: dict[str, type] = {
     "classic": Classic,
+    "image_quality": ImageQuality,
     "onnx": Onnx,
     "open_clip": OpenClip,
+    "perceptual_hash": PerceptualHash,
     "precomputed": Precomputed,
     "sentence_transformers": SentenceTransformers,
 }
@@ -94,11 +115,15 @@ def towers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> t
 
 def outputs(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Tower]:
     """The same as the recipe alone tells; no file is looked at. Raises RecipeError."""
+    if settings.get("measure") == "image":
+        settings = {**settings, "embed": "image_quality"}
     kind = settings.get("embed")
-    if kind not in EMBEDDERS:
-        raise RecipeError(f"columns.{name}: no embedder {kind!r}; known: {', '.join(sorted(EMBEDDERS))}")
+    if kind not in EMBEDDERS or (kind == "image_quality" and "measure" not in settings):
+        known = ", ".join(sorted(set(EMBEDDERS) - {"image_quality"}))
+        raise RecipeError(f"columns.{name}: no embedder {kind!r}; known: {known}")
     try:
-        built = build_class(EMBEDDERS[kind], {key: value for key, value in settings.items() if key != "embed"})
+        given = {key: value for key, value in settings.items() if key not in ("embed", "measure")}
+        built = build_class(EMBEDDERS[kind], given)
     except ValueError as error:
         raise RecipeError(f"columns.{name} ({kind}): {error}") from error
     for setting in ("dims", "batch"):

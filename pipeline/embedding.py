@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tamis.pipeline.atomic import read_json, write_batches
-from tamis.pipeline.classic import PLAN
-from tamis.pipeline.classic import length as classic_length
 from tamis.pipeline.column_notes import Notes, at_model
 from tamis.pipeline.decoding import Decoded, Decoders, Encoded
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.image_plans import PLAIN, shape_of
+from tamis.pipeline.image_quality import MEASURES
 from tamis.pipeline.torch_models import TooLarge
 from tamis.selectors.vectors import as_array, as_column, vector_type
 
@@ -50,8 +51,9 @@ class Filling(Notes):
         return model
 
     @property
-    def is_classic(self) -> bool:
-        return self.tower.embedder == "classic"
+    def is_plain(self) -> bool:
+        """Whether decoding workers make the values, and no model."""
+        return self.tower.embedder in PLAIN
 
     @property
     def dims(self) -> int | None:
@@ -59,14 +61,21 @@ class Filling(Notes):
 
     @property
     def type(self) -> pa.DataType:
-        if self.is_classic:
-            return vector_type(classic_length(PLAN))
+        if self.measures:
+            return pa.struct([(name, pa.float32()) for name in (self.value, *MEASURES[1:])])
+        if self.is_plain:
+            return vector_type(shape_of(self.plan)[0][0])
         return vector_type(min(self.dims or self.model.dim, self.model.dim))
+
+    @property
+    def measures(self) -> bool:
+        """Whether the values are numbers in fields of their own; under way they are structs."""
+        return self.tower.embedder == "image_quality"
 
     @property
     def plan(self) -> dict[str, Any]:
         """What decoding workers leave of each image for this column."""
-        return PLAN if self.is_classic else self.model.plan
+        return PLAIN[self.tower.embedder] if self.is_plain else self.model.plan
 
     def without_vector(self, part: str) -> int:
         return int(read_json(self.record).get("without_vector", {}).get(part, 0))
@@ -91,7 +100,12 @@ class Filling(Notes):
         """Begin with a block of prepared images; the call gives the column's values. Raises TooLarge."""
         if not len(array):  # a block of rejects alone
             return lambda: pa.array([], self.type)
-        if self.is_classic:
+        if self.measures:
+            fields = [pa.array(column) for column in np.ascontiguousarray(array.T)]
+            gone = None if lost is None else pa.array(lost)
+            told = pa.StructArray.from_arrays(fields, fields=list(self.type), mask=gone)
+            return lambda: told
+        if self.is_plain:
             made = as_column(array, lost=lost)
             return lambda: made
         coming = self.model.images(array, self.batch)
@@ -127,13 +141,14 @@ class Filling(Notes):
 
     def write_batches(self, name: str, digest: str, batches: Iterable[Any]) -> None:
         """A part of the column, with what made it in its metadata. Not packed: vectors have nothing to gain by it."""
-        schema = pa.schema([("sample_id", pa.uint64()), (self.value, self.type)], self.metadata(digest))
+        fields = list(self.type) if self.measures else [pa.field(self.value, self.type)]
+        schema = pa.schema([pa.field("sample_id", pa.uint64()), *fields], self.metadata(digest))
         nulls = [0]
 
         def counted() -> Iterator[Any]:
             for batch in batches:
                 nulls[0] += batch[self.value].null_count
-                yield batch
+                yield _apart(batch, self.value) if self.measures else batch
 
         write_batches(self.folder / name, schema, counted(), compression="none", write_statistics=False)
         self.count("without_vector", name, nulls[0])
@@ -181,6 +196,14 @@ def _listed(names: npt.NDArray[Any], cosines: npt.NDArray[np.float32], there: np
     flat = pa.StructArray.from_arrays(pairs, ["class", "cosine"])
     ends = pa.array(np.arange(len(there) + 1, dtype=np.int32) * names.shape[1])
     return pa.ListArray.from_arrays(ends, flat, mask=pa.array(~there))
+
+
+def _apart(batch: Any, value: str) -> pa.Table:
+    """The fields of structs as columns, null where the struct is."""
+    told = pa.chunked_array(batch[value])
+    told = told.combine_chunks() if told.num_chunks != 1 else told.chunk(0)
+    names = [field.name for field in told.type]
+    return pa.table([batch["sample_id"], *(pc.struct_field(told, [name]) for name in names)], ["sample_id", *names])
 
 
 class ImagePass:
@@ -261,7 +284,7 @@ def retried(fillings: list[Filling], work: Callable[[], Any], say: Callable[[str
         try:
             return work()
         except TooLarge:
-            halved = [filling for filling in fillings if not filling.is_classic and filling.halve()]
+            halved = [filling for filling in fillings if not filling.is_plain and filling.halve()]
             if not halved:
                 raise
             sizes = ", ".join(f"{filling.name}: {filling.batch}" for filling in halved)

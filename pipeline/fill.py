@@ -58,7 +58,7 @@ def _of_images(column: Filling, part: Part, say: Callable[[str], None]) -> Itera
             if lost.any():
                 changed += int((lost & batch["width"].is_valid().to_numpy(zero_copy_only=False)).sum())
             told = pc.if_else(pa.array(lost), pa.scalar(None, values.type), values)
-            counter.add(batch.num_rows, note="" if column.is_classic else f"the model waited {work.share_waited:.0%}")
+            counter.add(batch.num_rows, note="" if column.is_plain else f"the model waited {work.share_waited:.0%}")
             yield pa.table([batch["sample_id"], told], ["sample_id", column.value])
     counter.end()
     if changed:

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 class Proposing(Notes):
     """A detector at work for one column, as the image pass sees it."""
 
-    is_classic = False
+    is_plain = False
 
     def __init__(self, detector: Detector, folder: Path, name: str) -> None:
         super().__init__(folder)

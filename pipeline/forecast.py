@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json
-from tamis.pipeline.columns import Maker, check_judges, declared_makers, ngrams_maker
+from tamis.pipeline.columns import Maker, check_judges, declared_makers
 from tamis.pipeline.costs import ADDED, money
 from tamis.pipeline.database import check_where
+from tamis.pipeline.hashed import hashed_makers
 from tamis.pipeline.plans import resolve_steps
 from tamis.pipeline.recipe import IMAGE_FORMATS, Recipe, Source, emitted
 from tamis.pipeline.sources import SourceFile, find_files
@@ -38,8 +39,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
                 line += f"; {known:,} already in the store" if known else ""
             lines.append(line + _fields(source))
     for step in steps:
-        if (ngrams := inputs_of(step.selector).ngrams) is not None:
-            declared.append(ngrams_maker(ngrams))
+        declared += hashed_makers(inputs_of(step.selector))
     once = {maker.fingerprint: maker for maker in declared}
     lines += [f"column   {maker.name}: {_column_state(store, maker)}" for maker in once.values()]
     for step in steps:

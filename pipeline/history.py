@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import read_json, write_json
-from tamis.pipeline.columns import ngrams_maker
+from tamis.pipeline.hashed import ngrams_maker
 from tamis.pipeline.ingest import Part, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.set_aside import EARLIER, aside, earlier_runs

@@ -37,7 +37,7 @@ def image_blocks(
             counter.add(
                 block.table.num_rows,
                 sum(map(_size, some)),
-                f"the model waited {work.share_waited:.0%}" if any(not f.is_classic for f in fillings) else "",
+                f"the model waited {work.share_waited:.0%}" if any(not f.is_plain for f in fillings) else "",
             )
             yield block, consumed
     counter.end()

@@ -1,10 +1,15 @@
-"""Plans: what a decoding worker leaves of each image, as plain JSON. Pixels for a model, or classic features."""
+"""Plans: what a decoding worker leaves of each image, as plain JSON. Pixels for a model, or numbers without one."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from tamis.pipeline.classic import length
+from tamis.pipeline import classic, image_quality, perceptual_hash
 
+PLAIN: dict[str, dict[str, Any]] = {  # of makers that need no model
+    "classic": classic.PLAN,
+    "image_quality": image_quality.PLAN,
+    "perceptual_hash": perceptual_hash.PLAN,
+}
 PREPARE_VERSION = 1  # raise when the same bytes would give other pixels
 
 
@@ -21,4 +26,6 @@ def shape_of(plan: dict[str, Any]) -> tuple[tuple[int, ...], str]:
     if plan["kind"] == "pixels":
         height, width = plan["size"]
         return (height, width, 3), "uint8"
-    return (length(plan),), "float32"
+    if plan["kind"] == "image_quality":
+        return (len(image_quality.MEASURES),), "float32"
+    return ((perceptual_hash if plan["kind"] == "perceptual_hash" else classic).length(plan),), "float32"

@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tamis.pipeline.classic import describe
 from tamis.pipeline.errors import Unusable
+from tamis.pipeline.image_quality import measured
+from tamis.pipeline.perceptual_hash import hashed
 
 Pixels = npt.NDArray[np.uint8]
 Image.init()
@@ -30,6 +32,9 @@ ADDRESS = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 warnings.simplefilter("ignore")  # Pillow warns of oddities in metadata that don't matter here
+
+
+DESCRIBED = {"classic": describe, "image_quality": measured, "perceptual_hash": hashed}
 
 
 def decode(data: bytes, scaled_to: int | None = None) -> tuple[Image.Image, int, int]:
@@ -100,10 +105,10 @@ def cropped(image: Image.Image, box: Sequence[float]) -> Image.Image:
 
 
 def prepared(image: Image.Image, plan: dict[str, Any]) -> npt.NDArray[Any]:
-    """What a plan leaves of an RGB image: pixels for a model, or a description by classic features."""
+    """What a plan leaves of an RGB image: pixels for a model, or numbers that need none."""
     if plan["kind"] == "pixels":
         return resized(image, **{name: plan[name] for name in ("size", "resize", "interpolation", "fill")})
-    return describe(image, plan)
+    return DESCRIBED[plan["kind"]](image, plan)
 
 
 def resized(image: Image.Image, size: list[int], resize: str, interpolation: str, fill: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""`loss:`, `classify:` and `topic:` in a recipe: name to a model that gives each sample some numbers.
+"""`loss:`, `classify:`, `topic:` and `measure: text` in a recipe: name to what gives each sample some numbers.
 
 Settings are checked here; a model is loaded, or trained, when it is needed. The first number is the column's own,
 others are called NAME_FIELD: `nll_tokens`, `nll_in_training_slice`."""
@@ -17,9 +17,11 @@ from tamis.pipeline.kenlm_loss import KenLM, KenLMModel
 from tamis.pipeline.linear_classifier import Linear, LinearModel
 from tamis.pipeline.locate import PLACE
 from tamis.pipeline.loss_columns import Losses, PrecomputedLoss, PrecomputedLosses, TrainedLosses
+from tamis.pipeline.text_measures import TextMeasures, TextMeasuring
 from tamis.pipeline.topic import Topic, TopicModel
 from tamis.pipeline.train_lm import TrainedLM
 from tamis.selectors.catalog import build_class
+from tamis.selectors.text_measures import ALL_NAMES
 
 LOSS = [("tokens", pa.int32())]
 TRAINED = [*LOSS, ("in_training_slice", pa.bool_())]
@@ -52,6 +54,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "huggingface": Kind(HuggingFace, []),
         "linear": Kind(Linear, [], ()),
     },
+    "measure": {"text": Kind(TextMeasures, [(name, pa.float32()) for name in ALL_NAMES[1:]])},
     "topic": {"keywords": Kind(Topic, [], ())},
 }
 
@@ -75,7 +78,7 @@ class Model(Protocol):
 class Judge:
     """One such column: how it is made, and from where its model may be loaded."""
 
-    verb: str  # loss, classify, topic
+    verb: str  # loss, classify, measure, topic
     kind: str
     settings: Any
     folder: Path  # of the recipe
@@ -137,6 +140,7 @@ MODELS: dict[type, Any] = {
     KenLM: KenLMModel,
     Linear: LinearModel,
     PrecomputedLoss: PrecomputedLosses,
+    TextMeasures: TextMeasuring,
     Topic: TopicModel,
     TrainedLM: TrainedLosses,
 }  # each is called with settings and the folder that its files lie in

@@ -98,6 +98,8 @@ def _check_budget(plan: StepPlan) -> None:
         raise ValueError("this step takes no budget: it keeps or drops by rule")
     elif plan.budget is None and not getattr(plan.selector, "rules", False):
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N}, {bytes: N}, ...) or `fraction`")
+    if plan.choice == "budget_with_ties" and isinstance(plan.budget, Budget) and plan.budget.unit != "rows":
+        raise ValueError("ties: include: wants a budget of rows, or a fraction")
     if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
         by = getattr(plan.selector, "by", None)
         priced = isinstance(plan.budget, Budget) and plan.budget.prices and plan.budget.by == by

@@ -21,7 +21,8 @@ Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset
 IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
 PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
 RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
-    *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "filename", "file_row_number",
+    *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "minhash",
+    "minhash_buckets", "minhash_low", "filename", "file_row_number",
     "pool", "rejects", "all_rejects", "ledger", "selection", "costs",
 }  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import digest_file, read_json, store_lock, sweep, write_json
-from tamis.pipeline.columns import NGRAMS_VERSION, check_judges, code_file, declared_makers
+from tamis.pipeline.columns import check_judges, code_file, declared_makers
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.database import check_where
 from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
+from tamis.pipeline.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.ingest import READER_VERSION
 from tamis.pipeline.models import MODEL_VERSION
 from tamis.pipeline.plans import resolve_steps
@@ -171,6 +172,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
             "reader": READER_VERSION,
             "model": MODEL_VERSION,
             "ngrams": NGRAMS_VERSION,
+            "minhash": MINHASH_VERSION,
         },
     }
     path = folder / "request.json"

@@ -173,7 +173,7 @@ def _score(
     outside = getattr(plan.selector, "outside", "not_in_scope")  # `sql` drops what the others let pass
     barred = [why or (reason if ok else outside) for why, reason, ok in told]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
-    ties = learned.ties(batch) if hasattr(learned, "ties") else pa.nulls(count, pa.string())
+    ties = learned.tie_keys(batch) if hasattr(learned, "tie_keys") else pa.nulls(count, pa.string())
     marks = learned.details(batch) if hasattr(learned, "details") else None
     if hasattr(learned, "is_in_target"):
         marks = ["in target" if found else None for found in learned.is_in_target(batch)]
@@ -261,6 +261,6 @@ def _decisions(
         for target, part in enumerate(parts):
             rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
     else:
-        query = "choose_budget"
+        query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
         parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

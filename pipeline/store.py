@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.atomic import fingerprint, read_json
-from tamis.pipeline.columns import Maker, bound, column_folder, declared_makers, ngrams_maker
+from tamis.pipeline.columns import Maker, bound, column_folder, declared_makers
 from tamis.pipeline.errors import RunError
+from tamis.pipeline.hashed import hashed_makers
 from tamis.pipeline.ingest import Part, Pool, current_pool
 from tamis.pipeline.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe import Recipe
@@ -78,12 +79,10 @@ class Run:
 
     @cached_property
     def makers(self) -> list[Maker]:
-        """All columns that the run needs: the declared ones, and the n-grams that its steps ask for."""
+        """All columns that the run needs: the declared ones, and the hashed texts that its steps ask for."""
         wanted = {}
         for step in self.steps:
-            ngrams = inputs_of(step.selector).ngrams
-            if ngrams is not None:
-                maker = ngrams_maker(ngrams)
+            for maker in hashed_makers(inputs_of(step.selector)):
                 wanted[maker.fingerprint] = maker
         return [*self.declared, *wanted.values()]
 

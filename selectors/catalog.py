@@ -10,15 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from tamis.selectors.active import Active
 from tamis.selectors.class_round_robin import ClassRoundRobin
+from tamis.selectors.clip_score import ClipScore, StoredClipScore
 from tamis.selectors.cluster_balance import ClusterBalance
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.detection_entropy import DetectionEntropy
 from tamis.selectors.exact_dedup import ExactDedup
+from tamis.selectors.image_quality import ImageQuality
 from tamis.selectors.importance import ImportanceResampling
 from tamis.selectors.k_center import KCenter
 from tamis.selectors.label_errors import LabelErrors
+from tamis.selectors.language import Language
 from tamis.selectors.loss_reduction import LossReduction
 from tamis.selectors.near_dedup import NearDedup
+from tamis.selectors.near_dedup_images import NearDedupImages
+from tamis.selectors.neg_clip_loss import NegClipLoss
+from tamis.selectors.norm_sim import NormSim
 from tamis.selectors.object_coverage import ObjectCoverage
 from tamis.selectors.ood import Ood
 from tamis.selectors.perplexity import Perplexity
@@ -28,6 +34,7 @@ from tamis.selectors.self_paced import SelfPaced
 from tamis.selectors.semantic_dedup import SemanticDedup
 from tamis.selectors.source_budgets import SourceBudgets
 from tamis.selectors.sql_filter import SqlFilter
+from tamis.selectors.target_clusters import TargetClusters
 from tamis.selectors.threshold import Threshold
 from tamis.selectors.typical_clusters import TypicalClusters
 from tamis.selectors.uniform import Random
@@ -35,14 +42,19 @@ from tamis.selectors.uniform import Random
 SELECTORS: dict[str, type] = {
     "active": Active,
     "class_round_robin": ClassRoundRobin,
+    "clip_score": ClipScore,
     "cluster_balance": ClusterBalance,
     "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,
+    "image_quality": ImageQuality,
     "importance_resampling": ImportanceResampling,
     "k_center": KCenter,
     "label_errors": LabelErrors,
+    "language": Language,
     "loss_reduction": LossReduction,
     "near_dedup": NearDedup,
+    "neg_clip_loss": NegClipLoss,
+    "norm_sim": NormSim,
     "object_coverage": ObjectCoverage,
     "ood": Ood,
     "perplexity": Perplexity,
@@ -52,6 +64,7 @@ SELECTORS: dict[str, type] = {
     "semantic_dedup": SemanticDedup,
     "source_budgets": SourceBudgets,
     "sql": SqlFilter,
+    "target_clusters": TargetClusters,
     "text_quality": TextQuality,
     "threshold": Threshold,
     "typical_clusters": TypicalClusters,
@@ -59,11 +72,17 @@ SELECTORS: dict[str, type] = {
 
 
 VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
+    "clip_score": lambda given: StoredClipScore if "column" in given else ClipScore,
     "importance_resampling": lambda given: (
         DensityRatio if given.get("features", "ngrams") != "ngrams" else ImportanceResampling
     ),
+    "near_dedup": lambda given: NearDedupImages if "column" in given else NearDedup,
 }  # names whose settings tell which of two methods is meant
-MORE = {"importance_resampling with features: COLUMN": DensityRatio}  # for `tamis selectors`
+MORE = {
+    "clip_score with column: COLUMN": StoredClipScore,
+    "importance_resampling with features: COLUMN": DensityRatio,
+    "near_dedup with column: COLUMN": NearDedupImages,
+}  # for `tamis selectors`
 
 
 def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:

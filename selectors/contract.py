@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.selectors.minhash import Form
 from tamis.selectors.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]
@@ -20,12 +21,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the batches of a scorer must hold: the pool's fields by name, and hashed n-grams if asked for.
+    """What the batches of a scorer must hold: the pool's fields by name, and hashed texts if asked for.
 
-    With `ngrams`, batches have `n_tokens` (int32) and `ngrams` (binary: buckets, uint16 or uint32, little-endian)."""
+    With `ngrams`, batches have `n_tokens` (int32) and `ngrams` (binary: buckets, uint16 or uint32, little-endian); with
+    `minhash`, `minhash_buckets` (14 uint64) and `minhash_low` (112 bytes), null where a text is too short."""
 
     fields: tuple[str, ...] = ("text",)
     ngrams: Ngrams | None = None
+    minhash: Form | None = None
     optional: tuple[str, ...] = ()  # fields that are given where the pool has them
     pool_only: tuple[str, ...] = ()  # of `fields`, those that the target need not have
 

@@ -31,6 +31,6 @@ class ExactDedup:
     def groups(self, batch: pa.RecordBatch) -> pa.Array:
         return batch["content_hash"]
 
-    def ties(self, batch: pa.RecordBatch) -> pa.Array:
+    def tie_keys(self, batch: pa.RecordBatch) -> pa.Array:
         """[rows] text: within a group the smallest goes first."""
         return batch["key"]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.selectors.vectors import unit
+
 Vectors = npt.NDArray[np.float32]
 BLOCK = 256  # rows of similarities at once: 256 x 20,000 float32 are 20 MB
 LEVELS = 254  # of the scale from the lowest similarity that matters
@@ -151,14 +153,6 @@ class FacilityLocation:
     def _whole(self, best: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """In whole units, rounded down: gains are rather counted too high."""
         return np.floor(best.astype(np.float64) * self.unit).astype(np.int32)
-
-
-def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
-    """float32 and of unit length: what float16 keeps is off by up to 3e-4, which would count as similarity."""
-    found = np.array(vectors, np.float32, order="C")
-    lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
-    found /= np.where(lengths > 0, lengths, 1)[:, None]
-    return found
 
 
 def similarities(some: Vectors, others: Vectors) -> Vectors:

@@ -2,10 +2,13 @@
 
 Centres are learned from at most 64 rows a cluster, drawn by the given seed; then every row goes to its nearest
 centre. O(rows x clusters x dim), up to 20 times as much for a learned row. Callers order rows by id, so that the
-order of shards changes nothing. Not for more than some thousand clusters: seeding takes one pass for each."""
+order of shards changes nothing. Beyond 2,000 clusters seeds are rows by chance, for k-means++ takes one pass for each.
+`learned` and `nearest` are the two halves, for callers that stream; `Sample` draws what is learned from."""
 
 import numpy as np
 import numpy.typing as npt
+
+from tamis.selectors.chance import uniform
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -14,6 +17,7 @@ ROWS_A_CLUSTER = 64  # faiss warns below 39 and uses at most 256; the step's cho
 FEWEST_ROWS = 4096  # learned from in any case
 SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cluster
 STEPS, SETTLED = 20, 0.002  # steps at most; the end is when a smaller share of rows than this still moves
+MANY = 2000  # clusters
 BLOCK = 8192  # rows at once: 8,192 x 1,000 clusters are 32 MB
 
 
@@ -25,6 +29,16 @@ def k_means(
     Every cluster has a row; there are fewer than asked for where there are fewer different rows."""
     if not len(vectors):
         return np.zeros(0, np.int64), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, np.float32)
+    centres = learned(vectors, clusters, seed)
+    labels, far = nearest(vectors, centres)
+    used, labels = np.unique(labels, return_inverse=True)
+    return labels.reshape(-1), centres[used], far
+
+
+def learned(vectors: npt.NDArray[np.floating], clusters: int, seed: int) -> Vectors:
+    """[at most `clusters`, dim] centres, learned from some of the rows."""
+    if not len(vectors):
+        return np.zeros((0, vectors.shape[1]), np.float32)
     draw = np.random.default_rng(seed)
     rows = _some(len(vectors), max(FEWEST_ROWS, ROWS_A_CLUSTER * clusters), draw)
     taught = np.ascontiguousarray(vectors[rows], np.float32)
@@ -37,9 +51,38 @@ def k_means(
         if before is not None and (labels != before).mean() <= SETTLED:
             break
         centres, before = _means(taught, labels, centres), labels
-    labels, far = nearest(vectors, centres)
-    used, labels = np.unique(labels, return_inverse=True)
-    return labels.reshape(-1), centres[used], far
+    return centres
+
+
+class Sample:
+    """The rows with the lowest hashes of all that are added, whatever the order: at most `count`, at least 4,096."""
+
+    def __init__(self, count: int, seed: int, step: int, purpose: str) -> None:
+        self._count, self._chance = max(FEWEST_ROWS, count), (seed, step, purpose)
+        self._held: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64], npt.NDArray[np.float16]]] = []
+        self._line, self._rows = np.inf, 0
+
+    def add(self, ids: npt.NDArray[np.uint64], vectors: npt.NDArray[np.float16]) -> None:
+        chance = uniform(ids, *self._chance)
+        mine = chance <= self._line
+        self._held.append((chance[mine], ids[mine], vectors[mine]))
+        self._rows += int(mine.sum())
+        if self._rows > 2 * self._count:
+            self._cut()
+
+    def _cut(self) -> None:
+        chance, ids, vectors = (np.concatenate(some) for some in zip(*self._held, strict=True))
+        best = np.lexsort([ids, chance])[: self._count]
+        self._held = [(chance[best], ids[best], vectors[best])]
+        self._line, self._rows = float(chance[best].max(initial=0.0)), len(best)
+
+    def vectors(self) -> npt.NDArray[np.float16]:
+        """[rows, dim] by rising id."""
+        if not self._held:
+            return np.zeros((0, 1), np.float16)
+        self._cut()
+        _, ids, vectors = self._held[0]
+        return vectors[np.argsort(ids, kind="stable")]
 
 
 def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:
@@ -61,6 +104,8 @@ def _some(count: int, most: int, draw: np.random.Generator) -> Labels:
 
 def _seeds(vectors: Vectors, clusters: int, draw: np.random.Generator) -> Vectors:
     """The first row by chance, each other in proportion to its squared distance from those before."""
+    if clusters > MANY:
+        return np.ascontiguousarray(vectors[_some(len(vectors), clusters, draw)], np.float32)
     chosen = [int(draw.integers(len(vectors)))]
     lengths = (vectors**2).sum(1)
     far = np.full(len(vectors), np.inf)

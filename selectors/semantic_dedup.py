@@ -18,6 +18,7 @@ from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.embedded import Embedded, gather
 from tamis.selectors.k_means import k_means
 from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.vectors import unit
 
 BLOCK = 1024  # rows compared at once: with 20,000 earlier ones 80 MB
 A_CLUSTER = 2000  # rows, where `clusters` is not given: comparing costs as much as assigning
@@ -119,7 +120,7 @@ class SemanticDedup:
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], Places, list[float]]:
         """Of a cluster's members, in order: which are kept, each dropped one's cosine to its nearest kept one, that
         one's place, and the least of these cosines."""
-        vectors = _unit(given.vectors[members])
+        vectors = unit(given.vectors[members])
         earlier = given.labeled[members]
         limit = self.similarity - ROUNDING
         kept = {"greedy": _greedy, "earlier": _earlier, "components": _components}[self.mode](vectors, limit)
@@ -133,12 +134,6 @@ class SemanticDedup:
             best = cosines.argmax(1)
             near[some], by[some] = cosines[np.arange(len(some)), best], members[standing[best]]
         return kept, near, by, [float(np.nanmin(near))] if len(dropped) else []
-
-
-def _unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Of unit length in float32: halves are so only to three digits."""
-    whole = np.asarray(vectors, np.float32)
-    return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-12)
 
 
 def _greedy(vectors: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.bool_]:

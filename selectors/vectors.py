@@ -37,6 +37,14 @@ def as_array(column: Any) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     return np.nan_to_num(vectors, copy=False), there
 
 
+def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
+    """[rows, dim] of unit length in float32, zeros as they are: what halves hold is off by up to 3e-4."""
+    found = np.array(vectors, np.float32, order="C")
+    lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
+    found /= np.where(lengths > 0, lengths, 1)[:, None]
+    return found
+
+
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
     """The same in float16."""
     held, there = _held(column)

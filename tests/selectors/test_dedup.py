@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.hashed import minhash_maker
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.store import open_complete
 from tamis.selectors import minhash
@@ -36,7 +37,7 @@ def test_the_parameters_are_those_that_were_published() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_the_hash_is_xxh64(data: bytes) -> None:
-    from tamis.selectors.minhash_loops import xxh64
+    from tamis.selectors.near_loops import xxh64
 
     assert int(xxh64(np.frombuffer(data + b"\0", np.uint8), 0, len(data))) == xxhash.xxh64_intdigest(data)
 
@@ -57,7 +58,7 @@ TEXTS = [
 
 
 def test_signatures_are_the_formula_to_the_bit() -> None:
-    signed, shingled = minhash.signatures(TEXTS)
+    signed, shingled = minhash.hashes(TEXTS), minhash.signatures(pa.array(TEXTS)).shingled
     for text, mine, has in zip(TEXTS, signed, shingled, strict=True):
         wanted = plain_signature(text)
         assert bool(has) == (wanted is not None), text
@@ -66,12 +67,21 @@ def test_signatures_are_the_formula_to_the_bit() -> None:
     assert minhash.words("It's 1,000.50 Äpfel_and — more!") == ["it", "s", "0", "apfel", "and", "more"]
 
 
+def signed(texts: list[str], form: Any = "exact") -> dict[str, Any]:
+    """The column that near_dedup reads."""
+    made = minhash_maker(form).make
+    assert made is not None
+    values = made(pa.record_batch({"text": pa.array(texts, pa.string())}))
+    return dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))
+
+
 def of_texts(texts: list[str], keys: list[str] | None = None, **more: Any) -> pa.RecordBatch:
     ids = pa.array(np.arange(len(texts), dtype=np.uint64) * 7919 % 10_007)
     return pa.record_batch(
         {
             "sample_id": ids.cast(pa.uint64()),
             "text": texts,
+            **signed(texts),
             "key": keys or [f"k{n:03d}" for n in range(len(texts))],
             **more,
         }
@@ -327,3 +337,14 @@ def test_what_was_kept_earlier_is_not_kept_again_in_other_words(run_in: Runner, 
     )
     second = run_in(workplace, name="second", **asked)
     assert pq.read_table(second.folder / "selection.parquet")["key"].to_pylist() == ["b"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60), st.sampled_from(["", "1,000.5 ", "Σοφός ", "e\u0301 ", "한국어 ", "İ \U0001d7d8 "]))
+def test_the_compiled_words_are_the_plain_ones(text: str, more: str) -> None:
+    from tamis.selectors.near_loops import GROWS, normalised
+
+    data, ends = minhash._raw(pa.array([text + more]))
+    room = np.zeros(GROWS * len(data) + 1, np.uint8)
+    size = normalised(data, 0, ends[1], *minhash.tables(minhash.ALL), room)
+    assert bytes(room[:size]).decode() == " ".join(minhash.words(text + more))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.pipeline.columns import ngrams_maker
+from tamis.pipeline.hashed import ngrams_maker
 from tamis.pipeline.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel
 from tamis.selectors.importance import FittedImportance, ImportanceResampling, log_ratio

@@ -1,8 +1,11 @@
 """Each published rule is broken by a text made for it, and by no ordinary prose."""
 
+import pyarrow as pa
 import pytest
 
-from tamis.selectors.quality_rules import broken, c4_lines, rule_names, words_of
+from tamis.selectors import quality_rules
+from tamis.selectors.quality_rules import RULE_NAMES, TextQuality
+from tamis.selectors.text_measures import c4_lines, measures, words_of
 
 SENTENCES = [
     "The committee met in the old library to talk about the budget of the coming year.",
@@ -14,6 +17,11 @@ SENTENCES = [
 ]
 PROSE = "\n\n".join(" ".join(SENTENCES[n : n + 2]) for n in (0, 2, 4))
 ALL = ("gopher_repetition", "gopher", "c4", "fineweb")
+
+
+def broken(text: str, apply: tuple[str, ...]) -> str | None:
+    found = quality_rules.broken(text, apply)
+    return None if found is None else found[0].name
 
 
 def test_prose_breaks_no_rule() -> None:
@@ -58,7 +66,7 @@ def test_repeated_ngrams_are_counted_without_overlap() -> None:
 
 
 def test_all_reasons_have_a_text_or_are_of_one_kind() -> None:
-    untested = {name for name in rule_names() if name not in BROKEN}
+    untested = {name for name in RULE_NAMES if name not in BROKEN}
     assert untested == {"gopher_top_3_gram", "gopher_top_4_gram", *(f"gopher_repeated_{n}_grams" for n in range(5, 11))}
 
 
@@ -79,3 +87,28 @@ def test_words_and_the_lines_that_c4_leaves() -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "!!!", "a", "\u2028", "😀" * 50])
 def test_odd_texts_break_a_rule_and_raise_nothing(text: str) -> None:
     assert broken(text, ALL) is not None
+
+
+def test_a_column_of_measures_decides_as_the_text_does() -> None:
+    texts = [PROSE, *(text for _, text in BROKEN.values()), "", None]
+    told = [measures(text or "") for text in texts]
+    fields = {
+        ("q" if name == "words" else f"q_{name}"): pa.array([one[name] for one in told], pa.float32())
+        for name in told[0]
+    }
+    batch = pa.record_batch({"text": pa.array(texts, pa.string()), **fields})
+    of_text, of_column = TextQuality(apply=list(ALL)), TextQuality(apply=list(ALL), column="q")
+    assert of_text.barred(batch) == of_column.barred(batch)
+    assert of_text.details(batch) == of_column.details(batch)
+    assert of_text.barred(batch)[0] is None and of_text.details(batch)[1] == "top_3_gram 0.3617"
+    assert set(of_column.inputs().fields) <= set(batch.schema.names)
+
+
+def test_limits_replace_the_published_ones() -> None:
+    batch = pa.record_batch({"text": [PROSE, "The only sentence that is here to stay with us."]})
+    assert TextQuality(apply=["gopher"]).barred(batch) == [None, "gopher_word_count"]
+    assert TextQuality(apply=["gopher"], limits={"gopher_word_count": [5, None]}).barred(batch) == [None, None]
+    assert TextQuality(apply=["gopher"], limits={"gopher_word_count": [None, 20]}).details(batch)[0] == "words 93"
+    for wrong in ({"gopher": [1, 2]}, {"gopher_letters": [1]}):
+        with pytest.raises(ValueError, match="limits"):
+            TextQuality(limits=wrong)  # type: ignore[arg-type]

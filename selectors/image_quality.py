@@ -1,0 +1,90 @@
+"""Images that are too small, too long, blurred, too dark, burnt out or of nearly one grey, each a drop with its reason.
+
+Thresholds on what `measure: image` stores beside the pool's width and height; each may be other, or null for none. The
+defaults drop only what hardly shows anything; DataComp's basic filter asks for sides of 200 and an aspect of 3 (Gadre
+et al. 2023, appendix). Sharpness depends on the kind of image: look at the drops, and not for drawings or scans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tamis.selectors.contract import Batches, Floats, Inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageQuality:
+    """column      of `measure: image`
+    least_side  pixels of the shorter side
+    most_aspect longer side over the shorter
+    sharpness   least variance of the Laplacian; less is blurred
+    dark        most share of black pixels
+    bright      most share of burnt pixels
+    contrast    least standard deviation of grey, 0 to 1; less is near-constant
+    """
+
+    rules: ClassVar[bool] = True
+    budgeted: ClassVar[bool] = False
+
+    column: str
+    least_side: int | None = 32
+    most_aspect: float | None = 5.0
+    sharpness: float | None = 5.0
+    dark: float | None = 0.95
+    bright: float | None = 0.95
+    contrast: float | None = 0.02
+
+    def inputs(self) -> Inputs:
+        return Inputs(
+            fields=(
+                "width",
+                "height",
+                self.column,
+                *(f"{self.column}_{name}" for name in ("contrast", "dark", "bright")),
+            )
+        )
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "ImageQuality":
+        return self
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        return np.zeros(batch.num_rows)
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        return [None if found is None else found[0] for found in self._found(batch)]
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        """What was measured."""
+        return [None if found is None else found[1] for found in self._found(batch)]
+
+    def _found(self, batch: pa.RecordBatch) -> list[tuple[str, str] | None]:
+        """Of each row the first reason against it, and the measure; an image that is gone has none of them."""
+        width, height = (_numbers(batch, name) for name in ("width", "height"))
+        told: dict[str, Floats] = {
+            "least_side": np.minimum(width, height),
+            "most_aspect": np.maximum(width, height) / np.maximum(1, np.minimum(width, height)),
+            "contrast": _numbers(batch, f"{self.column}_contrast"),
+            "dark": _numbers(batch, f"{self.column}_dark"),
+            "bright": _numbers(batch, f"{self.column}_bright"),
+            "sharpness": _numbers(batch, self.column),
+        }
+        found: list[tuple[str, str] | None] = [None] * batch.num_rows
+        for name, reason, is_least in (
+            ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("contrast", "near_constant", True),
+            ("dark", "too_dark", False), ("bright", "too_bright", False), ("sharpness", "blurred", True),
+        ):  # fmt: skip
+            if (limit := getattr(self, name)) is None:
+                continue
+            values = told[name].astype(np.float32)
+            bad = values < np.float32(limit) if is_least else values > np.float32(limit)
+            for row in np.flatnonzero(bad).tolist():
+                found[row] = found[row] or (reason, f"{name.partition('_')[2] or name} {values[row]:.4g}")
+        for row in np.flatnonzero(~np.isfinite(told["sharpness"])).tolist():
+            found[row] = ("not_scorable", "the image could not be read again")
+        return found
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> Floats:
+    return batch[name].cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)

@@ -1,0 +1,94 @@
+"""Groups of near-duplicates: which of each is kept, and what is told of the others. For texts and images alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.contract import Batches
+from tamis.selectors.ranked import Ids, Ranked, ranked
+
+Places = npt.NDArray[np.int64]
+ORDERS = ("first", "longest", "largest")
+
+
+@dataclass(frozen=True)
+class Members:
+    """Candidates, and what earlier runs kept of the pool; arrays are [members], by rising id."""
+
+    ids: Ids
+    keys: Places  # order of the keys
+    worse: npt.NDArray[np.float64]  # the lowest is kept
+    earlier: npt.NDArray[np.bool_]  # chosen by an earlier run
+    comparable: npt.NDArray[np.bool_]
+    compared: list[npt.NDArray[Any]]  # what is compared, [members, ...] each
+
+    @classmethod
+    def of(
+        cls,
+        pool: Batches,
+        compared: Callable[[pa.RecordBatch], tuple[npt.NDArray[np.bool_], list[npt.NDArray[Any]]]],
+        worse: Callable[[pa.RecordBatch], npt.NDArray[np.float64]],
+    ) -> "Members":
+        parts: list[tuple[Any, ...]] = []
+        keys: list[str] = []
+        for batch in pool:
+            there, some = compared(batch)
+            has = "labels" in batch.schema.names
+            earlier = batch["labels"].is_valid().to_numpy(zero_copy_only=False) if has else np.zeros(len(there), bool)
+            parts.append((batch["sample_id"].to_numpy(), worse(batch), earlier, there, *some))
+            keys += batch["key"].to_pylist()
+        if not parts:
+            none = np.zeros(0)
+            return cls(none.astype(np.uint64), none.astype(np.int64), none, none.astype(bool), none.astype(bool), [])
+        ids, worst, before, there, *rest = (np.concatenate(some) for some in zip(*parts, strict=True))
+        order = np.argsort(ids, kind="stable")
+        ranks = np.unique(np.array(keys, str), return_inverse=True)[1][order]
+        return cls(ids[order], ranks, worst[order], before[order], there[order], [one[order] for one in rest])
+
+    def kept_ones(self, roots: Places) -> Places:
+        """[members] the one that is kept of each one's group; `roots` names the groups."""
+        if not len(roots):
+            return roots
+        order = np.lexsort([self.keys, self.worse, ~self.earlier, roots])  # of each group the kept one comes first
+        begins = np.flatnonzero(np.append(True, roots[order][1:] != roots[order][:-1]))
+        first = np.empty(len(roots), np.int64)
+        first[roots[order][begins]] = order[begins]
+        kept: Places = first[roots]
+        return kept
+
+
+def decided(
+    settings: Any, given: Members, by: Places, alike: Callable[[Places, Places], npt.NDArray[np.float64]], what: str
+) -> Ranked:
+    """`by` is the kept one of each member's group; `alike` tells of pairs how near they are, as `what`."""
+    kept = by == np.arange(len(by))
+    dropped = np.flatnonzero(~kept & ~given.earlier)
+    values = alike(dropped, by[dropped]) if len(dropped) else np.zeros(0)
+    related = np.zeros(len(by), np.uint64)
+    related[dropped] = given.ids[by[dropped]]
+    texts = {place: what.format(value) for place, value in zip(dropped.tolist(), values.tolist(), strict=True)}
+    candidates = int((~given.earlier).sum())
+    said = f"{len(dropped):,} of {candidates:,} nearly repeat another"
+    facts: dict[str, Any] = {"dropped": len(dropped)}
+    if len(dropped):
+        least = values.max() if "distance" in what else values.min()
+        facts["least_alike"] = round(float(least), 3)
+        said += f"; the least alike of a group to the kept one: {what.format(least)}"
+    return ranked(
+        settings, given.ids, np.flatnonzero(kept & ~given.earlier).tolist(), scores={},
+        reasons=["near_duplicate"] * len(by), texts=texts, facts={**facts, "said": [said]}, candidates=candidates,
+        related=related,
+    )  # fmt: skip
+
+
+def lowest_is_best(batch: pa.RecordBatch, field: str) -> npt.NDArray[np.float64]:
+    """[rows] minus a field's numbers, so that its highest value is kept. Raises ValueError."""
+    try:
+        values = batch[field].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"keep: field {field!r} holds no numbers") from error
+    return np.where(np.isfinite(values), -values, np.inf)
