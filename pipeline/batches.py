@@ -44,19 +44,25 @@ def kept_mask(run: Run, part: Part, step: int) -> npt.NDArray[np.bool_] | None:
 
 
 def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
-    """For each of the recipe's target sources the batches of all its parts."""
-    if run.target is None:
+    """For each of the recipe's target sources the batches of all its parts; for a step that needs the evaluation, of
+    that one's sources."""
+    selector = run.steps[step].selector
+    of_evaluation = getattr(selector, "needs_evaluation", False)
+    seen = run.evaluation if of_evaluation else run.target
+    if seen is None:
         return []
-    inputs = inputs_of(run.steps[step].selector)
+    inputs = inputs_of(selector)
     inputs = replace(inputs, fields=tuple(name for name in inputs.fields if name not in inputs.pool_only))
-    parts = run.target.parts
+    parts = seen.parts
+    first = len(run.recipe.target) if of_evaluation else 0
+    count = len(run.recipe.evaluation if of_evaluation else run.recipe.target)
 
     def stream(origin: int) -> Iterator[pa.RecordBatch]:
         for part in parts:
             if part.origin == origin:
                 yield from side_by_side(run, part, inputs, of_target=True)
 
-    return [stream(origin) for origin in range(len(run.recipe.target))]
+    return [stream(origin) for origin in range(first, first + count)]
 
 
 def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Iterator[pa.RecordBatch]:

@@ -172,17 +172,12 @@ def read_inputs(folder: Path) -> None:
     pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=_image_columns(run, False))
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
-    if run.recipe.target:
-        target = ingest(
-            run.target_folder,
-            run.recipe.target,
-            run.recipe.strict,
-            say,
-            is_target=True,
-            columns=_image_columns(run, True),
-        )
-        _need_rows("target", target)
-        _say_counts("target", target)
+    if run.recipe.beside:
+        what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))
+        columns = _image_columns(run, True)
+        target = ingest(run.target_folder, run.recipe.beside, run.recipe.strict, say, is_target=True, columns=columns)
+        _need_rows(what, target)
+        _say_counts(what, target)
         groups["target"] = target.groups
     groups["aside"] = settle(run, pool)
     path = folder / "inputs.json"
@@ -194,7 +189,7 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
         run.column(maker)
-        if run.target and maker.of_target:
+        if run.beside and maker.of_target:
             run.column(maker, of_target=True)
     _say_counts("pool", pool)
     if run.recipe.labels is not None:
@@ -255,8 +250,8 @@ def make_columns(folder: Path, names: list[str]) -> None:
         repeated = repeated_names(run.pool) if maker.joins_by_name else NOTHING
         for name in names:
             make_part(maker, run.columns_base(of_target=False), run.part(name), say, repeated)
-        if first and run.target and maker.of_target:
-            for part in run.target.parts:
+        if first and run.beside and maker.of_target:
+            for part in run.beside.parts:
                 make_part(maker, run.columns_base(of_target=True), part, say)
 
 
@@ -271,8 +266,8 @@ def judge_columns(folder: Path, names: list[str]) -> None:
     run = open_run(folder)
     for name in names:
         _judge(run, run.part(name), of_target=False)
-    if run.pool.parts[0].name in names and run.target:
-        for part in run.target.parts:
+    if run.pool.parts[0].name in names and run.beside:
+        for part in run.beside.parts:
             _judge(run, part, of_target=True)
 
 

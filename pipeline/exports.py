@@ -20,10 +20,11 @@ from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.export_hf import write_hf
 from tamis.pipeline.export_labels import write_labels
 from tamis.pipeline.export_maps import write_atlas, write_fiftyone
+from tamis.pipeline.export_splits import write_splits
 from tamis.pipeline.export_tasks import Chosen, on_one_line, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.export_webdataset import write_webdataset
 from tamis.pipeline.identity import hex_id
-from tamis.pipeline.recipe import LabelStudio, Webdataset, emitted
+from tamis.pipeline.recipe import LabelStudio, Splits, Webdataset, emitted
 from tamis.pipeline.selection import placed
 from tamis.pipeline.store import Run, open_run
 
@@ -53,6 +54,8 @@ def write_exports(folder: Path) -> None:
             write_atlas(run, run.folder / "exports" / "atlas.parquet")
         elif name == "fiftyone":
             write_fiftyone(run, run.folder / "exports" / "fiftyone.csv")
+        elif name == "splits":
+            _whole_folder(run, name, partial(write_splits, run, Splits.model_validate(settings)))
         elif name == "hf":
             _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
         elif name == "webdataset":

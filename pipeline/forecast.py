@@ -27,7 +27,11 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     check_judges(declared, recipe.kept, bool(recipe.target))
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = new_bytes = 0
-    for what, sources, _folder in (("pool", recipe.pool, "pool"), ("target", recipe.target, None)):
+    for what, sources, _folder in (
+        ("pool", recipe.pool, "pool"),
+        ("target", recipe.target, None),
+        ("evaluation", recipe.evaluation, None),
+    ):
         for number, source in enumerate(sources):
             files = find_files(source)
             size = sum(file.size for file in files)

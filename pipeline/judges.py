@@ -13,6 +13,7 @@ from tamis.pipeline.causal_lm import CausalLM
 from tamis.pipeline.classifiers import FastText, FastTextModel, HuggingFace, HuggingFaceModel
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.image_text_lm import ImageTextLM, ImageTextModel
+from tamis.pipeline.joined import Join, Joined
 from tamis.pipeline.kenlm_loss import KenLM, KenLMModel
 from tamis.pipeline.linear_classifier import Linear, LinearModel
 from tamis.pipeline.locate import PLACE
@@ -35,6 +36,7 @@ class Kind:
     settings: type
     more: list[tuple[str, pa.DataType]]
     reads: tuple[str, ...] = ("text",)
+    main: pa.DataType = field(default_factory=pa.float32)
 
 
 KINDS: dict[str, dict[str, Kind]] = {
@@ -54,6 +56,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "huggingface": Kind(HuggingFace, []),
         "linear": Kind(Linear, [], ()),
     },
+    "join": {"file": Kind(Join, [], (), pa.float64())},
     "measure": {"text": Kind(TextMeasures, [(name, pa.float32()) for name in ALL_NAMES[1:]])},
     "topic": {"keywords": Kind(Topic, [], ())},
 }
@@ -78,7 +81,7 @@ class Model(Protocol):
 class Judge:
     """One such column: how it is made, and from where its model may be loaded."""
 
-    verb: str  # loss, classify, measure, topic
+    verb: str  # loss, classify, join, measure, topic
     kind: str
     settings: Any
     folder: Path  # of the recipe
@@ -114,6 +117,8 @@ MOST_LOADED = 8  # models in memory at once: all that judge one batch
 def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
     """The judge that a recipe's column asks for, from its settings alone. Raises RecipeError."""
     verb = verb_of(settings) or "loss"
+    if verb == "join":
+        settings = {"join": "file", "path": settings["join"], **{k: v for k, v in settings.items() if k != verb}}
     if verb == "topic":
         settings = {"topic": "keywords", "words": settings["topic"], **{k: v for k, v in settings.items() if k != verb}}
     kind = settings[verb]
@@ -128,7 +133,7 @@ def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
     except ValueError as error:
         raise RecipeError(f"columns.{name} ({kind}): {error}") from error
     reads = (*found.reads, *getattr(built, "reads", ()))
-    schema = pa.schema([(name, pa.float32()), *found.more])
+    schema = pa.schema([(name, found.main), *found.more])
     return Judge(verb, kind, built, folder, schema, reads, tuple(getattr(built, "learns", ())))
 
 
@@ -137,6 +142,7 @@ MODELS: dict[type, Any] = {
     FastText: FastTextModel,
     HuggingFace: HuggingFaceModel,
     ImageTextLM: ImageTextModel,
+    Join: Joined,
     KenLM: KenLMModel,
     Linear: LinearModel,
     PrecomputedLoss: PrecomputedLosses,

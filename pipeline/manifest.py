@@ -38,14 +38,14 @@ def write_manifest(folder: Path) -> Path:
         "recipe": run.recipe.model_dump(exclude_defaults=True),
         "seed": run.recipe.seed,
         "pool": _pool(run.pool),
-        "target": _pool(run.target) if run.target else None,
+        "target": _pool(run.beside) if run.beside else None,
         "columns": [
             {
                 "name": maker.name,
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
                 "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
-                **(_of_target(run, maker, run.target) if run.target and maker.of_target else {}),
+                **(_of_target(run, maker, run.beside) if run.beside and maker.of_target else {}),
             }
             for maker in run.makers
         ],

@@ -27,6 +27,8 @@ def model_path(run: Run, step: int) -> Path:
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
     }
+    if getattr(plan.selector, "needs_evaluation", False) and run.evaluation:
+        learned_from["target"] = run.evaluation.fingerprint
     if apart := run.inputs.get("aside"):
         learned_from["aside"] = apart
     if plan.choice == "ranked":  # what it picks depends on how much it may

@@ -57,7 +57,7 @@ def pick(
     if of_images and form != "tamis":
         raise RecipeError("--form is of n-grams; images are compared by their look")
     recipe = parse_recipe({"name": "pick", **asked, "emit": []}, Path.cwd())
-    files = [file.record() for source in [*recipe.pool, *recipe.target] for file in find_files(source)]
+    files = [file.record() for source in [*recipe.pool, *recipe.beside] for file in find_files(source)]
     recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
     outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
     export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])

@@ -74,6 +74,10 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if getattr(selector, "needs_target", False) and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
+    if getattr(selector, "needs_evaluation", False) and not recipe.evaluation:
+        raise ValueError(
+            "this step needs what must not be trained on: add `evaluation:` to the recipe, as `target:` is"
+        )
     if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
         raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()

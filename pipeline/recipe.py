@@ -28,7 +28,7 @@ RESERVED = {  # names of the pool's own fields, of the selection's, of views, an
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
 EMITTERS = (
     "parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco", "labels", "atlas",
-    "fiftyone",
+    "fiftyone", "splits",
 )  # fmt: skip
 
 
@@ -120,6 +120,23 @@ class LabelStudio(Model):
     url: str = "/data/local-files/?d="
 
 
+class Splits(Model):
+    """Settings of the output `splits`."""
+
+    shares: dict[str, Annotated[float, Field(gt=0)]] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    by: str | None = None  # field whose values stay together
+
+    @field_validator("shares")
+    @classmethod
+    def _plain_splits(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name in shares:
+            if not name.isidentifier() or name == "splits":
+                raise ValueError(f"{name!r} can't name a split: use another word of letters, digits and _")
+        if not shares:
+            raise ValueError("wanted splits and their shares, such as {train: 0.9, test: 0.1}")
+        return shares
+
+
 class Prices(Model):
     """What a run's costs are reckoned at; they change no decision."""
 
@@ -129,7 +146,11 @@ class Prices(Model):
     currency: str = ""
 
 
-OUTPUT_SETTINGS: dict[str, type[Model]] = {"webdataset": Webdataset, "label_studio": LabelStudio}
+OUTPUT_SETTINGS: dict[str, type[Model]] = {
+    "webdataset": Webdataset,
+    "label_studio": LabelStudio,
+    "splits": Splits,
+}
 
 
 def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -151,6 +172,7 @@ class Recipe(Model):
     seed: Annotated[int, Field(ge=0)] = 0
     pool: Annotated[list[Source], Field(min_length=1)]
     target: list[Source] = []
+    evaluation: list[Source] = []  # what must not be trained on
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
     against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
@@ -159,6 +181,11 @@ class Recipe(Model):
     strict: bool = False
     engine: Literal["auto", "local", "prefect", "ray"] = "auto"
     prices: Prices | None = None
+
+    @property
+    def beside(self) -> list[Source]:
+        """What is read beside the pool: the target's sources, then the evaluation's."""
+        return [*self.target, *self.evaluation]
 
     @field_validator("name")
     @classmethod
@@ -290,6 +317,7 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
         update={
             "pool": [_absolute(source, folder) for source in recipe.pool],
             "target": [_absolute(source, folder) for source in recipe.target],
+            "evaluation": [_absolute(source, folder) for source in recipe.evaluation],
             "labels": None if recipe.labels is None else str((folder / recipe.labels).absolute()),
         }
     )
@@ -339,4 +367,6 @@ def _explain(error: ValidationError) -> str:
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     if location[-1:] == ("chunk",):
         return list(Chunk.model_fields)
-    return list(Source.model_fields if location[:1] in (("pool",), ("target",)) else Recipe.model_fields)
+    return list(
+        Source.model_fields if location[:1] in (("pool",), ("target",), ("evaluation",)) else Recipe.model_fields
+    )

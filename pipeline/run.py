@@ -152,7 +152,7 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     for step in resolve_steps(recipe, recipe_folder, allow_code):
         if step.where is not None:
             check_where(step.where)
-    for source in [*recipe.pool, *recipe.target]:
+    for source in [*recipe.pool, *recipe.beside]:
         find_files(source)
 
 
@@ -232,7 +232,7 @@ def _still_same(folder: Path) -> None:
             f"run {run.name!r} is complete, and {taken:,} of its samples were forgotten since. "
             "Give the new run its own name: --run NAME."
         )
-    for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.target, run.target_folder)):
+    for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.beside, run.target_folder)):
         if not sources:
             continue
         groups = set(run.inputs["pool" if where.name == "pool" else "target"])

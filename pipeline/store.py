@@ -3,7 +3,8 @@
 `request.json` is written first and says what was asked; `inputs.json` says which shards the run sees; `manifest.json`
 is written last and means that the run is complete."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,30 @@ class Run:
         return current_pool(self.store / "pool", self.inputs["pool"])
 
     @cached_property
-    def target(self) -> Pool | None:
-        """All target sources together; parts say which source they came from."""
+    def beside(self) -> Pool | None:
+        """All target sources, then all evaluation sources; parts say which source they came from."""
         if not self.inputs["target"]:
             return None
         return current_pool(self.target_folder, self.inputs["target"])
 
+    @cached_property
+    def target(self) -> Pool | None:
+        """The target's sources alone."""
+        return self._of_sources(lambda origin: origin < len(self.recipe.target)) if self.recipe.target else None
+
+    @cached_property
+    def evaluation(self) -> Pool | None:
+        """The evaluation's sources alone."""
+        return self._of_sources(lambda origin: origin >= len(self.recipe.target)) if self.recipe.evaluation else None
+
+    def _of_sources(self, wanted: Callable[[int], bool]) -> Pool | None:
+        if self.beside is None:
+            return None
+        return replace(self.beside, parts=[part for part in self.beside.parts if wanted(part.origin)])
+
     @property
     def target_folder(self) -> Path:
-        asked = [source.model_dump(exclude_defaults=True) for source in self.recipe.target]
+        asked = [source.model_dump(exclude_defaults=True) for source in self.recipe.beside]
         return self.store / "targets" / fingerprint(asked)
 
     @cached_property

@@ -12,6 +12,8 @@ from tamis.selectors.active import Active
 from tamis.selectors.class_round_robin import ClassRoundRobin
 from tamis.selectors.clip_score import ClipScore, StoredClipScore
 from tamis.selectors.cluster_balance import ClusterBalance
+from tamis.selectors.decontaminate import Decontaminate
+from tamis.selectors.decontaminate_vectors import DecontaminateVectors
 from tamis.selectors.density_ratio import DensityRatio
 from tamis.selectors.detection_entropy import DetectionEntropy
 from tamis.selectors.exact_dedup import ExactDedup
@@ -44,6 +46,7 @@ SELECTORS: dict[str, type] = {
     "class_round_robin": ClassRoundRobin,
     "clip_score": ClipScore,
     "cluster_balance": ClusterBalance,
+    "decontaminate": Decontaminate,
     "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,
     "image_quality": ImageQuality,
@@ -72,6 +75,7 @@ SELECTORS: dict[str, type] = {
 
 
 VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
+    "decontaminate": lambda given: DecontaminateVectors if "column" in given else Decontaminate,
     "clip_score": lambda given: StoredClipScore if "column" in given else ClipScore,
     "importance_resampling": lambda given: (
         DensityRatio if given.get("features", "ngrams") != "ngrams" else ImportanceResampling
@@ -80,6 +84,7 @@ VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
 }  # names whose settings tell which of two methods is meant
 MORE = {
     "clip_score with column: COLUMN": StoredClipScore,
+    "decontaminate with column: COLUMN": DecontaminateVectors,
     "importance_resampling with features: COLUMN": DensityRatio,
     "near_dedup with column: COLUMN": NearDedupImages,
 }  # for `tamis selectors`

@@ -50,7 +50,8 @@ class Fitted(Protocol):
 class Scorer(Protocol):
     """Settings. Optional besides `fit`:
 
-    `needs_target` (False) and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
+    `needs_target` (False), and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
+    `needs_evaluation` (False): `fit` is given the recipe's evaluation sources instead of its target's;
     `rules` (False): whether it decides without a budget, by `barred` alone;
     `tokens_field`: the field that counts a sample's tokens, for a budget in tokens that names none;
     `inputs()`, what the batches must hold (default: the text);

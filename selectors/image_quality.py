@@ -72,8 +72,8 @@ class ImageQuality:
         }
         found: list[tuple[str, str] | None] = [None] * batch.num_rows
         for name, reason, is_least in (
-            ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("contrast", "near_constant", True),
-            ("dark", "too_dark", False), ("bright", "too_bright", False), ("sharpness", "blurred", True),
+            ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
+            ("bright", "too_bright", False), ("contrast", "near_constant", True), ("sharpness", "blurred", True),
         ):  # fmt: skip
             if (limit := getattr(self, name)) is None:
                 continue

@@ -90,7 +90,7 @@ def tables(count: int) -> Tables:
 
 def signatures(texts: pa.StringArray, form: Form = "exact") -> Signatures:
     """Of each text, null or empty ones too."""
-    data, ends = _raw(texts)
+    data, ends = raw(texts)
     count = len(texts)
     shingled = np.zeros(count, bool)
     signed = _signed(data, ends, form, shingled)
@@ -99,11 +99,11 @@ def signatures(texts: pa.StringArray, form: Form = "exact") -> Signatures:
 
 def hashes(texts: list[str], form: Form = "exact") -> Hashes:
     """[texts, 112] the hashes themselves; the largest number where a text has none."""
-    data, ends = _raw(pa.array(texts, pa.string()))
+    data, ends = raw(pa.array(texts, pa.string()))
     return _signed(data, ends, form, np.zeros(len(texts), bool))
 
 
-def _raw(texts: pa.StringArray) -> tuple[Any, Any]:
+def raw(texts: pa.StringArray) -> tuple[Any, Any]:
     """Bytes of all texts, and [texts + 1] where they begin and end."""
     filled = texts.fill_null("")
     _, offsets, data = filled.buffers()

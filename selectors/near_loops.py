@@ -256,3 +256,57 @@ def _bits(value: Any) -> int:
     value = (value & np.uint64(0x3333333333333333)) + ((value >> np.uint64(2)) & np.uint64(0x3333333333333333))
     value = (value + (value >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (value * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@njit(cache=True, nogil=True)
+def grams(text: Array, count: int) -> Array:
+    """Hashes of each `count` words of a normalised text."""
+    begins, ends = _word_places(text, len(text))
+    found = np.empty(max(0, len(begins) - count + 1), np.uint64)
+    for first in range(len(found)):
+        found[first] = xxh64(text, begins[first], ends[first + count - 1])
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _word_places(text: Array, size: int) -> Any:
+    """Where each word begins and ends."""
+    count = 0
+    begins, ends = np.empty(size // 2 + 1, np.int64), np.empty(size // 2 + 1, np.int64)
+    start = 0
+    for place in range(size + 1):
+        if place == size or text[place] == SPACE:
+            if place > start:
+                begins[count], ends[count] = start, place
+                count += 1
+            start = place + 1
+    return begins[:count], ends[:count]
+
+
+@njit(cache=True, nogil=True)
+def meet(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, sizes: Array, edges: Array,
+    hashes: Array, items: Array, out: Array,
+) -> None:  # fmt: skip
+    """Into `out` [3, texts] the first n-gram of each text that is among `hashes`: its item, first word, and length.
+
+    Hashes of one length lie between two `edges`, rising."""
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        starts, stops = _word_places(room, size)
+        for first in range(len(starts)):
+            for number in range(len(sizes)):
+                last = first + sizes[number] - 1
+                if last >= len(starts):
+                    continue
+                wanted = xxh64(room, starts[first], stops[last])
+                low, high = edges[number], edges[number + 1]
+                while low < high:
+                    middle = (low + high) // 2
+                    low, high = (middle + 1, high) if hashes[middle] < wanted else (low, middle)
+                if low < edges[number + 1] and hashes[low] == wanted:
+                    out[0, text], out[1, text], out[2, text] = items[low], first, sizes[number]
+                    break
+            if out[0, text] >= 0:
+                break

@@ -54,6 +54,8 @@ CASES: dict[str, dict[str, Any]] = {
     "clip_score": {"image": "v", "text": "w", "budget": 20},
     "clip_score column": {"column": "v_prior", "at_least": 5.0},
     "clip_score ties": {"column": "v_prior", "ties": "include", "budget": 20},
+    "decontaminate": {"ngram": 5, "least": 3},
+    "decontaminate column": {"column": "v", "similarity": 0.5},
     "image_quality": {"column": "photo", "sharpness": 3000.0},
     "language": {"column": "sure", "keep": ["p"], "above": 0.5},
     "near_dedup column": {"column": "seen", "distance": 8},
@@ -140,6 +142,7 @@ RANKERS = (
 
 
 BY_RULE = (
+    "decontaminate",
     "exact_dedup",
     "image_quality",
     "language",
@@ -159,6 +162,8 @@ def more_of(case: str) -> dict[str, Any]:
     values = CASES[case].values()
     if case == "label_errors":
         return {**WITH_VECTORS, "labels": "labels.csv"}
+    if case.startswith("decontaminate"):
+        return {**WITH_VECTORS, "evaluation": WITH_VECTORS["target"], "target": []}
     if "objects" in values:
         return WITH_OBJECTS
     if "photo" in values or "seen" in values:

@@ -344,7 +344,7 @@ def test_what_was_kept_earlier_is_not_kept_again_in_other_words(run_in: Runner, 
 def test_the_compiled_words_are_the_plain_ones(text: str, more: str) -> None:
     from tamis.selectors.near_loops import GROWS, normalised
 
-    data, ends = minhash._raw(pa.array([text + more]))
+    data, ends = minhash.raw(pa.array([text + more]))
     room = np.zeros(GROWS * len(data) + 1, np.uint8)
     size = normalised(data, 0, ends[1], *minhash.tables(minhash.ALL), room)
     assert bytes(room[:size]).decode() == " ".join(minhash.words(text + more))

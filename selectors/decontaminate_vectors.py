@@ -1,0 +1,118 @@
+"""Samples that look like, or mean the same as, an item of an evaluation set are dropped; the ledger names the item.
+
+The nearest item by cosine in a column of vectors: `similarity` for embeddings, or for `embed: perceptual_hash` the
+`distance` in bits. All of the evaluation's vectors are held, 2 x dim bytes each; one pass, O(items x dim) a sample.
+Not for texts whose wording matters: n-grams are surer there (`decontaminate` without `column`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.near_dedup_images import BITS
+from tamis.selectors.norm_sim import unit_vectors
+from tamis.selectors.vectors import unit
+
+BLOCK = 8192  # items at once: against 1,024 samples 33 MB
+ROUNDING = 1e-6  # of a cosine in float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecontaminateVectors:
+    """column      vectors, of pool and evaluation
+    similarity  cosine from which a sample counts as an item
+    distance    bits of 64 that may differ, for a column of `embed: perceptual_hash`
+    """
+
+    needs_evaluation: ClassVar[bool] = True
+    rules: ClassVar[bool] = True
+    budgeted: ClassVar[bool] = False
+    fitted: ClassVar[type]
+
+    column: str
+    similarity: float | None = None
+    distance: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.similarity is None) == (self.distance is None):
+            raise ValueError("give `similarity` (a cosine) or `distance` (bits of a perceptual hash)")
+        if not -1 <= self.limit <= 1:
+            raise ValueError(f"similarity is a cosine, distance 0 to {BITS}; found a cosine of {self.limit:g}")
+
+    @property
+    def limit(self) -> float:
+        """The cosine: of vectors of 64 numbers +-1/8 it is 1 - bits / 32."""
+        return self.similarity if self.similarity is not None else 1 - 2 * (self.distance or 0) / BITS
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=(self.column, "key"))
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "EvaluationVectors":
+        """`targets` are the evaluation's sources. Raises ValueError where none has a vector."""
+        keys: list[str] = []
+        held = []
+        for source in targets:
+            for batch in source:
+                vectors, there = unit_vectors(batch, self.column)
+                held.append(vectors[there].astype(np.float16))
+                keys += [key for key, has in zip(batch["key"].to_pylist(), there.tolist(), strict=True) if has]
+        if held and not keys:
+            raise ValueError(f"no item of the evaluation has a vector in {self.column!r}")
+        return EvaluationVectors(self, np.concatenate(held) if held else np.zeros((0, 1), np.float16), keys)
+
+
+@dataclass(frozen=True)
+class EvaluationVectors:
+    settings: DecontaminateVectors
+    vectors: npt.NDArray[np.float16]  # [items, dim]
+    keys: list[str]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"items": len(self.keys), "said": [f"{len(self.keys):,} evaluation items"]}
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        """[rows] minus the cosine to the nearest item; NaN where there is no vector."""
+        return -self._nearest(batch)[0]
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        """A sample without a vector is like no item."""
+        near = self._nearest(batch)[0] >= self.settings.limit - ROUNDING
+        return ["in_evaluation" if one else None for one in near.tolist()]
+
+    def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
+        return np.nan_to_num(scores, nan=1.0)
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        """The item, and how near it is."""
+        near, items = self._nearest(batch)
+        by_bits = self.settings.distance is not None
+        return [
+            None
+            if not cosine >= self.settings.limit - ROUNDING
+            else f"item {self.keys[item]}: "
+            + (f"distance {(1 - cosine) * BITS / 2:.0f} of {BITS} bits" if by_bits else f"cosine {cosine:.3f}")
+            for cosine, item in zip(near.tolist(), items.tolist(), strict=True)
+        ]
+
+    def _nearest(self, batch: pa.RecordBatch) -> tuple[Floats, npt.NDArray[np.int64]]:
+        vectors, there = unit_vectors(batch, self.settings.column)
+        best, item = np.full(len(vectors), -np.inf), np.zeros(len(vectors), np.int64)
+        if len(self.vectors) and vectors.shape[1] != self.vectors.shape[1]:
+            raise ValueError(
+                f"the evaluation's vectors have {self.vectors.shape[1]} numbers, the pool's {vectors.shape[1]}"
+            )
+        for first in range(0, len(self.vectors), BLOCK):
+            cosines = vectors @ unit(self.vectors[first : first + BLOCK]).T
+            nearest = cosines.argmax(1)
+            found = cosines[np.arange(len(vectors)), nearest].astype(np.float64)
+            closer = found > best
+            best, item = np.where(closer, found, best), np.where(closer, nearest + first, item)
+        return np.where(there, np.round(best, 6), np.nan), item
+
+
+DecontaminateVectors.fitted = EvaluationVectors
