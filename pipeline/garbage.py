@@ -11,7 +11,7 @@ from typing import Any
 
 from tamis.pipeline.atomic import read_json, store_lock, write_json
 from tamis.pipeline.errors import StoreError, TamisError
-from tamis.pipeline.models import model_path
+from tamis.pipeline.models import model_path, prepared_path
 from tamis.pipeline.progress import say
 from tamis.pipeline.sources import is_store
 from tamis.pipeline.store import Run, open_run
@@ -113,6 +113,8 @@ def _columns(base: Path, store: Path, used: set[str]) -> Iterator[Unneeded]:
 def _models(run: Run) -> Iterator[str]:
     for number in range(len(run.recipe.steps)):
         yield model_path(run, number).parent.name
+        if hasattr(run.step(number).selector, "prepares"):
+            yield prepared_path(run, number).parent.name
     for maker in run.makers:
         yield maker.fingerprint
 

@@ -17,9 +17,23 @@ MODEL_VERSION = 1  # raise when the same inputs would be fitted otherwise
 def model_path(run: Run, step: int) -> Path:
     """Models are named by all that they depend on, so runs that differ only in a budget share one."""
     plan = run.step(step)
+    learned_from = _learned_from(run, step, plan.selector)
+    if plan.choice == "ranked":  # what it picks depends on how much it may
+        learned_from["budget"] = repr(plan.budget)
+    return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
+
+
+def prepared_path(run: Run, step: int) -> Path:
+    """Of what a selector prepares (`prepares` tells which settings that depends on), so that thresholds share it."""
+    learned_from = _learned_from(run, step, run.step(step).selector.prepares())
+    return run.store / "models" / fingerprint({**learned_from, "prepared": True}) / "prepared.npz"
+
+
+def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
+    plan = run.step(step)
     learned_from = {
         "earlier": run.recipe.steps[:step],
-        "selector": [plan.name, dataclasses.asdict(plan.selector), plan.where],
+        "selector": [plan.name, dataclasses.asdict(selector), plan.where],
         "seed": run.recipe.seed,
         "code": run.code,
         "columns": run.columns,
@@ -31,9 +45,7 @@ def model_path(run: Run, step: int) -> Path:
         learned_from["target"] = run.evaluation.fingerprint
     if apart := run.inputs.get("aside"):
         learned_from["aside"] = apart
-    if plan.choice == "ranked":  # what it picks depends on how much it may
-        learned_from["budget"] = repr(plan.budget)
-    return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
+    return learned_from
 
 
 def save_fitted(path: Path, learned: Any) -> None:
@@ -50,8 +62,8 @@ def save_fitted(path: Path, learned: Any) -> None:
 
 
 @lru_cache(maxsize=4)
-def load_fitted(path: Path, selector: Any) -> Any:
-    kind = getattr(selector, "fitted", type(selector))
+def load_fitted(path: Path, selector: Any, kind: type | None = None) -> Any:
+    kind = kind or getattr(selector, "fitted", type(selector))
     with np.load(path, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name != "_plain"}
         values |= json.loads(str(stored["_plain"]))

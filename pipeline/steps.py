@@ -19,7 +19,7 @@ from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.importance_facts import density_facts, importance_facts
 from tamis.pipeline.ingest import Part
 from tamis.pipeline.ledger import Record, by_part
-from tamis.pipeline.models import fitted_of, model_path, save_fitted
+from tamis.pipeline.models import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.set_aside import EARLIER, aside, reasons_of
@@ -63,8 +63,10 @@ def fit_step(folder: Path, step: int) -> Path:
             plan = run.steps[step]
             ranks = plan.choice == "ranked"
             try:
-                if ranks:
-                    learned = selector.rank(_to_rank(run, step), plan.budget)
+                if ranks and hasattr(selector, "prepare"):
+                    learned = selector.rank(_Candidates(run, step), plan.budget, _prepared(run, step))
+                elif ranks:
+                    learned = selector.rank(_Candidates(run, step), plan.budget)
                 else:
                     pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
                     learned = selector.fit(pool, targets(run, step))
@@ -72,6 +74,24 @@ def fit_step(folder: Path, step: int) -> Path:
                 raise RecipeError(f"step {step} ({plan.name}): {error}") from error
         save_fitted(path, learned)
     return path
+
+
+class _Candidates:
+    """What a ranker sees, shard by shard, as often as it likes."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        self._run, self._step = run, step
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return _to_rank(self._run, self._step)
+
+
+def _prepared(run: Run, step: int) -> Any:
+    """What the step's selector makes once for all thresholds; stored, and reused where it stands."""
+    path, selector = prepared_path(run, step), run.steps[step].selector
+    if not path.exists():
+        save_fitted(path, selector.prepare(_Candidates(run, step)))
+    return load_fitted(path, selector, selector.prepared)
 
 
 def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:

@@ -55,16 +55,17 @@ def learned(vectors: npt.NDArray[np.floating], clusters: int, seed: int) -> Vect
 
 
 class Sample:
-    """The rows with the lowest hashes of all that are added, whatever the order: at most `count`, at least 4,096."""
+    """The `count` rows with the lowest hashes of all that are added, at least 4,096, and with `share` all of that share
+    of hashes, too: the same whatever the order."""
 
-    def __init__(self, count: int, seed: int, step: int, purpose: str) -> None:
-        self._count, self._chance = max(FEWEST_ROWS, count), (seed, step, purpose)
+    def __init__(self, count: int, seed: int, step: int, purpose: str, share: float = 0) -> None:
+        self._count, self._share, self._chance = max(FEWEST_ROWS, count), share, (seed, step, purpose)
         self._held: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64], npt.NDArray[np.float16]]] = []
         self._line, self._rows = np.inf, 0
 
     def add(self, ids: npt.NDArray[np.uint64], vectors: npt.NDArray[np.float16]) -> None:
         chance = uniform(ids, *self._chance)
-        mine = chance <= self._line
+        mine = chance <= max(self._line, self._share)
         self._held.append((chance[mine], ids[mine], vectors[mine]))
         self._rows += int(mine.sum())
         if self._rows > 2 * self._count:
@@ -72,9 +73,10 @@ class Sample:
 
     def _cut(self) -> None:
         chance, ids, vectors = (np.concatenate(some) for some in zip(*self._held, strict=True))
-        best = np.lexsort([ids, chance])[: self._count]
+        order = np.lexsort([ids, chance])
+        best = order[: max(self._count, int((chance < self._share).sum()))]
         self._held = [(chance[best], ids[best], vectors[best])]
-        self._line, self._rows = float(chance[best].max(initial=0.0)), len(best)
+        self._line, self._rows = float(chance[order[: self._count]].max(initial=0.0)), 0
 
     def vectors(self) -> npt.NDArray[np.float16]:
         """[rows, dim] by rising id."""

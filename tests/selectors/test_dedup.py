@@ -16,7 +16,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.hashed import minhash_maker
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.store import open_complete
-from tamis.selectors import minhash
+from tamis.selectors import minhash, similarity_table
 from tamis.selectors.budget import Budget
 from tamis.selectors.cluster_balance import ClusterBalance, water_fill
 from tamis.selectors.near_dedup import NearDedup
@@ -248,6 +248,55 @@ def test_edges_of_vectors() -> None:
     for wrong in ({"similarity": 1.5}, {"similarity": 0.5, "clusters": 0}):
         with pytest.raises(ValueError, match=r"cosine|clusters"):
             SemanticDedup(column="v", **wrong)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "earlier", "components"])
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.3])
+def test_a_similarity_is_found_that_keeps_a_share(mode: Any, share: float) -> None:
+    batch = of_vectors(groups_of_vectors(3000, seed=4))
+    fitted = SemanticDedup(column="v", keep_share=share, mode=mode, clusters=3).rank([batch], None)
+    kept = kept_of(fitted, batch)
+    assert abs(sum(kept) / 3000 - share) < (0.05 if mode == "components" else 0.01)
+    again = SemanticDedup(column="v", similarity=fitted.facts["similarity"], mode=mode, clusters=3).rank([batch], None)
+    assert abs(sum(kept_of(again, batch)) - sum(kept)) <= 3
+    everything = SemanticDedup(column="v", keep_share=1.0, mode=mode).rank([batch], None)
+    assert all(kept_of(everything, batch))
+    for wrong in ({}, {"similarity": 0.9, "keep_share": 0.5}, {"keep_share": 0.0}):
+        with pytest.raises(ValueError, match="share"):
+            SemanticDedup(column="v", **wrong)
+
+
+def test_few_vectors_are_held_at_once_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters brought one by one, rows in another order and cut into batches otherwise."""
+    batch = of_vectors(groups_of_vectors(3000, seed=5))
+    step = SemanticDedup(column="v", similarity=0.93, keep="hardest", clusters=12)
+    whole = step.rank([batch], None)
+    monkeypatch.setattr(similarity_table, "HELD_BYTES", 4000)
+    order = np.random.default_rng(0).permutation(3000)
+    pieces = [batch.take(pa.array(order[first : first + 170])) for first in range(0, 3000, 170)]
+    again = step.rank(pieces, None)
+    assert kept_of(whole, batch) == kept_of(again, batch) and kept_of(whole, batch).count(False) > 0
+    assert np.array_equal(whole.related_ids(batch), again.related_ids(batch))
+    assert np.array_equal(whole.score(batch), again.score(batch), equal_nan=True)
+
+
+def test_another_threshold_and_rule_use_the_same_table(run_in: Runner, tmp_path: Path) -> None:
+    vectors = groups_of_vectors(400, seed=6)
+    write_jsonl(tmp_path / "pool.jsonl", [{"id": f"k{n:03d}", "text": f"text {n}"} for n in range(400)])
+    np.savez(tmp_path / "v.npz", key=np.array([f"k{n:03d}" for n in range(400)]), vector=vectors.astype(np.float16))
+    asked: dict[str, Any] = {
+        "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
+        "target": [], "columns": {"v": {"embed": "precomputed", "path": "v.npz"}}, "emit": [],
+    }  # fmt: skip
+    dropped, written = [], set()
+    for name, more in (("a", {}), ("b", {"similarity": 0.8}), ("c", {"mode": "components"})):
+        step = {"semantic_dedup": {"column": "v", "similarity": 0.9, "clusters": 2, **more}}
+        run = run_in(tmp_path, name=name, steps=[step], **asked)
+        assert verify(open_complete(run.folder)) == []
+        dropped.append(run.manifest["steps"][0]["dropped"])
+        tables = (run.folder.parent.parent / "models").glob("*/prepared.npz")
+        written |= {(str(table), table.stat().st_mtime_ns) for table in tables}
+    assert len(written) == 1 and 0 < dropped[0] < dropped[1] and dropped[0] <= dropped[2]
 
 
 # ---------------------------------------------------------------- balance
