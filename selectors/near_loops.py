@@ -310,3 +310,14 @@ def meet(
                     break
             if out[0, text] >= 0:
                 break
+
+
+@njit(cache=True, nogil=True)
+def keep_greedily(cosines: Array, places: Array, limit: Any, kept: Array) -> None:
+    """Of the rows at `places`, rising, whether none that is kept before them reaches the limit."""
+    for row in range(len(places)):
+        kept[places[row]] = True
+        for other in range(places[row]):
+            if kept[other] and cosines[row, other] >= limit:
+                kept[places[row]] = False
+                break

@@ -3,6 +3,7 @@
 Rows are in the order in which they are kept, of unit length. Never n x n at once: 1,024 rows against 16,384."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,23 @@ def nearest_earlier(vectors: Vectors) -> Cosines:
         for start in range(0, first, 16 * BLOCK):
             np.maximum(best, (some @ vectors[start : min(first, start + 16 * BLOCK)].T).max(1), out=best)
         within = some @ some.T
-        within[np.triu_indices(len(some))] = -2
+        within[_not_earlier(len(some))] = -2
         np.maximum(best, within.max(1), out=best)
     return nearest
 
 
+@lru_cache(maxsize=4)
+def _not_earlier(rows: int) -> Mask:
+    return ~np.tri(rows, k=-1, dtype=bool)
+
+
 def greedy(vectors: Vectors, near: Mask, limit: float) -> Mask:
     """[rows] whether no earlier one that is kept is as near; `near` are those that have any such earlier one."""
+    from tamis.selectors.near_loops import keep_greedily
+
     kept = ~near
     for some, cosines in _against_earlier(vectors, near):
-        reaches = cosines >= limit
-        for row, place in enumerate(some.tolist()):
-            kept[place] = not (reaches[row, :place] & kept[:place]).any()
+        keep_greedily(cosines, some, np.float32(limit), kept)
     return kept
 
 

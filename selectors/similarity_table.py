@@ -2,7 +2,7 @@
 
 What every threshold and every rule of semantic_dedup is decided from, so it is made once and kept. Vectors are never
 all in memory: k-means learns from a sample by hash, a second pass assigns, and further ones bring the vectors of as
-many clusters as fit 256 MB. 40 bytes a sample stay. O(n x clusters x dim + n^2 x dim / clusters)."""
+many clusters as fit 512 MB. 40 bytes a sample stay. O(n x clusters x dim + n^2 x dim / clusters)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches
 from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, learned, nearest
 from tamis.selectors.near_vectors import nearest_earlier
-from tamis.selectors.vectors import as_halves, unit
+from tamis.selectors.vectors import as_halves, held, unit
 
 A_CLUSTER = 2000  # rows, where `clusters` is not given: comparing costs as much as assigning
-HELD_BYTES = 256 << 20  # of vectors at once
+HELD_BYTES = 512 << 20  # of vectors at once
 ORDERS = ("first", "hardest", "easiest", "random")
 Places = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ class SimilarityTable:
         self, pool: Batches, column: str, wanted: npt.NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Of each cluster where it lies in `order`, and its vectors, of unit length; `wanted` [clusters] some alone."""
-        yield from _held(pool, column, self.ids, self.order, self.ends, wanted)
+        yield from _brought(pool, column, self.ids, self.order, self.ends, wanted)
 
 
 def similarity_table(
@@ -74,7 +74,7 @@ def similarity_table(
     sizes = np.bincount(labels[places]) if len(places) else np.zeros(0, np.int64)
     ends = np.cumsum(sizes[sizes > 0])
     near = np.full(len(order), -2, np.float32)
-    for where, vectors in _held(pool, column, ids, order, ends, None):
+    for where, vectors in _brought(pool, column, ids, order, ends, None):
         near[where] = nearest_earlier(vectors)
     return SimilarityTable(ids, labeled, there, order, ends, near)
 
@@ -121,7 +121,7 @@ def _preference(
     return np.where(np.isfinite(values), -values, np.inf)
 
 
-def _held(
+def _brought(
     pool: Batches,
     column: str,
     ids: npt.NDArray[np.uint64],
@@ -146,7 +146,7 @@ def _held(
             places = slot[np.searchsorted(ids, batch["sample_id"].to_numpy())]
             some = places >= 0
             if some.any():
-                buffer[places[some]] = halves(batch, column)[0][some]
+                buffer[places[some]] = held(batch[column])[0][some]
         first = 0
         for number in mine.tolist():
             size = int(ends[number] - begins[number])

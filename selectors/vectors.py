@@ -31,8 +31,8 @@ def as_column(vectors: Vectors, dims: int | None = None, lost: npt.NDArray[np.bo
 
 def as_array(column: Any) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     """[rows, dim] float32 and [rows] which of them are there; null rows are zero. Raises ValueError for other types."""
-    held, there = _held(column)
-    vectors = held.astype(np.float32)
+    whole, there = held(column)
+    vectors = whole.astype(np.float32)
     vectors[~there] = 0
     return np.nan_to_num(vectors, copy=False), there
 
@@ -47,13 +47,14 @@ def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
 
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
     """The same in float16."""
-    held, there = _held(column)
-    vectors = held.astype(np.float16)
+    whole, there = held(column)
+    vectors = whole.astype(np.float16)
     vectors[~(there & np.isfinite(vectors.sum(1, dtype=np.float32)))] = 0
     return vectors, there
 
 
-def _held(column: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def held(column: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """[rows, dim] as they lie, without a copy, and [rows] which are not null. Raises ValueError for other types."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):

@@ -45,6 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "active": {"column": "v", "budget": 20},
     "active facility": {"column": "v", "acquire": "facility_location", "budget": 20},
     "cluster_balance": {"column": "v", "clusters": 5, "budget": 20},
+    "cluster_balance tree": {"column": "v", "clusters": [12, 3], "budget": 20},
     "near_dedup": {},
     "semantic_dedup": {"column": "v", "similarity": 0.95, "clusters": 2},
     "semantic_dedup earlier": {"column": "v", "similarity": 0.9, "clusters": 1, "mode": "earlier", "keep": "hardest"},

@@ -18,7 +18,8 @@ from tamis.pipeline.manifest import verify
 from tamis.pipeline.store import open_complete
 from tamis.selectors import minhash, similarity_table
 from tamis.selectors.budget import Budget
-from tamis.selectors.cluster_balance import ClusterBalance, water_fill
+from tamis.selectors.cluster_balance import ClusterBalance
+from tamis.selectors.hierarchy import quotas, tree, water_fill
 from tamis.selectors.near_dedup import NearDedup
 from tamis.selectors.semantic_dedup import SemanticDedup
 from tests_support import Runner, write_jsonl
@@ -326,6 +327,36 @@ def test_rare_clusters_are_kept_whole() -> None:
     assert sum(kept_of(ClusterBalance(column="v", clusters=3).rank([batch], Budget(5000)), batch)) == 1000
     with pytest.raises(ValueError, match="is of rows"):
         ClusterBalance(column="v", clusters=3).rank([batch], Budget(5, "bytes"))
+
+
+def test_a_tree_is_flatter_than_flat_clusters_and_those_than_chance() -> None:
+    """A mixture of 90, 9 and 1%: shares of the three kinds among 300 of 10,000, and how far from a third they are."""
+    draw = np.random.default_rng(3)
+    sizes = [9000, 900, 100]
+    angles = np.concatenate([draw.normal(at, 0.12, size) for at, size in zip((0.0, 2.1, 4.2), sizes, strict=True)])
+    batch = of_vectors(np.stack([np.cos(angles), np.sin(angles)], 1))
+    kinds = np.repeat([0, 1, 2], sizes)
+    apart = []
+    for clusters in ([300, 30, 3], [30]):
+        fitted = ClusterBalance(column="v", clusters=clusters).rank([batch], Budget(300))
+        kept = np.array(kept_of(fitted, batch))
+        assert kept.sum() == 300
+        apart.append(float(np.abs(np.bincount(kinds[kept], minlength=3) / 300 - 1 / 3).sum()))
+    by_chance = float(np.abs(np.array(sizes) / 10_000 - 1 / 3).sum())
+    assert apart[0] < 0.15 and apart[0] < apart[1] < by_chance
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 400), st.integers(1, 300))
+def test_quotas_down_a_tree_sum_to_the_budget_and_no_child_gives_more_than_it_has(budget: int, count: int) -> None:
+    vectors = np.random.default_rng(count).normal(size=(count, 3)).astype(np.float32)
+    labels, _ = tree(vectors, [20, 5, 2], 0)
+    told = quotas(labels, budget, 0, 0)
+    sizes = np.bincount(labels[0])
+    assert told.sum() == min(budget, count) and (told <= sizes).all() and (told >= 0).all()
+    assert [len(below) for below in labels] == [count, len(sizes), int(labels[1].max()) + 1]
+    with pytest.raises(ValueError, match="fewer from level to level"):
+        ClusterBalance(column="v", clusters=[10, 10])
 
 
 # ---------------------------------------------------------------- whole runs

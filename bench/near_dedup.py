@@ -1,0 +1,217 @@
+"""Near-duplicates of real texts: recall by Jaccard index against the curve and datasketch, speed, and memory.
+
+    python bench/near_dedup.py recall          # 10% planted copies of known Jaccard index among the real documents
+    python bench/near_dedup.py speed --rounds 3
+    python bench/near_dedup.py memory          # the pool, and ten times the pool
+
+Planted: one document in ten is copied with words changed, at equal distances, until its shingles have the wanted
+Jaccard index. All compare 5-word shingles of the same normalised words by 112 hashes in 14 buckets of 8. `speed` is
+from texts to groups: tamis with one and two threads, datasketch 2 (MinHash.update_batch, MinHashLSH) in one process on
+the same words; datasketch sees a tenth of the documents, alternating."""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from real_text import documents
+from tamis.pipeline.memory import peak
+from tamis.selectors.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
+from tamis.selectors.near_dedup import meetings
+
+INDICES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+PLANTED_WORDS = 60  # at least, in a document that is copied
+BATCH = 1024
+
+
+def shingles(text: str) -> set[str]:
+    told = words(text)
+    return {" ".join(told[first : first + WORDS]) for first in range(len(told) - WORDS + 1)}
+
+
+def jaccard(one: set[str], two: set[str]) -> float:
+    return len(one & two) / len(one | two) if one or two else 0.0
+
+
+def planted(docs: list[str], chance: random.Random) -> list[tuple[int, str, float]]:
+    """(place of the original, copy, their Jaccard index) of a tenth of the documents."""
+    made = []
+    places = [n for n, text in enumerate(docs) if len(text.split()) >= PLANTED_WORDS]
+    for number, place in enumerate(chance.sample(places, len(docs) // 10)):
+        wanted = INDICES[number % len(INDICES)]
+        told = words(docs[place])
+        count = len(told) - WORDS + 1
+        changes = max(1, round((1 - wanted) / (1 + wanted) * count / WORDS))
+        for at in np.linspace(WORDS, len(told) - WORDS, changes).astype(int).tolist():
+            told[at] = "".join(chance.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(9))
+        copy = " ".join(told)
+        made.append((place, copy, jaccard(shingles(docs[place]), shingles(copy))))
+    return made
+
+
+def signed(texts: list[str], form: Any, threads: int) -> tuple[Any, Any]:
+    """[texts] whether shingled, and buckets."""
+    arrays = [pa.array(texts[first : first + BATCH]) for first in range(0, len(texts), BATCH)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(lambda some: signatures(some, form), arrays))
+    return np.concatenate([one.shingled for one in parts]), np.concatenate([one.buckets for one in parts])
+
+
+def sketched(texts: list[str]) -> tuple[Any, list[Any]]:
+    """datasketch's index with all texts in it, and their sketches."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(num_perm=HASHES, params=(BUCKETS, ROWS))
+    sketches = []
+    for number, text in enumerate(texts):
+        sketch = MinHash(num_perm=HASHES)
+        found = [shingle.encode() for shingle in shingles(text)]
+        if found:
+            sketch.update_batch(found)
+            index.insert(number, sketch, check_duplication=False)
+        sketches.append(sketch if found else None)
+    return index, sketches
+
+
+def pairs_of(buckets: Any, shingled: Any) -> set[tuple[int, int]]:
+    """All pairs that share a bucket."""
+    met: set[tuple[int, int]] = set()
+    for bucket in range(buckets.shape[1]):
+        groups = defaultdict(list)
+        for place in np.flatnonzero(shingled).tolist():
+            groups[int(buckets[place, bucket])].append(place)
+        for members in groups.values():
+            met |= {(a, b) for n, b in enumerate(members[:50]) for a in members[:n]}
+    return met
+
+
+def recall(_: argparse.Namespace) -> None:
+    chance = random.Random(0)
+    docs = [doc["text"] for doc in documents()]
+    chance.shuffle(docs)
+    docs = docs[:20_000]
+    copies = planted(docs, chance)
+    texts = docs + [copy for _, copy, _ in copies]
+    known = {(place, len(docs) + n): index for n, (place, _, index) in enumerate(copies)}
+    found: dict[str, set[tuple[int, int]]] = {}
+    for form in ("exact", "fast"):
+        shingled, buckets = signed(texts, form, 2)
+        found[f"tamis {form}"] = pairs_of(buckets, shingled)
+    index, sketches = sketched(texts)
+    found["datasketch"] = {
+        (min(a, b), max(a, b)) for b, one in enumerate(sketches) if one is not None for a in index.query(one) if a != b
+    }
+    print(f"{len(docs):,} documents, {len(copies):,} planted copies\n")
+    print("| Jaccard index | pairs | curve | " + " | ".join(found) + " |\n|---|---:|---:|" + "---:|" * len(found))
+    for low, high in zip(np.arange(0.45, 0.96, 0.05), np.arange(0.5, 1.01, 0.05), strict=True):
+        mine = [pair for pair, value in known.items() if low <= value < high]
+        if not mine:
+            continue
+        curve = np.mean([1 - (1 - known[pair] ** ROWS) ** BUCKETS for pair in mine])
+        shares = [np.mean([pair in met for pair in mine]) for met in found.values()]
+        print(
+            f"| {low:.2f}-{high:.2f} | {len(mine):,} | {curve:.3f} | " + " | ".join(f"{s:.3f}" for s in shares) + " |"
+        )
+    sets: dict[int, set[str]] = {}
+    print("\n| | pairs met | of them at 0.5 or more | at 0.7 or more |\n|---|---:|---:|---:|")
+    for name, met in found.items():
+        values = []
+        for pair in met:
+            for place in pair:
+                sets.setdefault(place, shingles(texts[place]))
+            values.append(jaccard(sets[pair[0]], sets[pair[1]]))
+        print(
+            f"| {name} | {len(met):,} | {np.mean(np.array(values) >= 0.5):.3f} | {np.mean(np.array(values) >= 0.7):.3f} |"
+        )
+
+
+def speed(asked: argparse.Namespace) -> None:
+    docs = [doc["text"] for doc in documents()]
+    random.Random(0).shuffle(docs)
+    few = docs[: len(docs) // 10]
+    for form in ("exact", "fast"):
+        signed(docs[:BATCH], form, 1)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for _ in range(asked.rounds):
+        for form in ("exact", "fast"):
+            for threads in (1, 2):
+                began = time.perf_counter()
+                shingled, buckets = signed(docs, form, threads)
+                meetings(shingled, buckets)
+                seconds[f"tamis {form}, {threads} thread{'s' * (threads > 1)}"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        sketched(few)
+        seconds["datasketch, 1 process"].append(time.perf_counter() - began)
+    sizes = {name: few if "datasketch" in name else docs for name in seconds}
+    rates = {
+        name: (sum(len(t.encode()) for t in sizes[name]) / 1e6 / min(told), len(sizes[name]) / min(told))
+        for name, told in seconds.items()
+    }
+    theirs = rates["datasketch, 1 process"][0]
+    print("| | MB/s | documents/s | times datasketch |\n|---|---:|---:|---:|")
+    for name, (megabytes, count) in rates.items():
+        print(f"| {name} | {megabytes:.1f} | {count:,.0f} | {megabytes / theirs:.1f} |")
+
+
+def times(count: int) -> Iterator[list[str]]:
+    """The pool so many times, each time in another alphabet, in batches."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for turn in range(count):
+        table = str.maketrans(letters, letters[turn:] + letters[:turn])
+        batch: list[str] = []
+        for doc in documents():
+            batch.append(doc["text"].lower().translate(table))
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        yield batch
+
+
+def memory(asked: argparse.Namespace) -> None:
+    if asked.times:
+        from tamis.pipeline.hashed import minhash_maker
+        from tamis.selectors.near_dedup import NearDedup
+
+        made = minhash_maker("exact")
+        assert made.make is not None
+        size = [0]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for texts in times(asked.times):
+                ids = np.arange(size[0], size[0] + len(texts), dtype=np.uint64)
+                size[0] += len(texts)
+                some = pa.record_batch({"text": texts})
+                told = dict(zip(("minhash_buckets", "minhash_low"), made.make(some), strict=True))
+                yield pa.record_batch({"sample_id": ids, "key": [f"{n:09d}" for n in ids.tolist()], **told})
+
+        ranked = NearDedup().rank(batches(), None)
+        print(json.dumps({"documents": size[0], "peak": peak(), "dropped": ranked.facts["dropped"]}))
+        return
+    print("| documents | dropped | peak MB |\n|---:|---:|---:|")
+    for count in (1, 10):
+        command = [sys.executable, __file__, "memory", "--times", str(count)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout)
+        print(f"| {told['documents']:,} | {told['dropped']:,} | {told['peak'] / 1e6:,.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["recall", "speed", "memory"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=0)
+    asked = parser.parse_args()
+    {"recall": recall, "speed": speed, "memory": memory}[asked.what](asked)
+
+
+if __name__ == "__main__":
+    main()

