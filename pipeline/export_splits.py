@@ -20,7 +20,7 @@ from tamis.pipeline.recipe import Splits
 from tamis.pipeline.selection import placed
 from tamis.pipeline.store import Run
 from tamis.selectors.chance import uniform
-from tamis.selectors.minhash import signatures
+from tamis.selectors.minhash import BUCKETS, signatures
 from tamis.selectors.near_dedup import meetings
 from tamis.selectors.near_dedup_images import codes_of, within
 from tamis.selectors.rows import hashes_of
@@ -96,7 +96,7 @@ def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.
             _join_equal(root, np.array(held.cast(pa.string()).fill_null("").to_pylist(), str), there)
     if not run.recipe.reads_images:
         shingled = np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches])
-        signed = np.concatenate([batch["signed"].flatten().to_numpy() for batch in batches]).reshape(len(ids), -1)
+        signed = np.concatenate([batch["signed"].flatten().to_numpy() for batch in batches]).reshape(len(ids), BUCKETS)
         join(root, np.arange(len(ids)), meetings(shingled, signed))
     for maker in run.declared:
         if maker.tower is not None and maker.tower.embedder == "perceptual_hash":

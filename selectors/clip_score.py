@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.quantiles import numbers_of
-from tamis.selectors.vectors import as_array, unit
+from tamis.selectors.vectors import as_array, row_dots, unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,5 +109,4 @@ def pair(batch: pa.RecordBatch, image: str, text: str) -> tuple[Rows, Rows, npt.
 
 def cosines(images: Rows, texts: Rows, there: npt.NDArray[np.bool_]) -> Floats:
     """[rows] of each pair; NaN where one is missing."""
-    whole = np.einsum("ij,ij->i", images, texts, dtype=np.float64)
-    return np.where(there, whole, np.nan)
+    return np.where(there, row_dots(images, texts), np.nan)

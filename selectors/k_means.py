@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.chance import uniform
+from tamis.selectors.vectors import row_dots
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -18,6 +19,7 @@ FEWEST_ROWS = 4096  # learned from in any case
 SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cluster
 STEPS, SETTLED = 20, 0.002  # steps at most; the end is when a smaller share of rows than this still moves
 MANY = 2000  # clusters
+UNSURE = 4e-6  # of a row's and a centre's squared length: float32 can't tell what is nearer
 BLOCK = 8192  # rows at once: 8,192 x 1,000 clusters are 32 MB
 
 
@@ -88,15 +90,26 @@ class Sample:
 
 
 def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:
-    """[rows] nearest centre and squared distance to it."""
+    """[rows] nearest centre and squared distance to it.
+
+    Where two centres are nearly as near, float64 decides: the last digits of float32 depend on threads."""
     labels, far = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
-    lengths = (centres**2).sum(1)
+    exact = centres.astype(np.float64)
+    lengths = (exact**2).sum(1)
+    small = lengths.astype(np.float32)
     for first in range(0, len(vectors), BLOCK):
         some = np.asarray(vectors[first : first + BLOCK], np.float32)
-        apart = lengths - 2 * (some @ centres.T)
+        apart = small - 2 * (some @ centres.T)
         chosen = apart.argmin(1)
+        rows = np.arange(len(some))
+        least = apart[rows, chosen].copy()
+        apart[rows, chosen] = np.inf
+        sizes = (some.astype(np.float64) ** 2).sum(1)
+        unsure = np.flatnonzero(apart.min(1) - least < UNSURE * (sizes + lengths.max()))
+        if len(unsure) and len(centres) > 1:
+            chosen[unsure] = (lengths - 2 * (some[unsure].astype(np.float64) @ exact.T)).argmin(1)
         labels[first : first + BLOCK] = chosen
-        far[first : first + BLOCK] = apart[np.arange(len(some)), chosen] + (some**2).sum(1)
+        far[first : first + BLOCK] = sizes + lengths[chosen] - 2 * row_dots(some, centres[chosen])
     return labels, np.maximum(far, 0)
 
 
@@ -109,6 +122,7 @@ def _seeds(vectors: Vectors, clusters: int, draw: np.random.Generator) -> Vector
     if clusters > MANY:
         return np.ascontiguousarray(vectors[_some(len(vectors), clusters, draw)], np.float32)
     chosen = [int(draw.integers(len(vectors)))]
+    vectors = vectors.astype(np.float64)  # a draw in proportion to sums of float32 would depend on threads
     lengths = (vectors**2).sum(1)
     far = np.full(len(vectors), np.inf)
     while len(chosen) < clusters:
@@ -125,8 +139,8 @@ def _seeds(vectors: Vectors, clusters: int, draw: np.random.Generator) -> Vector
 
 def _means(vectors: Vectors, labels: Labels, centres: Vectors) -> Vectors:
     """Means of the clusters; an empty one keeps its centre."""
-    sums, counts = np.zeros_like(centres), np.bincount(labels, minlength=len(centres)).astype(np.float32)
-    for first in range(0, len(vectors), BLOCK):  # a product with [clusters, rows] of 0 and 1: twice as fast as sorting
-        mine = labels[first : first + BLOCK]
-        sums += (np.arange(len(centres))[:, None] == mine).astype(np.float32) @ vectors[first : first + BLOCK]
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    from tamis.selectors.near_loops import add_rows
+
+    sums, counts = np.zeros(centres.shape), np.bincount(labels, minlength=len(centres))
+    add_rows(vectors, labels, sums)
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres).astype(np.float32)

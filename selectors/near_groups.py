@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tamis.selectors.contract import Batches
 from tamis.selectors.ranked import Ids, Ranked, ranked
@@ -33,21 +34,25 @@ class Members:
         compared: Callable[[pa.RecordBatch], tuple[npt.NDArray[np.bool_], list[npt.NDArray[Any]]]],
         worse: Callable[[pa.RecordBatch], npt.NDArray[np.float64]],
     ) -> "Members":
-        parts: list[tuple[Any, ...]] = []
-        keys: list[str] = []
+        held: list[list[npt.NDArray[Any]]] = []
+        keys: list[pa.Array] = []
         for batch in pool:
             there, some = compared(batch)
             has = "labels" in batch.schema.names
             earlier = batch["labels"].is_valid().to_numpy(zero_copy_only=False) if has else np.zeros(len(there), bool)
-            parts.append((batch["sample_id"].to_numpy(), worse(batch), earlier, there, *some))
-            keys += batch["key"].to_pylist()
-        if not parts:
+            row = [batch["sample_id"].to_numpy(), worse(batch), earlier, there, *some]
+            held = held or [[] for _ in row]
+            for field, values in zip(held, row, strict=True):
+                field.append(values)
+            keys.append(batch["key"])
+        if not held:
             none = np.zeros(0)
             return cls(none.astype(np.uint64), none.astype(np.int64), none, none.astype(bool), none.astype(bool), [])
-        ids, worst, before, there, *rest = (np.concatenate(some) for some in zip(*parts, strict=True))
-        order = np.argsort(ids, kind="stable")
-        ranks = np.unique(np.array(keys, str), return_inverse=True)[1][order]
-        return cls(ids[order], ranks, worst[order], before[order], there[order], [one[order] for one in rest])
+        order = np.argsort(np.concatenate(held[0]), kind="stable")
+        ids, worst, before, there, *rest = (_taken(field, order) for field in held)
+        ranks = np.empty(len(ids), np.int64)
+        ranks[pc.sort_indices(pa.chunked_array(keys).cast(pa.binary())).to_numpy()] = np.arange(len(ids))
+        return cls(ids, ranks[order], worst, before, there, rest)
 
     def kept_ones(self, roots: Places) -> Places:
         """[members] the one that is kept of each one's group; `roots` names the groups."""
@@ -59,6 +64,13 @@ class Members:
         first[roots[order][begins]] = order[begins]
         kept: Places = first[roots]
         return kept
+
+
+def _taken(parts: list[npt.NDArray[Any]], order: Places) -> npt.NDArray[Any]:
+    """One array in this order; the parts are let go, so that no field is there three times."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole[order]
 
 
 def decided(

@@ -313,11 +313,19 @@ def meet(
 
 
 @njit(cache=True, nogil=True)
-def keep_greedily(cosines: Array, places: Array, limit: Any, kept: Array) -> None:
-    """Of the rows at `places`, rising, whether none that is kept before them reaches the limit."""
+def keep_greedily(reaches: Array, places: Array, kept: Array) -> None:
+    """Of the rows at `places`, rising, whether they reach none that is kept before them."""
     for row in range(len(places)):
         kept[places[row]] = True
         for other in range(places[row]):
-            if kept[other] and cosines[row, other] >= limit:
+            if kept[other] and reaches[row, other]:
                 kept[places[row]] = False
                 break
+
+
+@njit(cache=True, nogil=True)
+def add_rows(vectors: Array, labels: Array, sums: Array) -> None:
+    """Add each row to its label's sum; in float64 sums of halves are exact, whatever the order."""
+    for row in range(len(vectors)):
+        for place in range(vectors.shape[1]):
+            sums[labels[row], place] += vectors[row, place]

@@ -1,6 +1,8 @@
 """Near vectors within one cluster, in blocks: which of them have an earlier one nearby, and who is kept by each rule.
 
-Rows are in the order in which they are kept, of unit length. Never n x n at once: 1,024 rows against 16,384."""
+Rows are in the order in which they are kept, of unit length. Never n x n at once: 1,024 rows against 16,384. Products
+in float32 find what is near; what lies within NEARLY of a limit is made again in one order (vectors.py), so that
+threads decide nothing."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -8,24 +10,30 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 1024  # rows compared at once: with 16 blocks of earlier ones 64 MB
-Vectors = npt.NDArray[np.float32]
+from tamis.selectors.vectors import BLOCK, NEARLY, Vectors, row_dots
+
 Mask = npt.NDArray[np.bool_]
-Cosines = npt.NDArray[np.float32]
+Cosines = npt.NDArray[np.float64]
 
 
 def nearest_earlier(vectors: Vectors) -> Cosines:
     """[rows] the largest cosine to an earlier row; -2 for the first."""
-    nearest = np.full(len(vectors), -2, np.float32)
+    best = np.full(len(vectors), -2, np.float32)
+    place = np.zeros(len(vectors), np.int64)
     for first in range(0, len(vectors), BLOCK):
         some = vectors[first : first + BLOCK]
-        best = nearest[first : first + BLOCK]
-        for start in range(0, first, 16 * BLOCK):
-            np.maximum(best, (some @ vectors[start : min(first, start + 16 * BLOCK)].T).max(1), out=best)
-        within = some @ some.T
-        within[_not_earlier(len(some))] = -2
-        np.maximum(best, within.max(1), out=best)
-    return nearest
+        for start in range(0, first + len(some), 16 * BLOCK):
+            end = min(first + len(some), start + 16 * BLOCK)
+            cosines = some @ vectors[start:end].T
+            if end > first:  # no row is earlier than itself
+                cosines[:, first - start :][_not_earlier(len(some))[:, : end - first]] = -2
+            chosen = cosines.argmax(1)
+            found = cosines[np.arange(len(some)), chosen]
+            closer = np.flatnonzero(found > best[first : first + BLOCK])
+            best[first + closer], place[first + closer] = found[closer], chosen[closer] + start
+    told = row_dots(vectors, vectors[place])
+    told[:1] = -2
+    return told
 
 
 @lru_cache(maxsize=4)
@@ -38,8 +46,8 @@ def greedy(vectors: Vectors, near: Mask, limit: float) -> Mask:
     from tamis.selectors.near_loops import keep_greedily
 
     kept = ~near
-    for some, cosines in _against_earlier(vectors, near):
-        keep_greedily(cosines, some, np.float32(limit), kept)
+    for some, reaches in _against_earlier(vectors, near, limit):
+        keep_greedily(reaches, some, kept)
     return kept
 
 
@@ -48,37 +56,22 @@ def components(vectors: Vectors, near: Mask, limit: float) -> Mask:
     from tamis.selectors.near_loops import join, settle
 
     root = np.arange(len(vectors))
-    for some, cosines in _against_earlier(vectors, near):
-        rows, others = np.nonzero(cosines >= limit)
+    for some, reaches in _against_earlier(vectors, near, limit):
+        rows, others = np.nonzero(reaches)
         earlier = others < some[rows]
         join(root, some[rows[earlier]], others[earlier])
     settle(root)
     return root == np.arange(len(vectors))
 
 
-def _against_earlier(vectors: Vectors, near: Mask) -> Iterator[tuple[npt.NDArray[np.int64], Cosines]]:
-    """Of the near rows some at a time, with their cosines to all rows up to the last of them."""
+def _against_earlier(vectors: Vectors, near: Mask, limit: float) -> Iterator[tuple[npt.NDArray[np.int64], Mask]]:
+    """Of the near rows some at a time, and which of all rows up to the last of them they reach."""
     places = np.flatnonzero(near)
     size = max(1, min(BLOCK, BLOCK * 16 * BLOCK // max(1, len(vectors))))
     for first in range(0, len(places), size):
         some = places[first : first + size]
-        yield some, vectors[some] @ vectors[: some[-1]].T
-
-
-def nearest_of(
-    vectors: Vectors, places: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
-) -> tuple[Cosines, npt.NDArray[np.int64]]:
-    """Of the rows at `places` the nearest of `others`: the cosine, and its place; the earliest of equal ones."""
-    best = np.full(len(places), -2, np.float32)
-    by = np.zeros(len(places), np.int64)
-    for first in range(0, len(places), BLOCK):
-        mine = vectors[places[first : first + BLOCK]]
-        for start in range(0, len(others), 16 * BLOCK):
-            some = others[start : start + 16 * BLOCK]
-            cosines = mine @ vectors[some].T
-            chosen = cosines.argmax(1)
-            found = cosines[np.arange(len(mine)), chosen]
-            closer = found > best[first : first + BLOCK]
-            best[first : first + BLOCK][closer] = found[closer]
-            by[first : first + BLOCK][closer] = some[chosen[closer]]
-    return best, by
+        cosines = vectors[some] @ vectors[: some[-1]].T
+        reaches = cosines >= limit
+        rows, others = np.nonzero(np.abs(cosines - np.float32(limit)) < NEARLY)
+        reaches[rows, others] = row_dots(vectors[some[rows]], vectors[others]) >= limit
+        yield some, reaches

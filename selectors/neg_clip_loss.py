@@ -18,11 +18,11 @@ from tamis.selectors.clip_score import Rows
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.embedded import gather
 from tamis.selectors.ranked import Ranked, ranked
-from tamis.selectors.vectors import as_halves, unit
+from tamis.selectors.vectors import as_halves, row_dots, unit
 
 BLOCK = 256  # images at once: against 32,768 captions 67 MB
 LEAST_TEMPERATURE = 0.003  # exp(-2 / T) is still a number in float64
-DIGITS = 6  # of a score: beyond them lies what the order of sums changes
+DIGITS = 8  # of a score: beyond them lies what the order of sums changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,11 @@ class NegClipLoss:
 def _of_batch(images: Rows, texts: Rows, temperature: float, scale: float) -> Floats:
     """[pairs] the equation in one batch; `scale` makes up for a pair less than in others."""
     of_images, of_texts = np.zeros(len(images)), np.zeros(len(texts))
+    whole = images.astype(np.float64), texts.astype(np.float64)  # whose products are the same for any threads
     for first in range(0, len(images), BLOCK):
-        cosines = (images[first : first + BLOCK] @ texts.T).astype(np.float64)
+        cosines = whole[0][first : first + BLOCK] @ whole[1].T
         each = np.exp((cosines - 1) / temperature)  # 1 is the largest cosine there is
         of_images[first : first + BLOCK] = each.sum(1)
         of_texts += each.sum(0)
-    own = np.einsum("ij,ij->i", images, texts, dtype=np.float64)
+    own = row_dots(images, texts)
     return own - temperature / 2 * (np.log(scale * of_images) + np.log(scale * of_texts) + 2 / temperature)

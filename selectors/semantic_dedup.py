@@ -16,9 +16,10 @@ import numpy.typing as npt
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Inputs
-from tamis.selectors.near_vectors import components, greedy, nearest_of
+from tamis.selectors.near_vectors import components, greedy
 from tamis.selectors.ranked import Ranked, ranked
 from tamis.selectors.similarity_table import ORDERS, SimilarityTable, similarity_table
+from tamis.selectors.vectors import best_match
 
 ROUNDING = 1e-6  # of a cosine in float32: identical vectors reach a similarity of 1
 TRIED_ROWS = 20_000  # at least, of whole clusters by chance, on which a similarity for `keep_share` is tried
@@ -87,10 +88,10 @@ class SemanticDedup:
             members = given.order[where]
             chosen = self._kept(vectors, near[where], limit) | given.labeled[members]
             dropped, standing = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-            cosines, by = nearest_of(vectors, dropped, standing)
+            by, cosines = best_match(vectors[dropped], vectors[standing])
             kept[members] = chosen
-            scores[members[dropped]] = np.round(cosines.astype(np.float64), 6)
-            related[members[dropped]] = given.ids[members[by]]
+            scores[members[dropped]] = np.round(cosines, 6)
+            related[members[dropped]] = given.ids[members[standing[by]]]
             least += [float(cosines.min())] if len(dropped) else []
         return self._told(given, limit, kept & ~given.labeled, scores, related, least)
 

@@ -34,7 +34,7 @@ class SimilarityTable:
     there: npt.NDArray[np.bool_]  # have a vector
     order: Places  # places in `ids`: cluster after cluster, in each what is kept first
     ends: Places  # [clusters] in `order`
-    nearest: npt.NDArray[np.float32]  # cosine to the nearest earlier one of the cluster; -2 for the first
+    nearest: npt.NDArray[np.float64]  # cosine to the nearest earlier one of the cluster; -2 for the first
 
     def clusters(
         self, pool: Batches, column: str, wanted: npt.NDArray[np.bool_] | None = None
@@ -61,7 +61,7 @@ def similarity_table(
     if not parts:
         none = np.zeros(0, np.int64)
         return SimilarityTable(
-            none.astype(np.uint64), none.astype(bool), none.astype(bool), none, none, none.astype(np.float32)
+            none.astype(np.uint64), none.astype(bool), none.astype(bool), none, none, none.astype(np.float64)
         )
     ids, labeled, there = (np.concatenate(some) for some in zip(*parts, strict=True))
     rising = np.argsort(ids, kind="stable")
@@ -73,7 +73,7 @@ def similarity_table(
     order = places[np.lexsort([ids[places], worse[places], ~labeled[places], labels[places]])]
     sizes = np.bincount(labels[places]) if len(places) else np.zeros(0, np.int64)
     ends = np.cumsum(sizes[sizes > 0])
-    near = np.full(len(order), -2, np.float32)
+    near = np.full(len(order), -2.0)
     for where, vectors in _brought(pool, column, ids, order, ends, None):
         near[where] = nearest_earlier(vectors)
     return SimilarityTable(ids, labeled, there, order, ends, near)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, learned
 from tamis.selectors.norm_sim import unit_vectors
+from tamis.selectors.vectors import best_match
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,7 @@ class FittedTargetClusters:
 
 
 def _nearest(vectors: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    nearest = np.empty(len(vectors), np.int64)
-    for first in range(0, len(vectors), 1024):
-        nearest[first : first + 1024] = (vectors[first : first + 1024] @ centres.T).argmax(1)
-    return nearest
+    return best_match(vectors, centres)[0]
 
 
 TargetClusters.fitted = FittedTargetClusters

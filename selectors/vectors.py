@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
+BLOCK = 1024  # rows multiplied at once: against 16 blocks of others 64 MB
+NEARLY = 2e-6  # products of unit vectors in float32 differ by less, whatever the order of sums
 
 
 def vector_type(dim: int) -> pa.DataType:
@@ -43,6 +45,37 @@ def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
     lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
     found /= np.where(lengths > 0, lengths, 1)[:, None]
     return found
+
+
+def row_dots(some: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """[rows] product of each pair of rows, summed in float64 in one order, whatever the rows around and the threads."""
+    told = np.empty(len(some))
+    for first in range(0, len(some), BLOCK):
+        rows = slice(first, first + BLOCK)
+        told[rows] = (some[rows].astype(np.float64) * others[rows]).sum(1)
+    return told
+
+
+def best_match(
+    some: Vectors, others: Vectors, absolute: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """[some] place of the nearest of `others` by inner product, and that product; of nearly equal ones the first.
+
+    float32 products differ in their last digits between machines' threads and the rows beside them; so the nearest is
+    the first within NEARLY of the largest, and its product is made again in one order. No others: place 0 and -inf."""
+    place, best = np.zeros(len(some), np.int64), np.full(len(some), -np.inf)
+    for start in range(0, len(others), 16 * BLOCK):
+        theirs = others[start : start + 16 * BLOCK]
+        for first in range(0, len(some), BLOCK):
+            mine = some[first : first + BLOCK]
+            products = mine @ theirs.T
+            products = np.abs(products, out=products) if absolute else products
+            chosen = (products >= products.max(1, keepdims=True) - NEARLY).argmax(1)
+            found = row_dots(mine, theirs[chosen])
+            found = np.abs(found) if absolute else found
+            rows = np.flatnonzero(found > best[first : first + BLOCK] + NEARLY)
+            best[first + rows], place[first + rows] = found[rows], chosen[rows] + start
+    return place, best
 
 
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:

@@ -3,7 +3,11 @@ splits."""
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -286,6 +290,8 @@ def test_splits_hold_groups_and_duplicates_together(run_in: Runner, tmp_path: Pa
     again = run_in(tmp_path, **{**asked, "name": "again"})
     files = [sorted((one.folder / "exports" / "splits").iterdir()) for one in (outcome, again)]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+    nothing = run_in(tmp_path, **{**asked, "name": "nothing", "steps": [{"random": {"budget": 0}}]})
+    assert pq.read_table(nothing.folder / "exports" / "splits" / "train.parquet").num_rows == 0
     with pytest.raises(RunFailed, match="no field 'movie'"):
         run_in(tmp_path, **{**asked, "name": "no", "emit": [{"splits": {"by": "movie"}}]})
     for wrong in ({"shares": {}}, {"shares": {"a b": 1.0}}, {"shares": {"a": 0.0}}, {"near": True}):
@@ -315,3 +321,62 @@ def test_groups_are_assigned_whole_and_shares_hold_to_within_a_group() -> None:
     assert np.abs(np.bincount(which) - [4000, 500, 500]).max() <= 2 * largest
     order = draw.permutation(5000)
     assert np.array_equal(assigned(ids[order], roots[order], [0.8, 0.1, 0.1], 0), which[order])
+
+
+# ---------------------------------------------------------------- sameness
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_threads_shards_and_the_order_of_files_change_no_decision(tmp_path: Path, threads: str) -> None:
+    """The steps that multiply vectors, on rows in one file and reversed in five, with one thread and with two."""
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(40, 96))
+    images = centres[draw.integers(0, 40, 1500)] + 0.3 * draw.normal(size=(1500, 96))
+    texts = images + 1.5 * draw.normal(size=images.shape)
+    keys = [f"k{n:04d}" for n in range(1500)]
+    vocabulary = ["".join(chr(97 + int(letter)) for letter in draw.integers(0, 26, 6)) for _ in range(500)]
+    captions = [" ".join(draw.choice(vocabulary, 12)) for _ in range(1200)]
+    for place, order in (("whole", range(1500)), ("pieces", range(1499, -1, -1))):
+        folder = tmp_path / place
+        folder.mkdir()
+        rows = [{"id": keys[n], "text": captions[n % 1200]} for n in order]
+        size = 1500 if place == "whole" else 300
+        for first in range(0, 1500, size):
+            write_jsonl(folder / f"pool{first:04d}.jsonl", rows[first : first + size])
+        np.savez(folder / "v.npz", key=np.array(keys), image=images, text=texts)
+        (folder / "bench.jsonl").write_text('{"qid": "k0003", "text": "none"}\n')
+        (folder / "r.yaml").write_text(RECIPE)
+        command = [sys.executable, "-m", "tamis.pipeline.cli", "run", "r.yaml", "--store", "store", "--local"]
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads if place == "whole" else "2")
+        subprocess.run(command, cwd=folder, env={**os.environ, **limits}, check=True)
+    found = []
+    for place in ("whole", "pieces"):
+        run = open_complete(tmp_path / place / "store" / "runs" / "r")
+        told: list[tuple[Any, ...]] = []
+        for step in range(len(run.steps)):
+            rows = ledger(SimpleNamespace(folder=run.folder), step)
+            told += [
+                (step, key, *(row[name] for name in ("kept", "score", "rank", "reason", "related", "detail")))
+                for key, row in sorted(rows.items())
+            ]
+        found.append([tuple("nan" if value != value else value for value in row) for row in told])
+    assert found[0] == found[1] and len({row[5] for row in found[0]}) >= 5
+
+
+RECIPE = """
+pool: [{format: jsonl, path: "pool*.jsonl", key: id}]
+target: [{format: jsonl, path: bench.jsonl, key: qid}]
+evaluation: [{format: jsonl, path: bench.jsonl, key: qid}]
+columns:
+  image: {embed: precomputed, path: v.npz, vector: image}
+  caption: {embed: precomputed, path: v.npz, vector: text}
+steps:
+  - near_dedup: {}
+  - semantic_dedup: {column: image, keep_share: 0.8, clusters: 4}
+  - decontaminate: {column: image, similarity: 0.7}
+  - neg_clip_loss: {image: image, text: caption, batch: 200, partitions: 3, temperature: 0.05, fraction: 0.8}
+  - norm_sim: {column: image, fraction: 0.8}
+  - clip_score: {image: image, text: caption, fraction: 0.8}
+  - cluster_balance: {column: image, clusters: [30, 5], budget: 200}
+emit: [{splits: {}}]
+"""
