@@ -149,7 +149,7 @@ def sign_fast(
     data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, a: Array, b: Array, out: Array,
     shingled: Array,
 ) -> None:  # fmt: skip
-    """The same in 32 bits: into `out` the least of a x + b."""
+    """The same in 32 bits: into `out` the least of a x + b, mixed by a step of MurmurHash3's finalizer."""
     room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
     found = np.empty(len(room) // 2 + 1, np.uint64)
     for text in range(len(ends) - 1):
@@ -159,7 +159,9 @@ def sign_fast(
         for place in range(count):
             x = np.uint32(found[place] >> np.uint64(32))
             for j in range(len(a)):
-                out[text, j] = min(out[text, j], np.uint32(x * a[j] + b[j]))
+                value = np.uint32(x * a[j] + b[j])
+                value = np.uint32((value ^ (value >> np.uint32(15))) * np.uint32(0x85EBCA6B))
+                out[text, j] = min(out[text, j], value)
 
 
 @njit(cache=True, nogil=True)
