@@ -3,9 +3,11 @@
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +89,13 @@ class _Candidates:
 
 
 def _prepared(run: Run, step: int) -> Any:
-    """What the step's selector makes once for all thresholds; stored, and reused where it stands."""
+    """What the step's selector makes once for all thresholds; stored, and reused where it stands and can be read."""
     path, selector = prepared_path(run, step), run.steps[step].selector
-    if not path.exists():
-        save_fitted(path, selector.prepare(_Candidates(run, step)))
+    if path.exists():
+        with suppress(OSError, ValueError, KeyError, BadZipFile):
+            return load_fitted(path, selector, selector.prepared)
+    save_fitted(path, selector.prepare(_Candidates(run, step)))
+    load_fitted.cache_clear()
     return load_fitted(path, selector, selector.prepared)
 
 

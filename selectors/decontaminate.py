@@ -43,7 +43,7 @@ class Decontaminate:
 
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "Evaluation":
         """`targets` are the evaluation's sources. Raises ValueError where all items are too short."""
-        from tamis.selectors.near_loops import grams
+        from tamis.selectors.text_loops import grams
 
         keys: list[str] = []
         hashes, lengths, items = [], [], []
@@ -105,7 +105,7 @@ class Evaluation:
 
     def _met(self, batch: pa.RecordBatch) -> tuple[Any, Any, Any]:
         """[rows] the first item met, or -1; the place of its first word, and how many words were met."""
-        from tamis.selectors.near_loops import meet
+        from tamis.selectors.text_loops import meet
 
         data, ends = raw(batch["text"])
         out = np.full((3, batch.num_rows), -1, np.int64)

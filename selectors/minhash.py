@@ -113,7 +113,7 @@ def raw(texts: pa.StringArray) -> tuple[Any, Any]:
 
 
 def _signed(data: Any, ends: Any, form: Form, shingled: npt.NDArray[np.bool_]) -> Hashes:
-    from tamis.selectors.near_loops import sign, sign_fast
+    from tamis.selectors.text_loops import sign, sign_fast
 
     a, b = parameters()
     mine = data[ends[0] : ends[-1]]

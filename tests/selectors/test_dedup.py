@@ -38,7 +38,7 @@ def test_the_parameters_are_those_that_were_published() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_the_hash_is_xxh64(data: bytes) -> None:
-    from tamis.selectors.near_loops import xxh64
+    from tamis.selectors.text_loops import xxh64
 
     assert int(xxh64(np.frombuffer(data + b"\0", np.uint8), 0, len(data))) == xxhash.xxh64_intdigest(data)
 
@@ -424,7 +424,7 @@ def test_what_was_kept_earlier_is_not_kept_again_in_other_words(run_in: Runner, 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["", "1,000.5 ", "Σοφός ", "e\u0301 ", "한국어 ", "İ \U0001d7d8 "]))
 def test_the_compiled_words_are_the_plain_ones(text: str, more: str) -> None:
-    from tamis.selectors.near_loops import GROWS, normalised
+    from tamis.selectors.text_loops import GROWS, normalised
 
     data, ends = minhash.raw(pa.array([text + more]))
     room = np.zeros(GROWS * len(data) + 1, np.uint8)
