@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.text_measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures
+from tamis.selectors.text_measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
 
 Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
 FAMILIES: tuple[Family, ...] = ("gopher_repetition", "gopher", "fineweb")  # asked for where none is named
@@ -127,7 +127,8 @@ def broken(
     text: str, apply: Sequence[str], limits: dict[str, list[float | None]] | None = None
 ) -> tuple[Rule, float] | None:
     """The first rule that the text breaks, and the measure that broke it."""
-    return _first_broken(((family, MEASURED[family](text)) for family in apply), limits or {})
+    words = words_of(text)
+    return _first_broken(((family, MEASURED[family](text, words)) for family in apply), limits or {})
 
 
 def _first_broken(
