@@ -77,8 +77,9 @@ class Maker:
 
     @property
     def of_target(self) -> bool:
-        """Whether it is made of the target's samples, too: no step asks what a target's images hold."""
-        return self.detector is None
+        """Whether it is made of the target's samples, too: no step asks what a target's images hold, or what the user's
+        own numbers of them are."""
+        return self.detector is None and (self.judge is None or self.judge.verb != "join")
 
     @property
     def holds_vectors(self) -> bool:

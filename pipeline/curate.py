@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -173,10 +174,10 @@ def read_inputs(folder: Path) -> None:
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
     if run.recipe.beside:
-        what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))
+        what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))  # read as one
         columns = _image_columns(run, True)
         target = ingest(run.target_folder, run.recipe.beside, run.recipe.strict, say, is_target=True, columns=columns)
-        _need_rows(what, target)
+        _need_rows_beside(run, target)
         _say_counts(what, target)
         groups["target"] = target.groups
     groups["aside"] = settle(run, pool)
@@ -242,6 +243,15 @@ def _need_rows(what: str, pool: Pool) -> None:
     raise SourceError(f"{what}: not one usable sample ({reasons}). See {pool.folder / 'rejects.parquet'} for each row.")
 
 
+def _need_rows_beside(run: Run, pool: Pool) -> None:
+    """A target needs a row, and so does each source of the evaluation, or what it should keep out comes in."""
+    origins = range(len(run.recipe.target))
+    groups = [("target", [*origins])] if run.recipe.target else []
+    groups += [(f"evaluation source {n}", [len(origins) + n]) for n in range(len(run.recipe.evaluation))]
+    for what, sources in groups:
+        _need_rows(what, replace(pool, parts=[part for part in pool.parts if part.origin in sources]))
+
+
 def make_columns(folder: Path, names: list[str]) -> None:
     """Make the named parts of every column that the run needs; with the first also the target's."""
     run = open_run(folder)
@@ -275,7 +285,9 @@ def _judge(run: Run, part: Part, of_target: bool) -> None:
     columns = [
         Judged(maker.name, maker.judge, run.column(maker, of_target), run.learned(maker))
         for maker in run.makers
-        if maker.judge is not None and not stands(run.column(maker, of_target), part)
+        if maker.judge is not None
+        and (maker.of_target or not of_target)
+        and not stands(run.column(maker, of_target), part)
     ]
     if columns:
         reads = dict.fromkeys(field for column in columns for field in column.judge.reads)

@@ -115,6 +115,8 @@ def towers(name: str, settings: dict[str, Any], folder: Path, images: bool) -> t
 
 def outputs(name: str, settings: dict[str, Any], folder: Path, images: bool) -> list[Tower]:
     """The same as the recipe alone tells; no file is looked at. Raises RecipeError."""
+    if "measure" in settings and "embed" in settings:
+        raise RecipeError(f"columns.{name}: `embed` and `measure` are two columns; give each a name")
     if settings.get("measure") == "image":
         settings = {**settings, "embed": "image_quality"}
     kind = settings.get("embed")

@@ -5,6 +5,7 @@ document, equal contents, near-duplicate texts (near_dedup's meetings), and imag
 where the recipe has such a column. Groups, in an order by hash, go to the split that is furthest below its share, so
 shares hold to within a group. One Parquet a split, and splits.parquet with the group of each sample."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import write_parquet
@@ -73,7 +75,9 @@ def _needed(run: Run, settings: Splits) -> Iterator[pa.RecordBatch]:
         if settings.by is not None and settings.by not in batch.schema.names:
             raise RunFailed(f"splits: the pool has no field {settings.by!r}; add it to `keep`")
         fields = ["sample_id", "key", "content_hash"]
-        fields += [name for name in ("parent", settings.by) if name in batch.schema.names and name not in fields]
+        fields += [
+            name for name in ("parent", settings.by) if name and name in batch.schema.names and name not in fields
+        ]
         arrays = {name: batch[name] for name in fields} | {"content_hash": batch["content_hash"].cast(pa.binary(16))}
         if not run.recipe.reads_images:
             told = signatures(batch["text"])
@@ -91,19 +95,32 @@ def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.
     _join_equal(root, np.concatenate([hashes_of(batch) for batch in batches]), None)
     for field in ("parent", settings.by):
         if field is not None and field in batches[0].schema.names:
-            held = pa.chunked_array([batch[field] for batch in batches]).combine_chunks()
-            there = held.is_valid().to_numpy(zero_copy_only=False)
-            _join_equal(root, np.array(held.cast(pa.string()).fill_null("").to_pylist(), str), there)
+            codes, there = _values(pa.chunked_array([batch[field] for batch in batches]))
+            _join_equal(root, codes, there)
     if not run.recipe.reads_images:
         shingled = np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches])
         signed = np.concatenate([batch["signed"].flatten().to_numpy() for batch in batches]).reshape(len(ids), BUCKETS)
         join(root, np.arange(len(ids)), meetings(shingled, signed))
     for maker in run.declared:
         if maker.tower is not None and maker.tower.embedder == "perceptual_hash":
-            there, codes = _hashes(run, maker, ids)
-            join(root, np.arange(len(ids)), within(there, codes, NEAR_BITS))
+            has, hashes = _hashes(run, maker, ids)
+            join(root, np.arange(len(ids)), within(has, hashes, NEAR_BITS))
     settle(root)
     return root
+
+
+def _values(held: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """[samples] a number for each different value, and which have one: not null, blank or not a number."""
+    if pa.types.is_nested(held.type):
+        told = [None if value is None else json.dumps(value, default=str, sort_keys=True) for value in held.to_pylist()]
+        held = pa.chunked_array([pa.array(told, pa.string())])
+    there = held.is_valid().to_numpy()
+    if pa.types.is_floating(held.type):
+        there = there & ~pc.is_nan(held).fill_null(True).to_numpy()
+    if pa.types.is_string(held.type):
+        there = there & pc.not_equal(held, "").fill_null(False).to_numpy()
+    codes = held.combine_chunks().dictionary_encode().indices.fill_null(-1)
+    return codes.to_numpy(zero_copy_only=False), there
 
 
 def _join_equal(root: Roots, values: npt.NDArray[Any], there: npt.NDArray[np.bool_] | None) -> None:

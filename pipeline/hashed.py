@@ -18,7 +18,7 @@ from tamis.selectors.minhash import BUCKETS, HASHES, Form, signatures
 from tamis.selectors.ngrams import Ngrams
 
 NGRAMS_VERSION = 1  # raise when the same text would give other buckets
-MINHASH_VERSION = 1  # raise when the same text would give other hashes
+MINHASH_VERSION = 2  # raise when the same text would give other hashes
 FEWEST_TEXTS = 64  # for a thread of its own
 
 

@@ -270,7 +270,12 @@ class GroupWriter:
         return self._seen
 
     def _namespace(self, origin: int) -> str:
-        return self.sources[origin].namespace or (f"target {origin}" if self.is_target else "")
+        """A target's and an evaluation's sources never meet, whatever they are called."""
+        return (
+            f"target {origin} {self.sources[origin].namespace}".strip()
+            if self.is_target
+            else self.sources[origin].namespace
+        )
 
     def _refuse(self, block: Block) -> None:
         """Under `strict`, at the first reject. Raises SourceError."""

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import digest_of_input
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.identity import sample_ids
+from tamis.selectors.rows import as_floats
 
 JOIN_VERSION = 1  # raise when the same file would give other values
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
@@ -55,7 +56,7 @@ class Joined:
         if keys.null_count:
             raise RecipeError(f"join {path}: {keys.null_count:,} rows have no {settings.key!r}")
         try:
-            values = table[settings.value].cast(pa.float64()).fill_null(np.nan).to_numpy()
+            values = as_floats(table[settings.value]).fill_null(np.nan).to_numpy()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise RecipeError(f"join {path}: field {settings.value!r} holds no numbers ({error})") from error
         ids = sample_ids("", keys.to_pylist())
@@ -90,7 +91,20 @@ def _read(path: Path, settings: Join) -> pa.Table:
             as_text = {settings.key: pa.string()}
             options = pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=as_text)
             return pyarrow.csv.read_csv(path, convert_options=options)
-        return pyarrow.json.read_json(path).select(wanted)
+        return _read_lines(path, settings)
     except (OSError, KeyError, pa.ArrowException) as error:
         told = " ".join(str(error).split())[:160]
         raise RecipeError(f"join {path}: can't read its fields {' and '.join(map(repr, wanted))} ({told})") from error
+
+
+def _read_lines(path: Path, settings: Join) -> pa.Table:
+    """JSON lines; keys are texts or whole numbers, and what other fields hold does not matter."""
+    for kind in (pa.string(), pa.int64()):
+        schema = pa.schema([(settings.key, kind), (settings.value, pa.float64())])
+        options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        try:
+            return pyarrow.json.read_json(path, parse_options=options)
+        except pa.ArrowInvalid:
+            if kind == pa.int64():
+                raise
+    raise AssertionError

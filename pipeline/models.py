@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from tamis.pipeline.atomic import atomic_path, fingerprint
+from tamis.pipeline.hashed import hashed_makers
 from tamis.pipeline.store import Run
+from tamis.selectors.catalog import SELECTORS
+from tamis.selectors.contract import inputs_of
 
-MODEL_VERSION = 1  # raise when the same inputs would be fitted otherwise
+MODEL_VERSION = 2  # raise when the same inputs would be fitted otherwise
 
 
 def model_path(run: Run, step: int) -> Path:
@@ -41,8 +44,13 @@ def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
     }
-    if getattr(plan.selector, "needs_evaluation", False) and run.evaluation:
-        learned_from["target"] = run.evaluation.fingerprint
+    before = [
+        run.step(number).selector for number in range(step + 1) if run.recipe.steps_given[number].name in SELECTORS
+    ]
+    if run.evaluation and any(getattr(one, "needs_evaluation", False) for one in before):
+        learned_from["evaluation"] = run.evaluation.fingerprint  # what it dropped is no candidate of later steps
+    if hashed := [maker.fingerprint for one in before for maker in hashed_makers(inputs_of(one))]:
+        learned_from["hashed"] = hashed
     if apart := run.inputs.get("aside"):
         learned_from["aside"] = apart
     return learned_from
@@ -62,8 +70,8 @@ def save_fitted(path: Path, learned: Any) -> None:
 
 
 @lru_cache(maxsize=4)
-def load_fitted(path: Path, selector: Any, kind: type | None = None) -> Any:
-    kind = kind or getattr(selector, "fitted", type(selector))
+def load_fitted(path: Path, selector: Any, prepared: Any = None) -> Any:
+    kind: Any = prepared or getattr(selector, "fitted", type(selector))
     with np.load(path, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name != "_plain"}
         values |= json.loads(str(stored["_plain"]))

@@ -32,6 +32,11 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool) -> list[StepPl
     plans = [resolve_step(recipe, number, folder, allow_code) for number in range(len(recipe.steps))]
     if "labels" in [emitted(entry)[0] for entry in recipe.emit] and not any(tells_labels(p.selector) for p in plans):
         raise RecipeError("emit labels: no step tells labels; add `self_paced` or `label_errors`")
+    for name, settings in map(emitted, recipe.emit):
+        by = settings.get("by") if name == "splits" else None
+        if by is not None and by not in recipe.kept and by not in ("source", "parent"):
+            known = ", ".join(sorted(recipe.kept)) or "none"
+            raise RecipeError(f"emit splits: by: the pool keeps no field {by!r}; add it to `keep` (there are: {known})")
     return plans
 
 

@@ -244,6 +244,9 @@ class Recipe(Model):
                     raise ValueError(f"{name}: unknown setting {key!r} (known: {', '.join(known) or 'none'})")
             if name in OUTPUT_SETTINGS:
                 OUTPUT_SETTINGS[name].model_validate(settings)
+        names = [emitted(entry)[0] for entry in emit]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]} is asked for twice; a run writes each output once")
         return emit
 
     @field_validator("steps", mode="before")

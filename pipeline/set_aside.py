@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.atomic import fingerprint, read_json, write_parquet
 from tamis.pipeline.ingest import Pool
+from tamis.pipeline.recipe import Recipe
 from tamis.pipeline.store import Run
 
 FORGOTTEN, EARLIER = "forgotten", "kept_earlier"  # reasons in the ledger
@@ -76,8 +77,8 @@ def earlier_runs(run: Run) -> list[Path]:
 
 
 def _asked(folder: Path) -> dict[str, Any]:
-    recipe: dict[str, Any] = read_json(folder / "request.json")["recipe"]
-    return {key: value for key, value in recipe.items() if key not in ("name", "prices")}
+    recipe = Recipe.model_validate(read_json(folder / "request.json")["recipe"]).model_dump(mode="json")
+    return {key: value for key, value in recipe.items() if key not in ("name", "prices", "engine")}
 
 
 def forgotten_keys(store: Path) -> pa.Array:

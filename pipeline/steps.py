@@ -92,7 +92,7 @@ def _prepared(run: Run, step: int) -> Any:
     """What the step's selector makes once for all thresholds; stored, and reused where it stands and can be read."""
     path, selector = prepared_path(run, step), run.steps[step].selector
     if path.exists():
-        with suppress(OSError, ValueError, KeyError, BadZipFile):
+        with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return load_fitted(path, selector, selector.prepared)
     save_fitted(path, selector.prepare(_Candidates(run, step)))
     load_fitted.cache_clear()

@@ -132,6 +132,10 @@ def _checked(key: str, value: Any, wanted: Any) -> Any:
         raise ValueError(f"{key}: {'; or '.join(messages)}, found {value!r}") from error
 
 
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
@@ -141,12 +145,12 @@ def describe() -> str:
             if field.name not in ("seed", "step"):
                 held = field.type
                 wanted = held.__name__ if isinstance(held, type) else str(held).replace("typing.Literal", "one of ")
-                default = "required" if _required(field) else f"default {field.default!r}"
+                default = "required" if _required(field) else f"default {_default(field)!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
         choice = getattr(kind, "choice", "budget")
         common = (
             "where"
-            if choice == "exact_dedup"
+            if choice == "exact_dedup" or not getattr(kind, "budgeted", True)
             else "budget, where"
             if choice == "quota"
             else "budget or fraction, where"

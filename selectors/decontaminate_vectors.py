@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.near_dedup_images import BITS
+from tamis.selectors.near_dedup_images import BITS, codes_of
 from tamis.selectors.norm_sim import unit_vectors
-from tamis.selectors.vectors import NEARLY, best_match, unit
+from tamis.selectors.vectors import best_match, unit
 
 BLOCK = 16_384  # items at once
 ROUNDING = 1e-6  # of a cosine in float32
@@ -51,13 +51,20 @@ class DecontaminateVectors:
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column, "key"))
 
+    def vectors_of(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Raises ValueError where bits are asked for, and the column holds none."""
+        vectors, there = unit_vectors(batch, self.column)
+        if self.distance is not None:
+            codes_of(vectors.astype(np.float16), self.column)
+        return vectors, there
+
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "EvaluationVectors":
         """`targets` are the evaluation's sources. Raises ValueError where none has a vector."""
         keys: list[str] = []
         held = []
         for source in targets:
             for batch in source:
-                vectors, there = unit_vectors(batch, self.column)
+                vectors, there = self.vectors_of(batch)
                 held.append(vectors[there].astype(np.float16))
                 keys += [key for key, has in zip(batch["key"].to_pylist(), there.tolist(), strict=True) if has]
         if held and not keys:
@@ -100,7 +107,7 @@ class EvaluationVectors:
         ]
 
     def _nearest(self, batch: pa.RecordBatch) -> tuple[Floats, npt.NDArray[np.int64]]:
-        vectors, there = unit_vectors(batch, self.settings.column)
+        vectors, there = self.settings.vectors_of(batch)
         best, item = np.full(len(vectors), -np.inf), np.zeros(len(vectors), np.int64)
         if len(self.vectors) and vectors.shape[1] != self.vectors.shape[1]:
             raise ValueError(
@@ -108,7 +115,7 @@ class EvaluationVectors:
             )
         for first in range(0, len(self.vectors), BLOCK):
             nearest, found = best_match(vectors, unit(self.vectors[first : first + BLOCK]))
-            closer = found > best + NEARLY
+            closer = found > best
             best, item = np.where(closer, found, best), np.where(closer, nearest + first, item)
         return np.where(there, np.round(best, 6), np.nan), item
 

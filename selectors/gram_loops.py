@@ -74,7 +74,7 @@ def _hashed(words: Array, first: int, width: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _place(slots: Array, hashed: Any) -> int:
+def _place(slots: Array, hashed: Any) -> Any:
     """The slot of this hash, or the empty one where it belongs."""
     place = np.int64((hashed >> np.uint64(17)) & np.uint64(len(slots) - 1))
     while slots[place] != 0 and slots[place] != hashed:

@@ -7,6 +7,7 @@ or all it has. O(levels x rounds x rows x clusters x dim)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,8 @@ def _resampled(
     labels, centres, far = k_means(vectors, count, seed)
     rows = max(1, int(SHARE * len(vectors) / max(1, len(centres))))
     for _ in range(ROUNDS if len(centres) > 1 else 0):
-        order = np.lexsort([far, labels])
+        keys: list[npt.NDArray[Any]] = [far, labels]
+        order = np.lexsort(keys)
         sizes = np.bincount(labels, minlength=len(centres))
         turn = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         _, centres, _ = k_means(vectors[np.sort(order[turn < rows])], count, seed)

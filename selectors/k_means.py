@@ -20,7 +20,7 @@ SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cl
 STEPS, SETTLED = 20, 0.002  # steps at most; the end is when a smaller share of rows than this still moves
 MANY = 2000  # clusters
 UNSURE = 4e-6  # of a row's and a centre's squared length: float32 can't tell what is nearer
-BLOCK = 8192  # rows at once: 8,192 x 1,000 clusters are 32 MB
+BLOCK_BYTES = 32 << 20  # of distances at once: of 8,192 rows to 1,000 clusters
 
 
 def k_means(
@@ -63,14 +63,14 @@ class Sample:
     def __init__(self, count: int, seed: int, step: int, purpose: str, share: float = 0) -> None:
         self._count, self._share, self._chance = max(FEWEST_ROWS, count), share, (seed, step, purpose)
         self._held: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64], npt.NDArray[np.float16]]] = []
-        self._line, self._rows = np.inf, 0
+        self._line, self._rows, self._kept = np.inf, 0, 0
 
     def add(self, ids: npt.NDArray[np.uint64], vectors: npt.NDArray[np.float16]) -> None:
         chance = uniform(ids, *self._chance)
         mine = chance <= max(self._line, self._share)
         self._held.append((chance[mine], ids[mine], vectors[mine]))
         self._rows += int(mine.sum())
-        if self._rows > 2 * self._count:
+        if self._rows > 2 * max(self._count, self._kept):
             self._cut()
 
     def _cut(self) -> None:
@@ -79,6 +79,7 @@ class Sample:
         best = order[: max(self._count, int((chance < self._share).sum()))]
         self._held = [(chance[best], ids[best], vectors[best])]
         self._line, self._rows = float(chance[order[: self._count]].max(initial=0.0)), 0
+        self._kept = len(best)
 
     def vectors(self) -> npt.NDArray[np.float16]:
         """[rows, dim] by rising id."""
@@ -97,8 +98,9 @@ def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels
     exact = centres.astype(np.float64)
     lengths = (exact**2).sum(1)
     small = lengths.astype(np.float32)
-    for first in range(0, len(vectors), BLOCK):
-        some = np.asarray(vectors[first : first + BLOCK], np.float32)
+    block = max(64, min(8192, BLOCK_BYTES // (4 * max(1, len(centres)))))
+    for first in range(0, len(vectors), block):
+        some = np.asarray(vectors[first : first + block], np.float32)
         apart = small - 2 * (some @ centres.T)
         chosen = apart.argmin(1)
         rows = np.arange(len(some))
@@ -108,8 +110,8 @@ def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels
         unsure = np.flatnonzero(apart.min(1) - least < UNSURE * (sizes + lengths.max()))
         if len(unsure) and len(centres) > 1:
             chosen[unsure] = (lengths - 2 * (some[unsure].astype(np.float64) @ exact.T)).argmin(1)
-        labels[first : first + BLOCK] = chosen
-        far[first : first + BLOCK] = sizes + lengths[chosen] - 2 * row_dots(some, centres[chosen])
+        labels[first : first + block] = chosen
+        far[first : first + block] = sizes + lengths[chosen] - 2 * row_dots(some, centres[chosen])
     return labels, np.maximum(far, 0)
 
 

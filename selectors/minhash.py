@@ -19,7 +19,7 @@ import pyarrow as pa
 BUCKETS, ROWS, WORDS = 14, 8, 5
 HASHES = BUCKETS * ROWS
 PRIME = np.uint64((1 << 61) - 1)
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 BMP, ALL = 1 << 16, 0x110000  # characters of at most 3 bytes in UTF-8, and all there are
 SEPARATES, LETTER, DIGIT, DROPPED = range(4)
 Form = Literal["exact", "fast"]
@@ -60,7 +60,7 @@ def kind_of(char: str) -> int:
         return DIGIT
     if char.isalnum():
         return LETTER
-    return DROPPED if unicodedata.category(char) == "Mn" else SEPARATES
+    return {"Mn": DROPPED, "Mc": LETTER}.get(unicodedata.category(char), SEPARATES)
 
 
 def _unmarked(text: str) -> str:

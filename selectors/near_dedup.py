@@ -3,8 +3,9 @@
 Broder 1997; minhash.py says what is compared. Two texts meet where a bucket's 8 hashes agree, half of them at a
 Jaccard index of 0.72 of their 5-word shingles; groups are what chains of such meetings join, whatever the order.
 Texts of fewer than five words are never dropped. Signatures are a column, made shard by shard; then 14 sorts, 540
-bytes a sample at most. Not for texts that say the same in other words (`semantic_dedup`), nor for one passage repeated
-within long texts. With `column`, images are compared: near_dedup_images.py."""
+bytes a sample and its key, or 850 where most are dropped. Not for texts that say the same in other words
+(`semantic_dedup`), nor for one passage repeated within long texts. With `column`, images are compared:
+near_dedup_images.py."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -74,7 +75,7 @@ def signed(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], list[npt.NDArr
 
 
 def _fixed(column: pa.FixedSizeBinaryArray, kind: type, width: int) -> npt.NDArray[Any]:
-    values = np.frombuffer(column.buffers()[1], kind).reshape(-1, width)
+    values: npt.NDArray[Any] = np.frombuffer(column.buffers()[1], kind).reshape(-1, width)
     return values[column.offset : column.offset + len(column)].copy()
 
 

@@ -77,7 +77,7 @@ class NearDedupImages:
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:
     """[rows] 64 bits, from the signs of vectors [rows, 64]. Raises ValueError where they are no hashes."""
-    if vectors.shape[1] != BITS or not np.isin(np.abs(vectors), (0, np.float16(BITS**-0.5))).all():
+    if vectors.shape[1] != BITS or not np.isin(np.abs(vectors), [0, BITS**-0.5]).all():
         raise ValueError(f"column {column!r} holds no hashes of {BITS} bits; `embed: perceptual_hash` makes some")
     return np.packbits(vectors > 0, axis=1).view(np.uint64)[:, 0]
 

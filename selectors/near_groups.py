@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tamis.selectors.contract import Batches
 from tamis.selectors.ranked import Ids, Ranked, ranked
+from tamis.selectors.rows import as_floats
 
 Places = npt.NDArray[np.int64]
 ORDERS = ("first", "longest", "largest")
@@ -51,8 +52,9 @@ class Members:
         order = np.argsort(np.concatenate(held[0]), kind="stable")
         ids, worst, before, there, *rest = (_taken(field, order) for field in held)
         ranks = np.empty(len(ids), np.int64)
-        ranks[pc.sort_indices(pa.chunked_array(keys).cast(pa.binary())).to_numpy()] = np.arange(len(ids))
-        return cls(ids, ranks[order], worst, before, there, rest)
+        by_id = pa.chunked_array(keys).take(pa.array(order))  # a key that two namespaces have: the lower id first
+        ranks[pc.sort_indices(by_id.cast(pa.binary())).to_numpy()] = np.arange(len(ids))
+        return cls(ids, ranks, worst, before, there, rest)
 
     def kept_ones(self, roots: Places) -> Places:
         """[members] the one that is kept of each one's group; `roots` names the groups."""
@@ -100,7 +102,7 @@ def decided(
 def lowest_is_best(batch: pa.RecordBatch, field: str) -> npt.NDArray[np.float64]:
     """[rows] minus a field's numbers, so that its highest value is kept. Raises ValueError."""
     try:
-        values = batch[field].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        values = as_floats(batch[field]).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"keep: field {field!r} holds no numbers") from error
     return np.where(np.isfinite(values), -values, np.inf)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.vectors import BLOCK, NEARLY, Vectors, row_dots
+from tamis.selectors.vectors import BLOCK, NEARLY, Vectors, largest, row_dots
 
 Mask = npt.NDArray[np.bool_]
 Cosines = npt.NDArray[np.float64]
@@ -18,8 +18,7 @@ Cosines = npt.NDArray[np.float64]
 
 def nearest_earlier(vectors: Vectors) -> Cosines:
     """[rows] the largest cosine to an earlier row; -2 for the first."""
-    best = np.full(len(vectors), -2, np.float32)
-    place = np.zeros(len(vectors), np.int64)
+    best = np.full(len(vectors), -2.0)
     for first in range(0, len(vectors), BLOCK):
         some = vectors[first : first + BLOCK]
         for start in range(0, first + len(some), 16 * BLOCK):
@@ -27,13 +26,10 @@ def nearest_earlier(vectors: Vectors) -> Cosines:
             cosines = some @ vectors[start:end].T
             if end > first:  # no row is earlier than itself
                 cosines[:, first - start :][_not_earlier(len(some))[:, : end - first]] = -2
-            chosen = cosines.argmax(1)
-            found = cosines[np.arange(len(some)), chosen]
-            closer = np.flatnonzero(found > best[first : first + BLOCK])
-            best[first + closer], place[first + closer] = found[closer], chosen[closer] + start
-    told = row_dots(vectors, vectors[place])
-    told[:1] = -2
-    return told
+            there = cosines.max(1) > -2
+            _, found = largest(cosines, some, vectors[start:end])
+            best[first : first + BLOCK] = np.where(there, np.maximum(best[first : first + BLOCK], found), -2)
+    return best
 
 
 @lru_cache(maxsize=4)

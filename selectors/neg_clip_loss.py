@@ -81,6 +81,8 @@ class NegClipLoss:
         """[pairs], of unit vectors."""
         count = len(ids)
         total = np.zeros(count)
+        if not count:
+            return total
         batches = max(1, round(count / self.batch))
         for partition in range(self.partitions if batches > 1 else 1):
             order = np.lexsort([ids, uniform(ids, self.seed, self.step, f"neg_clip_loss {partition}")])

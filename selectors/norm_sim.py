@@ -36,13 +36,20 @@ class NormSim:
 
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedNormSim":
         """Raises ValueError where the target has no vectors."""
-        parts = [unit_vectors(batch, self.column) for target in targets for batch in target]
-        vectors = np.concatenate([some[there] for some, there in parts]) if parts else np.zeros((0, 0), np.float32)
-        if not len(vectors):
+        held: list[npt.NDArray[np.float16]] = []
+        gram: Floats | None = None
+        for target in targets:
+            for batch in target:
+                vectors, there = unit_vectors(batch, self.column)
+                if self.p == "inf":
+                    held.append(vectors[there].astype(np.float16))
+                elif there.any():
+                    whole = vectors[there].astype(np.float64)
+                    gram = whole.T @ whole if gram is None else gram + whole.T @ whole
+        found = np.concatenate(held) if held else np.zeros((0, 0), np.float16)
+        if gram is None and not len(found):
             raise ValueError(f"no sample of the target has a vector in {self.column!r}")
-        if self.p == 2:
-            return FittedNormSim(settings=self, target=np.zeros((0, 0), np.float16), gram=_gram(vectors))
-        return FittedNormSim(settings=self, target=vectors.astype(np.float16), gram=np.zeros((0, 0)))
+        return FittedNormSim(settings=self, target=found, gram=np.zeros((0, 0)) if gram is None else gram)
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,6 @@ class FittedNormSim:
                 some = unit(self.target[first : first + BLOCK])
                 told = np.maximum(told, best_match(vectors, some, absolute=True)[1])
         return np.where(there, np.round(told, DIGITS), np.nan)
-
-
-def _gram(vectors: npt.NDArray[np.float32]) -> Floats:
-    total = np.zeros((vectors.shape[1],) * 2)
-    for first in range(0, len(vectors), BLOCK):
-        some = vectors[first : first + BLOCK].astype(np.float64)
-        total += some.T @ some
-    return total
 
 
 def unit_vectors(batch: pa.RecordBatch, column: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

@@ -83,9 +83,12 @@ class TextQuality:
     limits: dict[str, list[float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.apply:
+            raise ValueError(f"apply: wanted some of {', '.join(RULES)}")
         for name, pair in self.limits.items():
-            if name not in RULE_NAMES:
-                raise ValueError(f"limits: no rule {name!r}; known: {', '.join(RULE_NAMES)}")
+            known = [rule.name for family in self.apply for rule in RULES[family]]
+            if name not in known:
+                raise ValueError(f"limits: no rule {name!r} is applied; there are: {', '.join(known)}")
             if len(pair) != 2:
                 raise ValueError(f"limits: {name}: wanted [least, most], either may be null, found {pair}")
 

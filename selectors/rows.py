@@ -9,3 +9,11 @@ def hashes_of(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_]:
     """[rows] 128-bit content hashes."""
     column = batch["content_hash"]
     return np.frombuffer(column.buffers()[1], "S16")[column.offset : column.offset + len(column)]
+
+
+def as_floats(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """As float64; whole numbers beyond 2^53 and times lose their last digits. Raises ArrowInvalid,
+    ArrowNotImplementedError where they are no numbers."""
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.int64() if values.type.bit_width == 64 else pa.int32())
+    return values.cast(pa.float64(), safe=False)

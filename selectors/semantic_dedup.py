@@ -22,7 +22,7 @@ from tamis.selectors.similarity_table import ORDERS, SimilarityTable, similarity
 from tamis.selectors.vectors import best_match
 
 ROUNDING = 1e-6  # of a cosine in float32: identical vectors reach a similarity of 1
-TRIED_ROWS = 20_000  # at least, of whole clusters by chance, on which a similarity for `keep_share` is tried
+TRIED_ROWS = 20_000, 50_000  # at least and at most, on which a similarity for `keep_share` is tried, by whole clusters
 HALVINGS = 14  # of the range of similarities: to 1e-4
 
 
@@ -30,7 +30,7 @@ HALVINGS = 14  # of the range of similarities: to 1e-4
 class SemanticDedup:
     """column      vectors
     similarity  cosine from which two samples mean the same
-    keep_share  instead: the share of samples that is to be kept
+    keep_share  instead: the share of samples with a vector that is to be kept
     mode        greedy: no two kept ones are that near; earlier: as published; components: one of each chain
     clusters    compared are samples of one cluster (default: one for 2,000 samples)
     keep        which of a group: first (smallest key), hardest (farthest from the cluster's centre), easiest, random,
@@ -86,7 +86,7 @@ class SemanticDedup:
         touched = np.add.reduceat(near, np.append(0, given.ends[:-1])) > 0 if len(given.ends) else None
         for where, vectors in given.clusters(pool, self.column, touched):
             members = given.order[where]
-            chosen = self._kept(vectors, near[where], limit) | given.labeled[members]
+            chosen = self._kept(vectors, near[where] & ~given.labeled[members], limit) | given.labeled[members]
             dropped, standing = np.flatnonzero(~chosen), np.flatnonzero(chosen)
             by, cosines = best_match(vectors[dropped], vectors[standing])
             kept[members] = chosen
@@ -112,7 +112,8 @@ class SemanticDedup:
             return float(np.clip(rising[place] + ROUNDING, -1, 1))
         sizes = np.diff(given.ends, prepend=0)
         by_chance = np.argsort(uniform(np.arange(len(sizes), dtype=np.uint64), self.seed, self.step, "keep_share"))
-        enough = int(np.searchsorted(np.cumsum(sizes[by_chance]), max(TRIED_ROWS, len(given.order) // 10))) + 1
+        rows = min(max(TRIED_ROWS[0], len(given.order) // 10), TRIED_ROWS[1])
+        enough = int(np.searchsorted(np.cumsum(sizes[by_chance]), rows)) + 1
         tried = np.zeros(len(sizes), bool)
         tried[by_chance[:enough]] = True
         held = [(given.nearest[where], vectors) for where, vectors in given.clusters(pool, self.column, tried)]

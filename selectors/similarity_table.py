@@ -17,6 +17,7 @@ from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches
 from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, learned, nearest
 from tamis.selectors.near_vectors import nearest_earlier
+from tamis.selectors.rows import as_floats
 from tamis.selectors.vectors import as_halves, held, unit
 
 A_CLUSTER = 2000  # rows, where `clusters` is not given: comparing costs as much as assigning
@@ -74,8 +75,8 @@ def similarity_table(
     sizes = np.bincount(labels[places]) if len(places) else np.zeros(0, np.int64)
     ends = np.cumsum(sizes[sizes > 0])
     near = np.full(len(order), -2.0)
-    for where, vectors in _brought(pool, column, ids, order, ends, None):
-        near[where] = nearest_earlier(vectors)
+    for where, brought in _brought(pool, column, ids, order, ends, None):
+        near[where] = nearest_earlier(brought)
     return SimilarityTable(ids, labeled, there, order, ends, near)
 
 
@@ -115,7 +116,7 @@ def _preference(
         rounded = np.round(far.astype(np.float64), 5)  # equal vectors are equally far; ties by id
         return -rounded if keep == "hardest" else rounded
     try:
-        values = told.cast(pa.float64()).to_numpy()
+        values = as_floats(told).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"keep: field {keep!r} holds no numbers") from error
     return np.where(np.isfinite(values), -values, np.inf)

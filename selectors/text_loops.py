@@ -40,14 +40,16 @@ def normalised(data: Array, begin: int, end: int, kinds: Array, ends: Array, let
 
 @njit(cache=True, nogil=True)
 def _after_number(data: Array, place: int, end: int, kinds: Array) -> int:
-    """Where the number ends whose first digit was before `place`: 1,000.50 is one."""
+    """Where the number ends whose first digit was before `place`: 1000.50 is one, of 1.2.3 the first two."""
+    points = 0
     while place < end:
-        point = 1 if data[place] in (44, 46) else 0
+        point = 1 if points == 0 and data[place] in (44, 46) else 0
         if place + point >= end:
             break
         code, size = _character(data, place + point)
         if kinds[code] != DIGIT:
             break
+        points += point
         place += point + size
     return place
 

@@ -24,7 +24,7 @@ POLICY = (
     "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies",
 )  # fmt: skip
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
-SENTENCE_END = re.compile(r"[.?!]+(?=\s|$)")
+SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|$)")  # begins at a run alone, so that long runs cost no square
 Measures = dict[str, float]
 
 

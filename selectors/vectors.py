@@ -10,6 +10,7 @@ import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
 BLOCK = 1024  # rows multiplied at once: against 16 blocks of others 64 MB
+CLOSE = 8  # that are nearly as large: copies are many and equal
 NEARLY = 2e-6  # products of unit vectors in float32 differ by less, whatever the order of sums
 
 
@@ -59,10 +60,9 @@ def row_dots(some: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -
 def best_match(
     some: Vectors, others: Vectors, absolute: bool = False
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """[some] place of the nearest of `others` by inner product, and that product; of nearly equal ones the first.
+    """[some] place of the nearest of `others` by inner product, and that product; of equal ones the first.
 
-    float32 products differ in their last digits between machines' threads and the rows beside them; so the nearest is
-    the first within NEARLY of the largest, and its product is made again in one order. No others: place 0 and -inf."""
+    No others: place 0 and -inf."""
     place, best = np.zeros(len(some), np.int64), np.full(len(some), -np.inf)
     for start in range(0, len(others), 16 * BLOCK):
         theirs = others[start : start + 16 * BLOCK]
@@ -70,12 +70,36 @@ def best_match(
             mine = some[first : first + BLOCK]
             products = mine @ theirs.T
             products = np.abs(products, out=products) if absolute else products
-            chosen = (products >= products.max(1, keepdims=True) - NEARLY).argmax(1)
-            found = row_dots(mine, theirs[chosen])
-            found = np.abs(found) if absolute else found
-            rows = np.flatnonzero(found > best[first : first + BLOCK] + NEARLY)
+            chosen, found = largest(products, mine, theirs, absolute)
+            rows = np.flatnonzero(found > best[first : first + BLOCK])
             best[first + rows], place[first + rows] = found[rows], chosen[rows] + start
     return place, best
+
+
+def largest(
+    products: Vectors, some: Vectors, others: Vectors, absolute: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """[some] where a row of the float32 products is largest, and that product summed in one order.
+
+    float32 products differ in their last digits with threads and with the rows beside them, so the first CLOSE ones
+    that are nearly as large are made again, and the largest of these is taken; of equal ones the first."""
+    near = products >= products.max(1, keepdims=True) - 2 * NEARLY
+    chosen = near.argmax(1)
+    found = row_dots(some, others[chosen])
+    found = np.abs(found) if absolute else found
+    left = np.flatnonzero(near.sum(1) > 1)
+    near[np.arange(len(near)), chosen] = False
+    for _ in range(CLOSE):
+        left = left[near[left].any(1)]
+        if not len(left):
+            break
+        another = near[left].argmax(1)
+        near[left, another] = False
+        told = row_dots(some[left], others[another])
+        told = np.abs(told) if absolute else told
+        better = told > found[left]
+        chosen[left[better]], found[left[better]] = another[better], told[better]
+    return chosen, found
 
 
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:

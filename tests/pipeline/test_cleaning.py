@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
-from tamis.pipeline.errors import RecipeError, RunFailed, TamisError
+from tamis.pipeline.errors import RecipeError, SourceError, TamisError
 from tamis.pipeline.export_splits import assigned
 from tamis.pipeline.image_quality import PLAN, measured
 from tamis.pipeline.manifest import verify
@@ -197,6 +197,51 @@ def test_an_evaluation_set_is_no_target(run_in: Runner, tmp_path: Path) -> None:
     assert kept == {key for key, row in ledger(alone).items() if row["kept"]} - {"verbatim", "marks"}
 
 
+def test_another_evaluation_set_is_another_choice_of_later_steps(run_in: Runner, tmp_path: Path) -> None:
+    texts = {
+        f"k{n:02d}": f"{QUESTION} and then again {chr(97 + n % 26) * 5} {chr(97 + n // 26) * 4} end" for n in range(40)
+    }
+    write_jsonl(tmp_path / "pool.jsonl", [{"id": key, "text": text} for key, text in texts.items()])
+    chosen = []
+    for name, items in (("a", range(20)), ("b", range(20, 40))):
+        write_jsonl(tmp_path / "bench.jsonl", [{"qid": f"q{n}", "text": texts[f"k{n:02d}"]} for n in items])
+        steps = [{"decontaminate": {"ngram": 25, "least": 5}}, {"near_dedup": {}}]
+        told = ledger(run_in(tmp_path, name=name, steps=steps, **of_texts_alone(tmp_path)), 1)
+        assert set(told) == {f"k{n:02d}" for n in range(40) if n not in items}
+        chosen.append({key for key, row in told.items() if row["kept"]})
+    assert chosen[0] and chosen[1] and not chosen[0] & chosen[1]
+
+
+def of_texts_alone(_folder: Path) -> dict[str, Any]:
+    return {
+        "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
+        "target": [],
+        "evaluation": [{"format": "jsonl", "path": "bench.jsonl", "key": "qid"}],
+        "emit": [],
+    }
+
+
+def test_an_evaluation_without_a_row_is_an_error_whatever_the_target_has(run_in: Runner, tmp_path: Path) -> None:
+    asked = of_texts(tmp_path, [{"qid": "a", "text": QUESTION}], steps=[{"decontaminate": {}}])
+    write_jsonl(tmp_path / "like.jsonl", [{"text": DOCS["clean"]}])
+    (tmp_path / "empty.jsonl").write_text('{"qid": "b", "question": "in another field"}\n')
+    source = asked["evaluation"][0]
+    asked |= {
+        "target": [{"format": "jsonl", "path": "like.jsonl"}],
+        "evaluation": [source, {**source, "path": "empty.jsonl"}],
+    }
+    with pytest.raises(SourceError, match="evaluation source 1"):
+        run_in(tmp_path, **asked)
+    same = {**source, "namespace": "n"}
+    write_jsonl(tmp_path / "like.jsonl", [{"qid": "a", "text": DOCS["clean"]}])
+    asked |= {
+        "target": [{"format": "jsonl", "path": "like.jsonl", "key": "qid", "namespace": "n"}],
+        "evaluation": [same],
+    }
+    told = ledger(run_in(tmp_path, **{**asked, "name": "same"}))
+    assert not told["verbatim"]["kept"], "a key that the target has, too, is still an item"
+
+
 def test_images_of_an_evaluation_set(run_in: Runner, photos: Path) -> None:
     (photos / "held_out").mkdir()
     scene(4).resize((90, 90)).save(photos / "held_out" / "q4.jpg", quality=80)
@@ -206,6 +251,10 @@ def test_images_of_an_evaluation_set(run_in: Runner, photos: Path) -> None:
     told = ledger(run_in(photos, columns=columns, steps=steps, **asked))
     assert {key: row["detail"][:9] for key, row in told.items() if not row["kept"]} == {"p4": "item q4: "}
     assert "of 64 bits" in told["p4"]["detail"] and told["plain"]["kept"]
+    with pytest.raises(RecipeError, match="holds no hashes"):
+        run_in(
+            photos, name="bits", columns=columns, steps=[{"decontaminate": {"column": "look", "distance": 4}}], **asked
+        )
     near = [{"decontaminate": {"column": "look", "similarity": 0.95}}]
     told = ledger(run_in(photos, name="look", columns=columns, steps=near, **asked))
     assert {key for key, row in told.items() if not row["kept"]} == {"p4"} and "cosine 0.9" in told["p4"]["detail"]
@@ -233,6 +282,10 @@ def test_numbers_are_joined_by_key_never_by_place(run_in: Runner, tmp_path: Path
     outcome = run_in(tmp_path, **{**asked, "evaluation": [], "columns": columns, "steps": steps})
     scores = {key: row["score"] for key, row in ledger(outcome).items()}
     assert {key: scores[key] for key in list(DOCS)[1:]} == {row["name"]: row["worth"] for row in rows}
+    (tmp_path / "like.jsonl").write_text('{"text": "a target has none of these numbers"}\n')
+    target = [{"format": "jsonl", "path": "like.jsonl"}]
+    of_target = {**asked, "evaluation": [], "columns": columns, "steps": steps, "target": target, "name": "of-target"}
+    assert run_in(tmp_path, **of_target).selected == outcome.selected
     first = ledger(outcome)[next(iter(DOCS))]
     assert first["reason"] == "not_scorable" and not first["kept"]
 
@@ -268,6 +321,7 @@ def test_splits_hold_groups_and_duplicates_together(run_in: Runner, tmp_path: Pa
         words = texts[n].split()
         words[3] = "changed"
         records.append({"id": f"near{n}", "video": None, "text": " ".join(words)})
+    records += [{"id": f"blank{n}", "video": "", "text": " ".join(draw.choice(vocabulary, 40))} for n in range(20)]
     records += [{"id": f"same{n}", "video": f"w{n}", "text": texts[n]} for n in range(7, 300, 50)]
     write_jsonl(tmp_path / "pool.jsonl", records)
     asked = {
@@ -285,6 +339,7 @@ def test_splits_hold_groups_and_duplicates_together(run_in: Runner, tmp_path: Pa
     assert not videos[0] & videos[1]
     for n in range(0, 300, 30):
         assert told[f"near{n}"]["split"] == told[f"s{n:03d}"]["split"]
+    assert len({told[f"blank{n}"]["group"] for n in range(20)}) == 20, "no value is no group"
     for n in range(7, 300, 50):
         assert told[f"same{n}"]["group"] == told[f"s{n:03d}"]["group"]
     again = run_in(tmp_path, **{**asked, "name": "again"})
@@ -292,7 +347,7 @@ def test_splits_hold_groups_and_duplicates_together(run_in: Runner, tmp_path: Pa
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     nothing = run_in(tmp_path, **{**asked, "name": "nothing", "steps": [{"random": {"budget": 0}}]})
     assert pq.read_table(nothing.folder / "exports" / "splits" / "train.parquet").num_rows == 0
-    with pytest.raises(RunFailed, match="no field 'movie'"):
+    with pytest.raises(RecipeError, match="no field 'movie'"):
         run_in(tmp_path, **{**asked, "name": "no", "emit": [{"splits": {"by": "movie"}}]})
     for wrong in ({"shares": {}}, {"shares": {"a b": 1.0}}, {"shares": {"a": 0.0}}, {"near": True}):
         with pytest.raises(RecipeError, match="emit"):

@@ -13,7 +13,7 @@ from tamis.selectors.k_means import Sample
 from tamis.selectors.neg_clip_loss import NegClipLoss
 from tamis.selectors.norm_sim import NormSim
 from tamis.selectors.target_clusters import TargetClusters
-from tamis.selectors.vectors import as_array, as_column
+from tamis.selectors.vectors import as_array, as_column, best_match, unit
 
 
 def pairs(count: int, dim: int = 64, seed: int = 0, noise: float = 1.0) -> tuple[Any, Any]:
@@ -105,6 +105,7 @@ def test_pairs_without_a_vector_and_pools_of_none_or_one() -> None:
     assert fitted.barred(batch) == [None, "not_scorable", "not_scorable", None]
     assert NegClipLoss().rank([batch.slice(0, 1)], Budget(1)).score(batch)[0] == pytest.approx(0, abs=1e-6)
     assert len(NegClipLoss().rank([], Budget(1)).ids) == 0
+    assert NegClipLoss().rank([batch.slice(1, 1)], Budget(1)).barred(batch.slice(1, 1)) == ["not_scorable"]
     for wrong in ({"temperature": 0.0}, {"batch": 0}, {"partitions": 0}):
         with pytest.raises(ValueError, match="must be"):
             NegClipLoss(**wrong)  # type: ignore[arg-type]
@@ -154,3 +155,22 @@ def test_a_sample_by_hash_knows_no_order() -> None:
             sample.add(ids[some], vectors[some])
         found.append(sample.vectors())
     assert len(found[0]) == 5000 and np.array_equal(found[0], found[1])
+
+
+def test_the_nearest_is_the_nearest_and_no_thread_or_neighbour_tells_otherwise() -> None:
+    """Of nearly equal ones, too: item by item, in blocks, and in float64 all at once."""
+    draw = np.random.default_rng(4)
+    items = np.array([[1, 0.00195], [1, 0]], np.float32)
+    place, found = best_match(unit(np.array([[1, 0]], np.float32)), unit(items))
+    assert place.tolist() == [1] and found[0] == 1
+    base = unit(draw.normal(size=(50, 32)))
+    for noise in (0.05, 1e-4):
+        others = unit(base[draw.integers(0, 50, 3000)] + noise * draw.normal(size=(3000, 32)))
+        some = unit(base[draw.integers(0, 50, 500)] + noise * draw.normal(size=(500, 32)))
+        whole = some.astype(np.float64) @ others.astype(np.float64).T
+        place, found = best_match(some, others)
+        assert found == pytest.approx(whole.max(1), abs=5e-6)
+        assert noise < 0.01 or np.array_equal(place, whole.argmax(1))
+        alone = [best_match(some[row : row + 1], others) for row in range(200)]
+        assert [int(one[0][0]) for one in alone] == place[:200].tolist()
+    assert best_match(some, others[:0])[1].max() == -np.inf

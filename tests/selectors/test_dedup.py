@@ -65,7 +65,7 @@ def test_signatures_are_the_formula_to_the_bit() -> None:
         assert bool(has) == (wanted is not None), text
         if wanted is not None:
             assert mine.tolist() == wanted, text
-    assert minhash.words("It's 1,000.50 Äpfel_and — more!") == ["it", "s", "0", "apfel", "and", "more"]
+    assert minhash.words("It's 1,000.50 Äpfel_and — more!") == ["it", "s", "0", "0", "apfel", "and", "more"]
 
 
 def signed(texts: list[str], form: Any = "exact") -> dict[str, Any]:
@@ -300,6 +300,21 @@ def test_another_threshold_and_rule_use_the_same_table(run_in: Runner, tmp_path:
         tables = (run.folder.parent.parent / "models").glob("*/prepared.npz")
         written |= {(str(table), table.stat().st_mtime_ns) for table in tables}
     assert len(written) == 1 and 0 < dropped[0] < dropped[1] and dropped[0] <= dropped[2]
+
+
+def test_what_was_chosen_earlier_stays_and_keeps_its_neighbours_out() -> None:
+    """Two that are near each other were chosen before: both stand, for all that come."""
+    angles = np.deg2rad([0.0, 15.0, 30.0])
+    batch = of_vectors(np.stack([np.cos(angles), np.sin(angles)], 1), labels=pa.array(["", "", None], pa.string()))
+    for mode in ("greedy", "earlier", "components"):
+        step = SemanticDedup(column="v", similarity=float(np.cos(np.deg2rad(16))), clusters=1, mode=mode)  # type: ignore[arg-type]
+        assert not kept_of(step.rank([batch], None), batch)[2]
+
+
+def test_a_key_of_two_namespaces_is_told_apart_by_id_whatever_the_order() -> None:
+    batch = of_texts([words_of(*range(60)), words_of(*range(59), 900)], ["same", "same"])
+    told = [NearDedup().rank([batch.take(pa.array(order))], None) for order in ([0, 1], [1, 0])]
+    assert kept_of(told[0], batch) == kept_of(told[1], batch) and kept_of(told[0], batch).count(True) == 1
 
 
 # ---------------------------------------------------------------- balance
