@@ -21,6 +21,7 @@ from tamis.selectors.budget import Budget
 from tamis.selectors.cluster_balance import ClusterBalance
 from tamis.selectors.hierarchy import quotas, tree, water_fill
 from tamis.selectors.near_dedup import NearDedup
+from tamis.selectors.near_dedup_images import within
 from tamis.selectors.semantic_dedup import SemanticDedup
 from tests_support import Runner, write_jsonl
 
@@ -145,6 +146,23 @@ def test_groups_are_chains_and_the_smallest_key_is_kept_whatever_the_order() -> 
     assert kept_of(NearDedup().rank([batch.slice(0, 0)], None), batch.slice(0, 0)) == []
     with pytest.raises(ValueError, match="holds no numbers"):
         NearDedup(keep="text").rank([batch], None)
+
+
+@pytest.mark.parametrize("distance", [0, 1, 4, 8])
+def test_hashes_within_some_bits_are_all_found(distance: int) -> None:
+    draw = np.random.default_rng(distance)
+    codes = draw.integers(0, 1 << 63, 60, dtype=np.uint64).repeat(5)
+    for place in range(300):  # some bits flipped, in some
+        for bit in draw.choice(64, draw.integers(0, 6), replace=False).tolist():
+            codes[place] ^= np.uint64(1 << bit)
+    there = draw.random(300) < 0.95
+    near = np.bitwise_count(codes[:, None] ^ codes[None]) <= distance
+    wanted = np.arange(300)
+    for place in range(300):
+        for other in range(place):
+            if there[place] and there[other] and near[place, other]:
+                wanted[wanted == max(wanted[place], wanted[other])] = min(wanted[place], wanted[other])
+    assert np.array_equal(within(there, codes, distance), wanted)
 
 
 # ---------------------------------------------------------------- vectors
@@ -374,6 +392,20 @@ def test_quotas_down_a_tree_sum_to_the_budget_and_no_child_gives_more_than_it_ha
     assert [len(below) for below in labels] == [count, len(sizes), int(labels[1].max()) + 1]
     with pytest.raises(ValueError, match="fewer from level to level"):
         ClusterBalance(column="v", clusters=[10, 10])
+
+
+@pytest.mark.parametrize("clusters", [1, 8, [8, 3]])
+def test_edges_of_balance(clusters: Any) -> None:
+    """Identical vectors, fewer rows than clusters, no vector, none at all."""
+    nan = float("nan")
+    step = ClusterBalance(column="v", clusters=clusters)
+    same = of_vectors([[1, 0]] * 30)
+    assert kept_of(step.rank([same], Budget(7)), same).count(True) == 7
+    few = of_vectors([[1, 0], [0, 1], [nan, 0], [0, 0]])
+    fitted = step.rank([few], Budget(4))
+    assert kept_of(fitted, few) == [True, True, False, False] and fitted.barred(few)[2] == "not_scorable"
+    assert kept_of(step.rank([few.slice(2)], Budget(2)), few.slice(2)) == [False, False]
+    assert len(step.rank([], Budget(1)).ids) == 0
 
 
 # ---------------------------------------------------------------- whole runs
