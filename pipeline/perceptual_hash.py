@@ -35,7 +35,7 @@ def hashed(image: "Image.Image", plan: dict[str, Any]) -> npt.NDArray[np.float32
     """[64] of unit length, or zeros for an image of one grey."""
     from PIL import Image
 
-    small = image.convert("L").resize((plan["side"],) * 2, Image.Resampling.BOX, reducing_gap=2.0)
+    small = image.convert("L").resize((plan["side"],) * 2, Image.Resampling.BILINEAR)  # a box of it moves 4 bits
     grey = np.asarray(small, np.float64)
     if grey.std() < FLAT:
         return np.zeros(length(plan), np.float32)
