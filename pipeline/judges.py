@@ -123,7 +123,8 @@ def judge_of(name: str, settings: dict[str, Any], folder: Path) -> Judge:
         settings = {"topic": "keywords", "words": settings["topic"], **{k: v for k, v in settings.items() if k != verb}}
     kind = settings[verb]
     if not isinstance(kind, str) or kind not in KINDS[verb]:
-        raise RecipeError(f"columns.{name}: no {verb} {kind!r}; known: {', '.join(sorted(KINDS[verb]))}")
+        known = sorted([*KINDS[verb], *(["image"] if verb == "measure" else [])])  # that one comes with the decode
+        raise RecipeError(f"columns.{name}: no {verb} {kind!r}; known: {', '.join(known)}")
     found = KINDS[verb][kind]
     if name in dict(found.more):
         raise RecipeError(f"columns.{name}: {kind} has a field of that name beside its value; rename the column")
