@@ -192,14 +192,20 @@ def _score(
     count = batch.num_rows
     if scores.shape[1:] != (count,):
         raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
-    barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
+    verdicts = learned.verdicts(batch) if hasattr(learned, "verdicts") else None
+    if verdicts is not None:
+        barred = [None if found is None else found[0] for found in verdicts]
+    else:
+        barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
     apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
     told = zip(apart, barred, inside.tolist(), strict=True)
     outside = getattr(plan.selector, "outside", "not_in_scope")  # `sql` drops what the others let pass
     barred = [why or (reason if ok else outside) for why, reason, ok in told]
     groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
     ties = learned.tie_keys(batch) if hasattr(learned, "tie_keys") else pa.nulls(count, pa.string())
-    marks = learned.details(batch) if hasattr(learned, "details") else None
+    marks: Any = learned.details(batch) if verdicts is None and hasattr(learned, "details") else None
+    if verdicts is not None:
+        marks = [None if found is None else found[1] for found in verdicts]
     if hasattr(learned, "is_in_target"):
         marks = ["in target" if found else None for found in learned.is_in_target(batch)]
     whole = np.ones(count, np.int64)

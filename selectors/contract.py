@@ -39,12 +39,28 @@ class Fitted(Protocol):
     `scores(batch)` -> [targets, rows] where several targets are served one after another, with `proportions`;
     `order_keys(batch, scores)` -> [targets, rows], what the choice sorts by (default: the scores);
     `barred(batch)` -> [rows] reason why a row may not be chosen, or None;
-    `details(batch)` -> [rows] text for the ledger, or None;
+    `details(batch)` -> [rows] text for the ledger, or None; both at once by `verdicts` (`ByVerdict`);
     `groups(batch)` -> [rows] text or bytes, what quotas and deduplication group by;
     `explain(text)` -> rows (what, count, contribution) whose contributions sum to the score."""
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         """[rows] float64, higher is better; NaN: not scorable, never chosen."""
+
+
+Verdict = tuple[str, str] | None  # reason why a row may not be chosen, and what the ledger tells besides
+
+
+class ByVerdict:
+    """A `Fitted` that finds reason and detail in one look: `verdicts(batch)` -> [rows] Verdict, asked for once."""
+
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
+        raise NotImplementedError
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        return [None if found is None else found[0] for found in self.verdicts(batch)]
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        return [None if found is None else found[1] for found in self.verdicts(batch)]
 
 
 class Scorer(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 from tamis.selectors.minhash import ALL, raw, tables, words
 
 SHOWN_CHARS = 120  # of the words that were met
@@ -72,7 +72,7 @@ class Decontaminate:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(ByVerdict):
     """Arrays are [n-grams], by length, then hash, then item."""
 
     settings: Decontaminate
@@ -91,16 +91,13 @@ class Evaluation:
     def score(self, batch: pa.RecordBatch) -> Floats:
         return np.zeros(batch.num_rows)
 
-    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
-        return ["in_evaluation" if item >= 0 else None for item in self._met(batch)[0].tolist()]
-
-    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """The evaluation item, and the words that both have."""
         items, starts, lengths = self._met(batch)
-        told: list[str | None] = [None] * batch.num_rows
+        told: list[Verdict] = [None] * batch.num_rows
         for row in np.flatnonzero(items >= 0).tolist():
             met = " ".join(words(batch["text"][row].as_py())[starts[row] : starts[row] + lengths[row]])
-            told[row] = f"item {self.keys[items[row]]}: {met[:SHOWN_CHARS]}"
+            told[row] = ("in_evaluation", f"item {self.keys[items[row]]}: {met[:SHOWN_CHARS]}")
         return told
 
     def _met(self, batch: pa.RecordBatch) -> tuple[Any, Any, Any]:

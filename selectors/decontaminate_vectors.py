@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 from tamis.selectors.near_dedup_images import BITS, codes_of
 from tamis.selectors.norm_sim import unit_vectors
 from tamis.selectors.vectors import best_match, unit
@@ -73,7 +73,7 @@ class DecontaminateVectors:
 
 
 @dataclass(frozen=True)
-class EvaluationVectors:
+class EvaluationVectors(ByVerdict):
     settings: DecontaminateVectors
     vectors: npt.NDArray[np.float16]  # [items, dim]
     keys: list[str]
@@ -86,25 +86,19 @@ class EvaluationVectors:
         """[rows] minus the cosine to the nearest item; NaN where there is no vector."""
         return -self._nearest(batch)[0]
 
-    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
-        """A sample without a vector is like no item."""
-        near = self._nearest(batch)[0] >= self.settings.limit - ROUNDING
-        return ["in_evaluation" if one else None for one in near.tolist()]
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
+        """The item, and how near it is; a sample without a vector is like no item."""
+        near, items = self._nearest(batch)
+        by_bits = self.settings.distance is not None
+        told: list[Verdict] = [None] * batch.num_rows
+        for row in np.flatnonzero(near >= self.settings.limit - ROUNDING).tolist():
+            bits, cosine = (1 - near[row]) * BITS / 2, near[row]
+            how = f"distance {bits:.0f} of {BITS} bits" if by_bits else f"cosine {cosine:.3f}"
+            told[row] = ("in_evaluation", f"item {self.keys[items[row]]}: {how}")
+        return told
 
     def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
         return np.nan_to_num(scores, nan=1.0)
-
-    def details(self, batch: pa.RecordBatch) -> list[str | None]:
-        """The item, and how near it is."""
-        near, items = self._nearest(batch)
-        by_bits = self.settings.distance is not None
-        return [
-            None
-            if not cosine >= self.settings.limit - ROUNDING
-            else f"item {self.keys[item]}: "
-            + (f"distance {(1 - cosine) * BITS / 2:.0f} of {BITS} bits" if by_bits else f"cosine {cosine:.3f}")
-            for cosine, item in zip(near.tolist(), items.tolist(), strict=True)
-        ]
 
     def _nearest(self, batch: pa.RecordBatch) -> tuple[Floats, npt.NDArray[np.int64]]:
         vectors, there = self.settings.vectors_of(batch)

@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageQuality:
+class ImageQuality(ByVerdict):
     """column      of `measure: image`
     least_side  pixels of the shorter side
     most_aspect longer side over the shorter
@@ -52,14 +52,7 @@ class ImageQuality:
     def score(self, batch: pa.RecordBatch) -> Floats:
         return np.zeros(batch.num_rows)
 
-    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
-        return [None if found is None else found[0] for found in self._found(batch)]
-
-    def details(self, batch: pa.RecordBatch) -> list[str | None]:
-        """What was measured."""
-        return [None if found is None else found[1] for found in self._found(batch)]
-
-    def _found(self, batch: pa.RecordBatch) -> list[tuple[str, str] | None]:
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """Of each row the first reason against it, and the measure; an image that is gone has none of them."""
         width, height = (_numbers(batch, name) for name in ("width", "height"))
         told: dict[str, Floats] = {
@@ -70,7 +63,7 @@ class ImageQuality:
             "bright": _numbers(batch, f"{self.column}_bright"),
             "sharpness": _numbers(batch, self.column),
         }
-        found: list[tuple[str, str] | None] = [None] * batch.num_rows
+        found: list[Verdict] = [None] * batch.num_rows
         for name, reason, is_least in (
             ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
             ("bright", "too_bright", False), ("contrast", "near_constant", True), ("sharpness", "blurred", True),

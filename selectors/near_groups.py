@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tamis.selectors.contract import Batches
 from tamis.selectors.ranked import Ids, Ranked, ranked
-from tamis.selectors.rows import as_floats
+from tamis.selectors.rows import as_floats, has_label
 
 Places = npt.NDArray[np.int64]
 ORDERS = ("first", "longest", "largest")
@@ -39,9 +39,7 @@ class Members:
         keys: list[pa.Array] = []
         for batch in pool:
             there, some = compared(batch)
-            has = "labels" in batch.schema.names
-            earlier = batch["labels"].is_valid().to_numpy(zero_copy_only=False) if has else np.zeros(len(there), bool)
-            row = [batch["sample_id"].to_numpy(), worse(batch), earlier, there, *some]
+            row = [batch["sample_id"].to_numpy(), worse(batch), has_label(batch), there, *some]
             held = held or [[] for _ in row]
             for field, values in zip(held, row, strict=True):
                 field.append(values)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 from tamis.selectors.text_measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
 
 Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
@@ -69,7 +69,7 @@ RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextQuality:
+class TextQuality(ByVerdict):
     """apply   which rules: gopher, gopher_repetition, c4, fineweb; in this order
     column  of `measure: text`, where there is one
     limits  other ones by rule: [least, most], either may be null
@@ -101,12 +101,12 @@ class TextQuality:
     def score(self, batch: pa.RecordBatch) -> Floats:
         return np.zeros(batch.num_rows)
 
-    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
-        return [None if found is None else found[0].name for found in self._broken(batch)]
-
-    def details(self, batch: pa.RecordBatch) -> list[str | None]:
-        """The measure that broke the rule."""
-        return [None if found is None else f"{found[0].measure} {found[1]:.4g}" for found in self._broken(batch)]
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
+        """The rule that is broken, and the measure that broke it."""
+        return [
+            None if found is None else (found[0].name, f"{found[0].measure} {found[1]:.4g}")
+            for found in self._broken(batch)
+        ]
 
     def _fields(self, column: str) -> dict[str, str]:
         """Measures of the families asked for -> names of the column's fields."""

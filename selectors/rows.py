@@ -17,3 +17,11 @@ def as_floats(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_temporal(values.type):
         values = values.cast(pa.int64() if values.type.bit_width == 64 else pa.int32())
     return values.cast(pa.float64(), safe=False)
+
+
+def has_label(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """[rows] which were labeled, or chosen by an earlier run; none where the batch tells no labels."""
+    if "labels" not in batch.schema.names:
+        return np.zeros(batch.num_rows, bool)
+    told: npt.NDArray[np.bool_] = batch["labels"].is_valid().to_numpy(zero_copy_only=False)
+    return told

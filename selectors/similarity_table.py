@@ -17,7 +17,7 @@ from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches
 from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, learned, nearest
 from tamis.selectors.near_vectors import nearest_earlier
-from tamis.selectors.rows import as_floats
+from tamis.selectors.rows import as_floats, has_label
 from tamis.selectors.vectors import as_halves, held, unit
 
 A_CLUSTER = 2000  # rows, where `clusters` is not given: comparing costs as much as assigning
@@ -56,8 +56,7 @@ def similarity_table(
         vectors, has = halves(batch, column)
         ids = batch["sample_id"].to_numpy()
         sample.add(ids[has], vectors[has])
-        known = batch["labels"].is_valid().to_numpy(zero_copy_only=False) if "labels" in batch.schema.names else None
-        parts.append((ids, np.zeros(len(ids), bool) if known is None else known, has))
+        parts.append((ids, has_label(batch), has))
         told.append(batch["key" if keep in ORDERS else keep])
     if not parts:
         none = np.zeros(0, np.int64)
