@@ -25,6 +25,7 @@ from object_coverage import Data
 from real_data import unpacked
 
 from real_text import documents
+from tamis.pipeline.atomic import write_batches
 from tamis.pipeline.batches import side_by_side
 from tamis.pipeline.memory import peak
 from tamis.pipeline.progress import hushed
@@ -60,7 +61,8 @@ def made(folder: Path, rows: int) -> None:
         keys = [f"{number:016x}" for number in ids.tolist()]
         vectors = as_column(centres[draw.integers(0, len(centres), count)] + noise.astype(np.float32))
         table = pa.table({"sample_id": ids, "key": keys, "v": vectors})
-        pq.write_table(table, folder / f"{first:09d}.parquet", compression="none", write_statistics=False)
+        written = folder / f"{first:09d}.parquet"  # as columns of vectors are
+        write_batches(written, table.schema, table.to_batches(), compression="none", write_statistics=False)
 
 
 def products_a_second() -> float:

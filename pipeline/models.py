@@ -14,7 +14,7 @@ from tamis.pipeline.store import Run
 from tamis.selectors.catalog import SELECTORS
 from tamis.selectors.contract import inputs_of
 
-MODEL_VERSION = 2  # raise when the same inputs would be fitted otherwise
+MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
 
 
 def model_path(run: Run, step: int) -> Path:

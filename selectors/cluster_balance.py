@@ -3,21 +3,23 @@
 k-means, then water filling (Vo et al. 2024, arXiv:2405.15613): each cluster gives min(x, its size), with the level x
 such that the sum is the budget exactly; what rounding leaves goes to clusters by chance. With several numbers of
 clusters these are the levels of a tree, filled from its top (hierarchy.py): flat k-means gives dense regions more
-clusters, a tree evens that out. Within a cluster by chance, or the nearest to its centre first. One clustering and one
-pass. Not where clusters mean nothing: look at them first (`probe`)."""
+clusters, a tree evens that out. Within a cluster by chance, or the nearest to its centre first. Centres are learned
+from a sample by hash, and vectors are never all held: clustered.py has cost and memory. Not where clusters mean
+nothing: look at them first (`probe`)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
+from tamis.selectors.clustered import assigned, seen
 from tamis.selectors.contract import Batches, Inputs
-from tamis.selectors.embedded import gather
 from tamis.selectors.hierarchy import quotas, tree
-from tamis.selectors.k_means import k_means
+from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, Vectors, learned
 from tamis.selectors.ranked import Ranked, ranked
 
 
@@ -54,31 +56,37 @@ class ClusterBalance:
         """Raises ValueError where the column holds no vectors, or the budget is not in rows."""
         if budget.unit != "rows":
             raise ValueError("a balance over clusters is of rows: give `budget: N` or `fraction`")
-        given = gather(pool, self.column, budget)
+        sample = Sample(ROWS_A_CLUSTER * self.levels[0], self.seed, self.step, "cluster_balance")
+        given = seen(pool, self.column, sample)
+        centres, above = self._learned(sample.vectors())
+        labels, far = assigned(pool, self.column, given.ids, centres)
         places = np.flatnonzero(given.there & ~given.labeled)
-        if len(self.levels) == 1:
-            labels, _, far = k_means(given.vectors[places], self.levels[0], self.seed)
-            nested = [labels]
-        else:
-            nested, far = tree(given.vectors[places], self.levels, self.seed)
-        labels = nested[0]
+        labels, far = labels[places], far[places]
         chance = uniform(given.ids[places], self.seed, self.step, "cluster_balance")
         wanted = min(budget.units(int((~given.labeled).sum())), len(places))
-        shares = quotas(nested, wanted, self.seed, self.step) if len(places) else np.zeros(0, np.int64)
-        sizes = np.bincount(labels, minlength=len(shares))
+        sizes = np.bincount(labels, minlength=len(centres))
+        shares = quotas(sizes, above, wanted, self.seed, self.step)
         order = np.lexsort([chance, far if self.pick == "nearest" else chance, labels])
         turn = np.empty(len(places), np.int64)  # its place within its cluster
         turn[order] = np.arange(len(places)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         mine = np.flatnonzero(turn < shares[labels])
         picks = places[mine[np.lexsort([chance[mine], turn[mine]])]]  # clusters in turn, so that a prefix is balanced
-        number = np.zeros(len(given), np.int64)
-        number[places] = labels
-        texts = {place: f"cluster {number[place] + 1} of {len(sizes)}" for place in picks.tolist()}
-        cut = int((shares < sizes).sum())
-        least, most, level = int(sizes.min(initial=len(given))), int(sizes.max(initial=0)), int(shares.max(initial=0))
-        said = f"{len(sizes)} clusters of {least:,} to {most:,}; {cut} cut, the largest share {level:,}"
-        facts: dict[str, Any] = {"clusters": len(sizes), "cut": cut, "level": level, "said": [said]}
+        number = dict(zip(places.tolist(), (labels + 1).tolist(), strict=True))
+        texts = {place: f"cluster {number[place]} of {len(sizes)}" for place in picks.tolist()}
+        there = sizes[sizes > 0]
+        cut, level = int((shares < sizes).sum()), int(shares.max(initial=0))
+        least, most = int(there.min(initial=len(places))), int(there.max(initial=0))
+        said = f"{len(there)} clusters of {least:,} to {most:,}; {cut} cut, the largest share {level:,}"
+        facts: dict[str, Any] = {"clusters": len(there), "cut": cut, "level": level, "said": [said]}
+        why = np.where(given.there, "not_picked", "not_scorable").astype(object)
+        why[given.labeled] = "already_labeled"
         return ranked(
-            self, given.ids, picks.tolist(), scores={}, reasons=given.why_not(), texts=texts, facts=facts,
+            self, given.ids, picks.tolist(), scores={}, reasons=why.tolist(), texts=texts, facts=facts,
             candidates=int((~given.labeled).sum()),
         )  # fmt: skip
+
+    def _learned(self, vectors: npt.NDArray[np.float16]) -> tuple[Vectors, list[npt.NDArray[np.int64]]]:
+        """Centres of the lowest level, and the tree above them."""
+        if len(self.levels) == 1:
+            return learned(vectors, self.levels[0], self.seed), []
+        return tree(vectors, self.levels, self.seed)

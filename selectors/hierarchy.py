@@ -6,7 +6,6 @@ sparse ones, and everything is assigned anew. A budget is filled like water from
 or all it has. O(levels x rounds x rows x clusters x dim)."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,25 +19,23 @@ ROUNDS = 10  # of resampling at each level, as published
 SHARE = 0.5  # of the mean cluster's rows are resampled, about as published
 
 
-def tree(
-    vectors: npt.NDArray[np.floating], levels: Sequence[int], seed: int
-) -> tuple[list[Labels], npt.NDArray[np.float32]]:
-    """Of each level, from the lowest, the number of the cluster that each row or cluster below belongs to; and [rows]
-    squared distance to the own lowest centre. Every cluster holds something."""
-    labels: list[Labels] = []
+def tree(vectors: npt.NDArray[np.floating], levels: Sequence[int], seed: int) -> tuple[Vectors, list[Labels]]:
+    """Centres of the lowest level, and of each further one the number of the cluster that each one below belongs to.
+    Every cluster holds something."""
+    above: list[Labels] = []
     below: npt.NDArray[np.floating] = vectors
-    far = np.zeros(len(vectors), np.float32)
+    lowest = np.zeros((0, vectors.shape[1]), np.float32)
     for level, count in enumerate(levels):
-        told, centres, apart = _resampled(below, count, seed + level)
-        labels.append(told)
-        far = apart if level == 0 else far
+        labels, centres = _resampled(below, count, seed + level)
+        if level:
+            above.append(labels)
+        else:
+            lowest = centres
         below = centres
-    return labels, far
+    return lowest, above
 
 
-def _resampled(
-    vectors: npt.NDArray[np.floating], count: int, seed: int
-) -> tuple[Labels, Vectors, npt.NDArray[np.float32]]:
+def _resampled(vectors: npt.NDArray[np.floating], count: int, seed: int) -> tuple[Labels, Vectors]:
     labels, centres, far = k_means(vectors, count, seed)
     rows = max(1, int(SHARE * len(vectors) / max(1, len(centres))))
     for _ in range(ROUNDS if len(centres) > 1 else 0):
@@ -50,24 +47,25 @@ def _resampled(
         labels, far = nearest(vectors, centres)
         used, labels = np.unique(labels, return_inverse=True)
         centres = centres[used]
-    return labels, centres, far
+    return labels, centres
 
 
-def quotas(labels: Sequence[Labels], budget: int, seed: int, step: int) -> Labels:
-    """[lowest clusters] how many of each: from the top each cluster's share of its parent's, never above its size."""
-    sizes = [np.bincount(labels[0])]  # rows below each cluster, by level
-    for below, above in pairwise(labels):
-        sizes.append(np.bincount(above, weights=sizes[-1], minlength=int(above.max()) + 1).astype(np.int64))
-        assert len(sizes[-2]) == len(above), f"{len(below)} rows lie below {len(above)} clusters"
-    top = _filled(sizes[-1], budget, seed, step, len(sizes))
-    for level in range(len(labels) - 1, 0, -1):
-        parents = labels[level]
-        told = np.zeros(len(parents), np.int64)
-        for parent, quota in enumerate(top.tolist()):
+def quotas(lowest: Labels, above: Sequence[Labels], budget: int, seed: int, step: int) -> Labels:
+    """[lowest clusters] how many of each, of their sizes: from the top of the tree each cluster's share of its
+    parent's, never above its size."""
+    sizes = [lowest]  # rows below each cluster, by level
+    for labels in above:
+        told = np.bincount(labels, weights=sizes[-1], minlength=int(labels.max(initial=-1)) + 1)
+        sizes.append(told.astype(np.int64))
+    shares = _filled(sizes[-1], budget, seed, step, len(sizes))
+    for level in range(len(above), 0, -1):
+        parents = above[level - 1]
+        below = np.zeros(len(parents), np.int64)
+        for parent, quota in enumerate(shares.tolist()):
             mine = np.flatnonzero(parents == parent)
-            told[mine] = _filled(sizes[level - 1][mine], quota, seed, step, level, mine)
-        top = told
-    return top
+            below[mine] = _filled(sizes[level - 1][mine], quota, seed, step, level, mine)
+        shares = below
+    return shares
 
 
 def _filled(sizes: Labels, budget: int, seed: int, step: int, level: int, names: Labels | None = None) -> Labels:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.chance import uniform
-from tamis.selectors.vectors import row_dots
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -20,7 +19,7 @@ SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cl
 STEPS, SETTLED = 20, 0.002  # steps at most; the end is when a smaller share of rows than this still moves
 MANY = 2000  # clusters
 UNSURE = 4e-6  # of a row's and a centre's squared length: float32 can't tell what is nearer
-BLOCK_BYTES = 32 << 20  # of distances at once: of 8,192 rows to 1,000 clusters
+BLOCK_BYTES = 4 << 20  # of products at once, which stay in the processor's cache: of 1,000 rows and clusters
 
 
 def k_means(
@@ -91,28 +90,19 @@ class Sample:
 
 
 def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:
-    """[rows] nearest centre and squared distance to it.
+    """[rows] nearest centre and squared distance to it; of equally near ones the first.
 
     Where two centres are nearly as near, float64 decides: the last digits of float32 depend on threads."""
+    from tamis.selectors import vector_loops
+
     labels, far = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
-    exact = centres.astype(np.float64)
-    lengths = (exact**2).sum(1)
-    small = lengths.astype(np.float32)
+    lengths = np.einsum("ij,ij->i", centres, centres)
     block = max(64, min(8192, BLOCK_BYTES // (4 * max(1, len(centres)))))
     for first in range(0, len(vectors), block):
-        some = np.asarray(vectors[first : first + block], np.float32)
-        apart = small - 2 * (some @ centres.T)
-        chosen = apart.argmin(1)
-        rows = np.arange(len(some))
-        least = apart[rows, chosen].copy()
-        apart[rows, chosen] = np.inf
-        sizes = (some.astype(np.float64) ** 2).sum(1)
-        unsure = np.flatnonzero(apart.min(1) - least < UNSURE * (sizes + lengths.max()))
-        if len(unsure) and len(centres) > 1:
-            chosen[unsure] = (lengths - 2 * (some[unsure].astype(np.float64) @ exact.T)).argmin(1)
-        labels[first : first + block] = chosen
-        far[first : first + block] = sizes + lengths[chosen] - 2 * row_dots(some, centres[chosen])
-    return labels, np.maximum(far, 0)
+        rows = slice(first, first + block)
+        some = np.ascontiguousarray(vectors[rows], np.float32)
+        vector_loops.nearest(some @ centres.T, lengths, some, centres, UNSURE, labels[rows], far[rows])
+    return labels, far
 
 
 def _some(count: int, most: int, draw: np.random.Generator) -> Labels:
@@ -141,7 +131,7 @@ def _seeds(vectors: Vectors, clusters: int, draw: np.random.Generator) -> Vector
 
 def _means(vectors: Vectors, labels: Labels, centres: Vectors) -> Vectors:
     """Means of the clusters; an empty one keeps its centre."""
-    from tamis.selectors.near_loops import add_rows
+    from tamis.selectors.vector_loops import add_rows
 
     sums, counts = np.zeros(centres.shape), np.bincount(labels, minlength=len(centres))
     add_rows(vectors, labels, sums)

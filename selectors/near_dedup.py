@@ -2,12 +2,13 @@
 
 Broder 1997; minhash.py says what is compared. Two texts meet where a bucket's 8 hashes agree, half of them at a
 Jaccard index of 0.72 of their 5-word shingles; groups are what chains of such meetings join, whatever the order.
-Texts of fewer than five words are never dropped. Signatures are a column, made shard by shard; then 14 sorts, 540
-bytes a sample and its key, or 850 where most are dropped. Not for texts that say the same in other words
-(`semantic_dedup`), nor for one passage repeated within long texts. With `column`, images are compared:
-near_dedup_images.py."""
+Texts of fewer than five words are never dropped. Signatures are a column, made shard by shard; their buckets are
+brought and sorted as many at a time as fit 512 MB, at least one. 60 bytes a sample, and these 512 MB. Not for texts
+that say the same in other words (`semantic_dedup`), nor for one passage repeated within long texts. With `column`,
+images are compared: near_dedup_images.py."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ import pyarrow.compute as pc
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.minhash import BUCKETS, HASHES, Form
-from tamis.selectors.near_groups import Members, Places, decided, lowest_is_best
+from tamis.selectors.near_groups import Members, decided, lowest_is_best
+from tamis.selectors.passes import Places, brought, rows_held
 from tamis.selectors.ranked import Ranked
 
 BY_CHANCE = 1 / 256  # share of lowest bytes that agree where the hashes do not
@@ -43,19 +45,9 @@ class NearDedup:
         return Inputs(fields=("key", *more), minhash=self.form)
 
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
-        """Raises ValueError where `keep` names a field without numbers."""
-        given = Members.of(pool, signed, self._worse)
-        roots = meetings(given.comparable, given.compared[0]) if len(given.ids) else given.keys
-        by = given.kept_ones(roots)
-
-        def jaccard(some: Places, others: Places) -> npt.NDArray[np.float64]:
-            low = given.compared[1]
-            alike = np.concatenate(
-                [(low[a] == low[b]).mean(1) for a, b in zip(_blocks(some), _blocks(others), strict=True)]
-            )
-            return np.clip((alike - BY_CHANCE) / (1 - BY_CHANCE), 0, 1)
-
-        return decided(self, given, by, jaccard, "estimated Jaccard {:.2f}")
+        """`pool` is read several times. Raises ValueError where `keep` names a field without numbers."""
+        given = Members.of(pool, has_shingles, self._worse)
+        return decided(self, given, pool, _roots(pool, given), Signed())
 
     def _worse(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
         if self.keep == "first":
@@ -65,34 +57,65 @@ class NearDedup:
         return lowest_is_best(batch, self.keep)
 
 
-def signed(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[Any]]]:
-    """Which rows have shingles, and their buckets [rows, 14] and low bytes [rows, 112]."""
-    there = batch["minhash_buckets"].is_valid().to_numpy(zero_copy_only=False)
-    return there, [
-        _fixed(batch["minhash_buckets"], np.uint64, BUCKETS),
-        _fixed(batch["minhash_low"], np.uint8, HASHES),
-    ]
+class Signed:
+    """Low bytes of signatures: how many agree estimates the Jaccard index."""
+
+    row_bytes: ClassVar[int] = HASHES
+    shown: ClassVar[str] = "estimated Jaccard {:.2f}"
+
+    def read(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+        return _fixed(batch["minhash_low"], np.uint8, HASHES)
+
+    def alike(self, some: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        agree = (some == others).mean(1)
+        return np.clip((agree - BY_CHANCE) / (1 - BY_CHANCE), 0, 1)
+
+
+def has_shingles(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    there: npt.NDArray[np.bool_] = batch["minhash_buckets"].is_valid().to_numpy(zero_copy_only=False)
+    return there
 
 
 def _fixed(column: pa.FixedSizeBinaryArray, kind: type, width: int) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = np.frombuffer(column.buffers()[1], kind).reshape(-1, width)
-    return values[column.offset : column.offset + len(column)].copy()
+    return values[column.offset : column.offset + len(column)]
 
 
-def _blocks(places: Places, size: int = 1 << 16) -> list[Places]:
-    return [places[first : first + size] for first in range(0, len(places), size)]
+def _roots(pool: Batches, given: Members) -> Places:
+    """[members] the first of all that chains of texts with an equal bucket lead to."""
+    from tamis.selectors.near_loops import settle
+
+    root = np.arange(len(given.ids))
+    some = np.flatnonzero(given.comparable)
+    width = int(np.clip(rows_held(8 * max(1, len(some))), 1, BUCKETS))
+    for first in range(0, BUCKETS, width):
+        for buckets in brought(pool, given.ids, some, partial(_buckets, slice(first, first + width))):
+            _meet(root, some, buckets)
+    settle(root)
+    return root
+
+
+def _buckets(some: slice, batch: pa.RecordBatch) -> list[npt.NDArray[np.uint64]]:
+    return [_fixed(batch["minhash_buckets"], np.uint64, BUCKETS)[:, some]]
 
 
 def meetings(comparable: npt.NDArray[np.bool_], buckets: npt.NDArray[np.uint64]) -> Places:
-    """[texts] the first of all that chains of texts with an equal bucket lead to."""
-    from tamis.selectors.near_loops import join, settle
+    """[texts] the same, of texts whose buckets are all held."""
+    from tamis.selectors.near_loops import settle
 
     root = np.arange(len(comparable))
     some = np.flatnonzero(comparable)
-    for bucket in range(buckets.shape[1]):
-        mine = buckets[some, bucket]
-        order = np.argsort(mine, kind="stable")
-        same = np.flatnonzero(mine[order][1:] == mine[order][:-1])
-        join(root, some[order[same]], some[order[same + 1]])
+    _meet(root, some, buckets[some])
     settle(root)
     return root
+
+
+def _meet(root: Places, some: Places, buckets: npt.NDArray[np.uint64]) -> None:
+    """Join those of `some` that have a bucket in common; `buckets` are theirs."""
+    from tamis.selectors.near_loops import join
+
+    for values in buckets.T:
+        order = np.argsort(values, kind="stable")
+        rising = values[order]
+        same = np.flatnonzero(rising[1:] == rising[:-1])
+        join(root, some[order[same]], some[order[same + 1]])

@@ -7,7 +7,7 @@ sample; O(n^2 / 2^(64 / bands)), so no distances above 8. Not for crops, rotatio
 (`semantic_dedup`), nor for drawings and scans that are mostly white: look at some groups first."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs
-from tamis.selectors.near_groups import Members, Places, decided, lowest_is_best
+from tamis.selectors.near_groups import Members, decided, lowest_is_best
+from tamis.selectors.passes import Places, brought
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors import as_array
 
@@ -48,23 +49,17 @@ class NearDedupImages:
         return Inputs(fields=(self.column, "key", *more))
 
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
-        """Raises ValueError where the column holds no hashes, or `keep` no numbers."""
-        given = Members.of(pool, self._hashed, self._worse)
-        roots = within(given.comparable, given.compared[0], self.distance) if len(given.ids) else given.keys
-        by = given.kept_ones(roots)
+        """`pool` is read several times. Raises ValueError where the column holds no hashes, or `keep` no numbers."""
+        given = Members.of(pool, self._has_hash, self._worse)
+        compared = Codes(self.column)
+        roots = np.arange(len(given.ids))
+        for codes in brought(pool, given.ids, roots, lambda batch: [compared.read(batch)]):
+            roots = within(given.comparable, codes, self.distance)
+        return decided(self, given, pool, roots, compared)
 
-        def apart(some: Places, others: Places) -> npt.NDArray[np.float64]:
-            codes = given.compared[0]
-            return np.bitwise_count(codes[some] ^ codes[others]).astype(np.float64)
-
-        return decided(self, given, by, apart, "distance {:.0f} of 64 bits")
-
-    def _hashed(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[Any]]]:
-        try:
-            vectors, there = as_array(batch[self.column])
-        except ValueError as error:
-            raise ValueError(f"column {self.column!r}: {error}; `embed: perceptual_hash` makes one") from error
-        return there, [codes_of(vectors, self.column)]
+    def _has_hash(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        there: npt.NDArray[np.bool_] = batch[self.column].is_valid().to_numpy(zero_copy_only=False)
+        return there
 
     def _worse(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
         if self.keep == "first":
@@ -73,6 +68,26 @@ class NearDedupImages:
             sides = [batch[name].fill_null(0).to_numpy(zero_copy_only=False) for name in ("width", "height")]
             return -sides[0].astype(np.float64) * sides[1]
         return lowest_is_best(batch, self.keep)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Hashes: how many bits differ."""
+
+    column: str
+    row_bytes: ClassVar[int] = 8
+    shown: ClassVar[str] = "distance {:.0f} of 64 bits"
+
+    def read(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+        """Raises ValueError where the column holds no hashes."""
+        try:
+            vectors, _ = as_array(batch[self.column])
+        except ValueError as error:
+            raise ValueError(f"column {self.column!r}: {error}; `embed: perceptual_hash` makes one") from error
+        return codes_of(vectors, self.column)
+
+    def alike(self, some: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+        return -np.bitwise_count(some ^ others).astype(np.float64)
 
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:

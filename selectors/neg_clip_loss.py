@@ -3,23 +3,28 @@
 arXiv:2405.19547, equation 1: s_i = cos(f_i, g_i) - T/2 (log sum_j exp(cos(f_i, g_j) / T) + log sum_j exp(cos(f_j, g_i)
 / T)), with j over a batch of pairs drawn by chance; the mean over several partitions of the pool into batches. A
 caption that fits every image, or an image that fits every caption, falls. Batches are equal but for one pair, and the
-sums of the smaller ones are scaled up. O(partitions x pairs x batch x dim); 4 x dim bytes a pair, so at most some
-million pairs at once. Not with the temperature of another model."""
+sums of the smaller ones are scaled up. O(partitions x pairs x batch x dim); 60 bytes a pair and 512 MB of vectors at
+once, or one batch. Not with the temperature of another model."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.clip_score import Rows
+from tamis.selectors.clustered import halves
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.embedded import gather
+from tamis.selectors.passes import Places, groups
 from tamis.selectors.ranked import Ranked, ranked
-from tamis.selectors.vectors import as_halves, row_dots, unit
+from tamis.selectors.rows import has_label
+from tamis.selectors.vectors import row_dots, unit
 
+Halves = npt.NDArray[np.float16]
+NOTHING = np.zeros(0, np.uint64), np.zeros(0, bool), np.zeros(0, bool)
 BLOCK = 256  # images at once: against 32,768 captions 67 MB
 LEAST_TEMPERATURE = 0.003  # exp(-2 / T) is still a number in float64
 DIGITS = 8  # of a score: beyond them lies what the order of sums changes
@@ -55,41 +60,50 @@ class NegClipLoss:
         return Inputs(fields=(self.image, self.text))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
-        """Best first, ties by id. Raises ValueError where a column holds no vectors."""
-        given = gather(pool, self.image, budget, (self.text,))
-        scores = np.full(len(given), np.nan)
-        if len(given):
-            captions, said = as_halves(given.more[self.text])
-            if captions.shape[1] != given.vectors.shape[1]:
-                raise ValueError(f"{self.image} and {self.text} differ in dimensions: not of one model")
-            open_ = np.flatnonzero(given.there & said & ~given.labeled)
-            images, texts = (unit(some[open_].astype(np.float32)) for some in (given.vectors, captions))
-            scores[open_] = self.scores(images, texts, given.ids[open_])
-        there = np.flatnonzero(np.isfinite(scores))
-        picks = there[np.argsort(-scores[there], kind="stable")]
-        reasons = np.where(np.isfinite(scores), "below_cut", "not_scorable").astype(object)
-        reasons[given.labeled] = "already_labeled"
-        batches = max(1, round(len(there) / self.batch))
-        said_of = f"{self.partitions} partitions into {batches:,} batches of {len(there) // batches:,} pairs"
+        """Best first, ties by id. `pool` is read several times. Raises ValueError where a column holds no vectors."""
+        rows = [(batch["sample_id"].to_numpy(), self._pairs(batch)[1], has_label(batch)) for batch in pool]
+        ids, paired, labeled = map(np.concatenate, zip(*rows, strict=True)) if rows else NOTHING
+        order = np.argsort(ids, kind="stable")
+        ids, paired, labeled = ids[order], paired[order], labeled[order]
+        open_ = np.flatnonzero(paired & ~labeled)
+        scores = np.full(len(ids), np.nan)
+        scores[open_] = self._scores(pool, ids, open_)
+        picks = open_[np.argsort(-scores[open_], kind="stable")]
+        reasons = np.where(paired, "below_cut", "not_scorable").astype(object)
+        reasons[labeled] = "already_labeled"
+        batches = self._batches(len(open_))
+        said = f"{self.partitions} partitions into {batches:,} batches of {len(open_) // batches:,} pairs"
         return ranked(
-            self, given.ids, picks.tolist(),
-            scores={place: float(scores[place]) for place in there.tolist()}, reasons=reasons.tolist(), texts={},
-            facts={"batches": batches, "said": [said_of]}, candidates=int((~given.labeled).sum()),
+            self, ids, picks.tolist(), scores={place: float(scores[place]) for place in open_.tolist()},
+            reasons=reasons.tolist(), texts={}, facts={"batches": batches, "said": [said]},
+            candidates=int((~labeled).sum()),
         )  # fmt: skip
 
-    def scores(self, images: Rows, texts: Rows, ids: npt.NDArray[np.uint64]) -> Floats:
-        """[pairs], of unit vectors."""
-        count = len(ids)
-        total = np.zeros(count)
-        if not count:
-            return total
-        batches = max(1, round(count / self.batch))
-        for partition in range(self.partitions if batches > 1 else 1):
-            order = np.lexsort([ids, uniform(ids, self.seed, self.step, f"neg_clip_loss {partition}")])
-            for some in np.array_split(order, batches):
-                whole = -(-count // batches)
-                total[some] += _of_batch(images[some], texts[some], self.temperature, whole / len(some))
-        return np.round(total / (self.partitions if batches > 1 else 1), DIGITS)
+    def _batches(self, count: int) -> int:
+        return max(1, round(count / self.batch))
+
+    def _pairs(self, batch: pa.RecordBatch) -> tuple[list[Halves], npt.NDArray[np.bool_]]:
+        """Vectors of images and captions, and [rows] which have both. Raises ValueError."""
+        (images, seen), (texts, said) = (halves(batch, name) for name in (self.image, self.text))
+        if images.shape[1] != texts.shape[1]:
+            raise ValueError(f"{self.image} and {self.text} differ in dimensions: not of one model")
+        return [images, texts], seen & said
+
+    def _scores(self, pool: Batches, ids: npt.NDArray[np.uint64], places: Places) -> Floats:
+        """[places] of those in `ids`; vectors are brought some batches at a time."""
+        count = len(places)
+        total = np.zeros(len(ids))
+        row_bytes = next((4 * self._pairs(batch)[0][0].shape[1] for batch in pool), 1)
+        batches = self._batches(count)
+        partitions = self.partitions if batches > 1 else 1
+        for partition in range(partitions if count else 0):
+            mine = ids[places]
+            order = places[np.lexsort([mine, uniform(mine, self.seed, self.step, f"neg_clip_loss {partition}")])]
+            ends = np.cumsum([len(some) for some in np.array_split(order, batches)])
+            for where, (images, texts) in groups(pool, ids, order, ends, row_bytes, lambda some: self._pairs(some)[0]):
+                scale = -(-count // batches) / len(images)
+                total[order[where]] += _of_batch(unit(images), unit(texts), self.temperature, scale)
+        return np.round(total[places] / partitions, DIGITS)
 
 
 def _of_batch(images: Rows, texts: Rows, temperature: float, scale: float) -> Floats:

@@ -27,6 +27,7 @@ class Ranked:
     candidates: int  # how many could have been picked
     texts: dict[str, str]  # what the ledger tells besides, by id in hex
     facts: dict[str, Any]  # what the report tells of the step
+    shown: str  # a format that tells `values` where `texts` have nothing
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         return self._of(batch, self.values, np.nan)
@@ -43,7 +44,10 @@ class Ranked:
         return self._of(batch, self.related, 0)
 
     def details(self, batch: pa.RecordBatch) -> list[str | None]:
-        return [self.texts.get(f"{sample_id:016x}") for sample_id in batch["sample_id"].to_pylist()]
+        if not self.shown:
+            return [self.texts.get(f"{sample_id:016x}") for sample_id in batch["sample_id"].to_pylist()]
+        values = np.abs(self.score(batch)).tolist()
+        return [self.shown.format(value) if value == value else None for value in values]  # noqa: PLR0124  not NaN
 
     def _of(self, batch: pa.RecordBatch, values: npt.NDArray[Any], missing: Any) -> Any:
         ids = batch["sample_id"].to_numpy()
@@ -76,5 +80,25 @@ def ranked(
     return Ranked(
         settings=settings, ids=ids, ranks=ranks, values=told, reasons=known, reason=reason,
         related=np.zeros(len(ids), np.uint64) if related is None else related, candidates=candidates,
-        texts={f"{int(ids[place]):016x}": text for place, text in texts.items()}, facts=facts,
+        texts={f"{int(ids[place]):016x}": text for place, text in texts.items()}, facts=facts, shown="",
+    )  # fmt: skip
+
+
+def filtered(
+    settings: Any,
+    ids: Ids,
+    kept: npt.NDArray[np.bool_],
+    reason: str,
+    *,
+    values: Floats,
+    related: Ids,
+    facts: dict[str, Any],
+    candidates: int,
+    shown: str = "",
+) -> Ranked:
+    """From what a rule keeps, in the order of `ids` (rising); all others are dropped for one reason."""
+    return Ranked(
+        settings=settings, ids=ids, ranks=np.where(kept, np.cumsum(kept), 0), values=values, reasons=[reason],
+        reason=np.where(kept, -1, 0).astype(np.int16), related=related, candidates=candidates, texts={}, facts=facts,
+        shown=shown,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.near_vectors import components, greedy
-from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.ranked import Ranked, filtered
 from tamis.selectors.similarity_table import ORDERS, SimilarityTable, similarity_table
 from tamis.selectors.vectors import best_match
 
@@ -149,9 +149,7 @@ class SemanticDedup:
         if least:
             facts["least_similar"] = round(min(least), 4)
             said += f"; the least similar of a group to its nearest kept one: {min(least):.3f}"
-        return ranked(
-            self, given.ids, np.flatnonzero(kept).tolist(),
-            scores={place: float(scores[place]) for place in np.flatnonzero(np.isfinite(scores)).tolist()},
-            reasons=["near_duplicate"] * len(given.ids), texts={}, facts={**facts, "said": [said]},
-            candidates=candidates, related=related,
+        return filtered(
+            self, given.ids, kept, "near_duplicate", values=scores, related=related, facts={**facts, "said": [said]},
+            candidates=candidates,
         )  # fmt: skip

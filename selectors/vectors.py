@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
-BLOCK = 1024  # rows multiplied at once: against 16 blocks of others 64 MB
+BLOCK, OTHERS = 256, 4096  # rows multiplied at once: products of 4 MB
 CLOSE = 8  # that are nearly as large: copies are many and equal
+INFINITE = 0x7C00  # bits of a half without its sign; what is more is no number
 NEARLY = 2e-6  # products of unit vectors in float32 differ by less, whatever the order of sums
 
 
@@ -63,51 +64,37 @@ def best_match(
     """[some] place of the nearest of `others` by inner product, and that product; of equal ones the first.
 
     No others: place 0 and -inf."""
+    from tamis.selectors.vector_loops import largest
+
     place, best = np.zeros(len(some), np.int64), np.full(len(some), -np.inf)
-    for start in range(0, len(others), 16 * BLOCK):
-        theirs = others[start : start + 16 * BLOCK]
+    for start in range(0, len(others), OTHERS):
+        theirs = others[start : start + OTHERS]
         for first in range(0, len(some), BLOCK):
-            mine = some[first : first + BLOCK]
+            rows = slice(first, first + BLOCK)
+            mine = some[rows]
             products = mine @ theirs.T
             products = np.abs(products, out=products) if absolute else products
-            chosen, found = largest(products, mine, theirs, absolute)
-            rows = np.flatnonzero(found > best[first : first + BLOCK])
-            best[first + rows], place[first + rows] = found[rows], chosen[rows] + start
+            counts = np.full(len(mine), len(theirs))
+            largest(products, mine, theirs, counts, start, absolute, place[rows], best[rows])
     return place, best
 
 
-def largest(
-    products: Vectors, some: Vectors, others: Vectors, absolute: bool = False
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """[some] where a row of the float32 products is largest, and that product summed in one order.
-
-    float32 products differ in their last digits with threads and with the rows beside them, so the first CLOSE ones
-    that are nearly as large are made again, and the largest of these is taken; of equal ones the first."""
-    near = products >= products.max(1, keepdims=True) - 2 * NEARLY
-    chosen = near.argmax(1)
-    found = row_dots(some, others[chosen])
-    found = np.abs(found) if absolute else found
-    left = np.flatnonzero(near.sum(1) > 1)
-    near[np.arange(len(near)), chosen] = False
-    for _ in range(CLOSE):
-        left = left[near[left].any(1)]
-        if not len(left):
-            break
-        another = near[left].argmax(1)
-        near[left, another] = False
-        told = row_dots(some[left], others[another])
-        told = np.abs(told) if absolute else told
-        better = told > found[left]
-        chosen[left[better]], found[left[better]] = another[better], told[better]
-    return chosen, found
-
-
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
-    """The same in float16."""
+    """The same in float16, with those that are not finite as if not there."""
     whole, there = held(column)
-    vectors = whole.astype(np.float16)
-    vectors[~(there & np.isfinite(vectors.sum(1, dtype=np.float32)))] = 0
-    return vectors, there
+    vectors = whole.astype(np.float16, copy=False)
+    bad = ~there | (_magnitudes(vectors).max(1, initial=0) >= INFINITE)
+    return (np.where(bad[:, None], np.float16(0), vectors) if bad.any() else vectors), ~bad
+
+
+def not_zero(vectors: npt.NDArray[np.float16]) -> npt.NDArray[np.bool_]:
+    """[rows] which are not all zeros."""
+    return _magnitudes(vectors).max(1, initial=0) > 0
+
+
+def _magnitudes(vectors: npt.NDArray[np.float16]) -> npt.NDArray[np.uint16]:
+    """Bits without the sign, which order halves as their numbers do: whole numbers are compared 30 times as fast."""
+    return np.ascontiguousarray(vectors).view(np.uint16) & np.uint16(0x7FFF)
 
 
 def held(column: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tamis.selectors import passes
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.catalog import build
 from tamis.selectors.clip_score import ClipScore, StoredClipScore
@@ -83,6 +84,14 @@ def test_partitions_are_equal_but_for_one_pair_and_the_mean_of_them_is_near_the_
     assert parts.facts["batches"] == 4
     ranks = [np.argsort(np.argsort(some)) for some in (whole, parts.score(batch))]
     assert np.corrcoef(*ranks)[0, 1] > 0.97
+
+
+def test_few_pairs_are_held_at_once_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(*pairs(1000, noise=3.0))
+    step = NegClipLoss(batch=128, partitions=2)
+    whole = step.rank([batch], Fraction(1.0)).score(batch)
+    monkeypatch.setattr(passes, "HELD_BYTES", 1)
+    assert np.array_equal(step.rank([batch.slice(300), batch.slice(0, 300)], Fraction(1.0)).score(batch), whole)
 
 
 def test_a_caption_that_fits_everything_falls() -> None:

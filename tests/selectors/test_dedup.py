@@ -16,10 +16,11 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.hashed import minhash_maker
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.store import open_complete
-from tamis.selectors import minhash, similarity_table
+from tamis.selectors import minhash, passes
 from tamis.selectors.budget import Budget
 from tamis.selectors.cluster_balance import ClusterBalance
 from tamis.selectors.hierarchy import quotas, tree, water_fill
+from tamis.selectors.k_means import nearest
 from tamis.selectors.near_dedup import NearDedup
 from tamis.selectors.near_dedup_images import within
 from tamis.selectors.semantic_dedup import SemanticDedup
@@ -292,7 +293,7 @@ def test_few_vectors_are_held_at_once_and_nothing_changes(monkeypatch: pytest.Mo
     batch = of_vectors(groups_of_vectors(3000, seed=5))
     step = SemanticDedup(column="v", similarity=0.93, keep="hardest", clusters=12)
     whole = step.rank([batch], None)
-    monkeypatch.setattr(similarity_table, "HELD_BYTES", 4000)
+    monkeypatch.setattr(passes, "HELD_BYTES", 4000)
     order = np.random.default_rng(0).permutation(3000)
     pieces = [batch.take(pa.array(order[first : first + 170])) for first in range(0, 3000, 170)]
     again = step.rank(pieces, None)
@@ -333,6 +334,25 @@ def test_a_key_of_two_namespaces_is_told_apart_by_id_whatever_the_order() -> Non
     batch = of_texts([words_of(*range(60)), words_of(*range(59), 900)], ["same", "same"])
     told = [NearDedup().rank([batch.take(pa.array(order))], None) for order in ([0, 1], [1, 0])]
     assert kept_of(told[0], batch) == kept_of(told[1], batch) and kept_of(told[0], batch).count(True) == 1
+
+
+@pytest.mark.parametrize("keep", ["first", "longest"])
+def test_few_signatures_are_held_at_once_and_nothing_changes(keep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket at a time, some groups at a time, rows in another order and cut into batches otherwise."""
+    draw = np.random.default_rng(3)
+    texts = []
+    for _ in range(40):
+        base = draw.integers(0, 1 << 40, 80).tolist()
+        texts += [words_of(*base[: 80 - cut]) for cut in range(int(draw.integers(1, 9)))]
+    batch = of_texts(texts, [f"k{n}" for n in draw.permutation(len(texts)).tolist()])
+    whole = NearDedup(keep=keep).rank([batch], None)
+    monkeypatch.setattr(passes, "HELD_BYTES", 2000)
+    order = draw.permutation(len(texts))
+    pieces = [batch.take(pa.array(order[first : first + 13])) for first in range(0, len(texts), 13)]
+    again = NearDedup(keep=keep).rank(pieces, None)
+    assert kept_of(whole, batch) == kept_of(again, batch) and kept_of(whole, batch).count(True) == 40
+    assert np.array_equal(whole.related_ids(batch), again.related_ids(batch))
+    assert whole.details(batch) == again.details(batch) and whole.facts == again.facts
 
 
 # ---------------------------------------------------------------- balance
@@ -385,13 +405,26 @@ def test_a_tree_is_flatter_than_flat_clusters_and_those_than_chance() -> None:
 @given(st.integers(0, 400), st.integers(1, 300))
 def test_quotas_down_a_tree_sum_to_the_budget_and_no_child_gives_more_than_it_has(budget: int, count: int) -> None:
     vectors = np.random.default_rng(count).normal(size=(count, 3)).astype(np.float32)
-    labels, _ = tree(vectors, [20, 5, 2], 0)
-    told = quotas(labels, budget, 0, 0)
-    sizes = np.bincount(labels[0])
+    centres, above = tree(vectors, [20, 5, 2], 0)
+    sizes = np.bincount(nearest(vectors, centres)[0], minlength=len(centres))
+    told = quotas(sizes, above, budget, 0, 0)
     assert told.sum() == min(budget, count) and (told <= sizes).all() and (told >= 0).all()
-    assert [len(below) for below in labels] == [count, len(sizes), int(labels[1].max()) + 1]
+    assert [len(below) for below in above] == [len(centres), int(above[0].max()) + 1]
     with pytest.raises(ValueError, match="fewer from level to level"):
         ClusterBalance(column="v", clusters=[10, 10])
+
+
+@pytest.mark.parametrize("clusters", [40, [300, 30, 3]])
+def test_centres_are_learned_from_some_and_all_are_balanced_whatever_the_order(clusters: Any) -> None:
+    """30,000 vectors, of which 4,096 or 19,200 teach."""
+    draw = np.random.default_rng(8)
+    batch = of_vectors(draw.normal(size=(30_000, 4)))
+    whole = ClusterBalance(column="v", clusters=clusters).rank([batch], Budget(1000))
+    order = draw.permutation(30_000)
+    pieces = [batch.take(pa.array(order[first : first + 1700])) for first in range(0, 30_000, 1700)]
+    again = ClusterBalance(column="v", clusters=clusters).rank(pieces, Budget(1000))
+    assert kept_of(whole, batch) == kept_of(again, batch) and kept_of(whole, batch).count(True) == 1000
+    assert whole.facts == again.facts and whole.facts["clusters"] == np.atleast_1d(clusters)[0]
 
 
 @pytest.mark.parametrize("clusters", [1, 8, [8, 3]])
