@@ -6,8 +6,9 @@
 
 `scale`: vectors around centres, 200 to each, with noise of 0.1, 0.5 and 1 of a centre's, in Parquet of 50,000 rows. The
 floor is the time that the table's multiplications take this machine in float32, measured in the same process: each
-row against each centre, and each against all earlier ones of its cluster. `frames`: an instance is a class's object as
-long as its box overlaps the first of it by half (bench/object_coverage.py's `view`), and a class an object."""
+row against each centre, and each against all earlier ones of its cluster. `frames`: an object is followed from frame to
+frame as long as boxes of its class overlap by half (an IoU tracker: Bochinski et al. 2017); a view is an object as long
+as its box overlaps the view's first by half (bench/object_coverage.py), so that one that wanders has several."""
 
 import json
 import subprocess
@@ -21,12 +22,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from object_coverage import Data
+from object_coverage import SAME_VIEW, Data
 from real_data import unpacked
 
 from real_text import documents
 from tamis.pipeline.atomic import write_batches
 from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.detect_onnx import iou
 from tamis.pipeline.memory import peak
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe import parse_recipe
@@ -116,20 +118,41 @@ def frames() -> None:
     recipe = {"pool": [{"format": "images", "path": str(folder / "JPEGImages")}], "objects": truth, "truth": truth}
     with tempfile.TemporaryDirectory() as work:
         data = Data("FOD-A", Path(work), recipe, model=False)
-    every = data.measured(np.ones(len(data.ids), bool))
-    print(f"{len(data.ids):,} frames, {len(data.truth.classes)} classes, {every['views']:,} instances\n")
-    print(
-        "| cosine | kept | classes kept | instances kept | of chance | least similar |\n|---:|---:|---:|---:|---:|---:|"
-    )
-    for similarity in (0.995, 0.99, 0.98, 0.97, 0.95, 0.93, 0.9):
+    kinds = {"objects": followed(data), "views": data.view, "classes": data.truth.kind}
+    counts = ", ".join(f"{len(np.unique(names)):,} {kind}" for kind, names in kinds.items())
+    print(f"{len(data.ids):,} frames, {counts}\n")
+    print("| cosine | kept | objects kept | of chance | views kept | of chance | classes kept | least similar |")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for similarity in (0.995, 0.99, 0.985, 0.98, 0.97, 0.95, 0.93, 0.9):
         ranked = SemanticDedup(column="look", similarity=similarity, clusters=1).rank(data.batches, None)
         kept = ranked.ranks > 0
-        found = data.measured(kept)
-        chance = [
-            data.measured(data.chosen("random", int(kept.sum()), seed))["views"] / every["views"] for seed in range(5)
-        ]
-        told = [kept.mean(), found["classes"], found["views"] / every["views"], float(np.mean(chance))]
-        print(f"| {similarity} | {' | '.join(f'{v:.3f}' for v in told)} | {ranked.facts['least_similar']:.3f} |")
+        chance = [data.chosen("random", int(kept.sum()), seed) for seed in range(20)]
+        told = [kept.mean()]
+        for kind in ("objects", "views"):
+            told += [held(data, kinds[kind], kept), np.mean([held(data, kinds[kind], one) for one in chance])]
+        told += [held(data, kinds["classes"], kept), ranked.facts["least_similar"]]
+        print(f"| {similarity} | {' | '.join(f'{v:.3f}' for v in told)} |", flush=True)
+
+
+def held(data: Data, names: np.ndarray, frames: np.ndarray) -> float:
+    """Share of the names of true objects that some of the chosen frames hold."""
+    return len(np.unique(names[frames[data.truth.image]])) / len(np.unique(names))
+
+
+def followed(data: Data) -> np.ndarray:
+    """[true objects] number of the object that each is, followed from frame to frame."""
+    frame = np.array([int(Path(key).stem) for key in data.keys])[data.truth.image]
+    found, last = np.full(len(frame), -1), dict[tuple[int, int], list[int]]()
+    for row in np.lexsort([frame, data.truth.kind]).tolist():
+        kind = int(data.truth.kind[row])
+        before = last.get((kind, int(frame[row]) - 1), [])
+        overlaps = iou(data.truth.box[row], data.truth.box[before]) if before else np.zeros(1)
+        if overlaps.max() >= SAME_VIEW:
+            found[row] = found[before.pop(int(overlaps.argmax()))]
+        else:
+            found[row] = found.max() + 1
+        last.setdefault((kind, int(frame[row])), []).append(row)
+    return found
 
 
 def modes() -> None:

@@ -39,19 +39,11 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 def write_parquet(final: Path, table: pa.Table, compression: str = "snappy") -> None:
     """Write a table whole or not at all; dictionary off, since texts, ids and scores hardly repeat."""
-    with atomic_path(final) as path:
-        level = 1 if compression == "zstd" else None  # as fast as snappy on text, and a quarter smaller
-        pq.write_table(
-            table,
-            path,
-            compression=compression,
-            compression_level=level,
-            use_dictionary=False,
-            row_group_size=ROW_GROUP_ROWS,
-        )
+    level = 1 if compression == "zstd" else None  # as fast as snappy on text, and a quarter smaller
+    write_batches(final, table.schema, [table], compression=compression, compression_level=level)
 
 
-def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], **options: Any) -> int:
+def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table], **options: Any) -> int:
     """Write a stream of batches, a row group in memory at a time. Returns the rows."""
     rows = 0
     with batch_writer(final, schema, **options) as write:
@@ -62,23 +54,27 @@ def write_batches(final: Path, schema: pa.Schema, batches: Iterable[pa.RecordBat
 
 
 @contextmanager
-def batch_writer(final: Path, schema: pa.Schema, **options: Any) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def batch_writer(
+    final: Path, schema: pa.Schema, **options: Any
+) -> Iterator[Callable[[pa.RecordBatch | pa.Table], None]]:
     """Yield a function that takes batches; the file is there when the block ends without an error.
 
-    Row groups don't depend on where the stream was cut, so the bytes don't."""
+    Row groups don't depend on where the stream was cut, nor do their pages, which Arrow ends by the chunk: each row
+    group is one. So the bytes don't."""
     options = {"compression": "snappy", "use_dictionary": False, **options}
     held: list[pa.Table] = []
     with atomic_path(final) as path, pq.ParquetWriter(path, schema, **options) as out:
 
-        def write(batch: pa.RecordBatch) -> None:
-            held.append(pa.table(batch).cast(schema))
+        def write(batch: pa.RecordBatch | pa.Table) -> None:
+            table = batch if isinstance(batch, pa.Table) else pa.table(batch)
+            held.append(table.cast(schema))
             while sum(table.num_rows for table in held) >= ROW_GROUP_ROWS:
                 group = pa.concat_tables(held)
-                out.write_table(group.slice(0, ROW_GROUP_ROWS))
+                out.write_table(group.slice(0, ROW_GROUP_ROWS).combine_chunks())
                 held[:] = [group.slice(ROW_GROUP_ROWS)]
 
         yield write
-        out.write_table(pa.concat_tables([schema.empty_table(), *held]))
+        out.write_table(pa.concat_tables([schema.empty_table(), *held]).combine_chunks())
 
 
 def write_json(final: Path, value: Any) -> None:

@@ -152,7 +152,7 @@ class Stages:
 
 def _model_reads(run: Run) -> bool:
     """Whether the decode that reads the pool also feeds a model."""
-    return any(maker.reads_images and maker.tower and maker.tower.embedder not in PLAIN for maker in run.declared)
+    return any(maker.reads_images and maker.tower and maker.tower.embedder not in PLAIN for maker in run.asked)
 
 
 def _unmade(run: Run, judged: bool) -> int:
@@ -166,7 +166,8 @@ def _needs_model(run: Run) -> bool:
 
 
 def read_inputs(folder: Path) -> None:
-    """Bring pool and target up to date and record which shards this run sees."""
+    """Bring pool and target up to date and record which shards this run sees. What an earlier attempt recorded is not
+    trusted before: another machine may have put up less than it had."""
     run = open_run(folder)
     warming = Thread(target=_load_loops, args=(run,), daemon=True)
     warming.start()
@@ -219,7 +220,7 @@ def _say_labels(path: Path, pool: Pool) -> None:
 
 def _image_columns(run: Run, of_target: bool) -> list[Filling]:
     """The columns that one decode can serve together with the shards themselves."""
-    return [filling(maker, run.column(maker, of_target)) for maker in run.declared if maker.reads_images]
+    return [filling(maker, run.column(maker, of_target)) for maker in run.asked if maker.reads_images]
 
 
 def _say_counts(what: str, pool: Pool) -> None:

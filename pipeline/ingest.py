@@ -20,7 +20,7 @@ from tamis.pipeline.atomic import fingerprint, read_json, write_json, write_parq
 from tamis.pipeline.blocks import Block, Fields, Reject
 from tamis.pipeline.chunking import chunked
 from tamis.pipeline.embedding import Filling, retried
-from tamis.pipeline.errors import SourceError, StoreError
+from tamis.pipeline.errors import DamageFound, SourceError, StoreError
 from tamis.pipeline.image_blocks import image_blocks
 from tamis.pipeline.kept_types import settle_types
 from tamis.pipeline.parallel import ordered_map
@@ -422,9 +422,14 @@ def _view(folder: Path, groups: list[dict[str, Any]]) -> Pool:
 
 
 def current_pool(folder: Path, groups: list[int]) -> Pool:
-    """A pool as an earlier run saw it, from the groups that its manifest lists."""
+    """A pool as an earlier run saw it, from the groups that its manifest lists. Raises DamageFound where the record of
+    one is missing: fewer rows would go by unseen."""
     wanted = set(groups)
-    return _view(folder, [record for record in records_of(folder) if record["group"] in wanted])
+    found = [record for record in records_of(folder) if record["group"] in wanted]
+    if missing := wanted - {record["group"] for record in found}:
+        path = folder / ".groups" / f"{min(missing):05d}.json"
+        raise DamageFound(f"{path}: missing, of what a run has seen. Restore it, or begin a new --store.")
+    return _view(folder, found)
 
 
 def rejects_of(folder: Path, groups: list[int] | None = None) -> pa.Table:

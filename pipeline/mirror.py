@@ -1,7 +1,7 @@
 """A folder of this machine and the URL that it is a copy of: fetching what is new there, putting up what is new here.
 
 There is no rename on object storage, so order makes things whole: a record goes up after the files that it speaks of, a
-run's manifest last of all."""
+run's after those of pool and columns, its manifest last of all."""
 
 import hashlib
 from collections.abc import Callable
@@ -48,17 +48,15 @@ class Mirror:
         write_json(self.here / STATE, self.known)
 
     def push(self, alive: Callable[[], None]) -> None:
-        """Put up what is new here, and take away there what went: files, then the records that speak of them, then
-        manifests. `alive` is called between them."""
+        """Put up what is new here, and take away there what went. `alive` is called between files."""
         alive()
-        records = sorted(name for name in self._local() if name.endswith(".json"))
-        files = sorted(name for name in self._local() if not name.endswith(".json"))
-        manifests = [name for name in records if name.endswith("/manifest.json")]
+        records = [name for name in self._local() if name.endswith(".json")]
+        files = [name for name in self._local() if not name.endswith(".json")]  # looked for after who speaks of them
         gone = sorted(self.known.keys() - self._local(), key=lambda name: (not name.endswith("/manifest.json"), name))
         for name in gone:
             self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
             del self.known[name]
-        for name in [*files, *(name for name in records if name not in manifests), *manifests]:
+        for name in in_order([*files, *records]):
             self._put(name)
             alive()
         write_json(self.here / STATE, self.known)
@@ -115,6 +113,15 @@ class Mirror:
         except Exception as error:  # each system has errors of its own
             told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise StoreError(f"store {self.url}: {told}. Mend it and run the same command: it goes on.") from error
+
+
+def in_order(names: list[str]) -> list[str]:
+    """As they are put up: files, then the records that speak of them, those of runs later, their manifests last."""
+
+    def turn(name: str) -> tuple[bool, bool, bool, str]:
+        return name.endswith(".json"), name.startswith("runs/"), name.endswith("/manifest.json"), name
+
+    return sorted(names, key=turn)
 
 
 def _wanted(name: str, run: str | None) -> bool:

@@ -86,12 +86,16 @@ class Run:
         return self.store / "targets" / fingerprint(asked)
 
     @cached_property
+    def asked(self) -> list[Maker]:
+        """The recipe's columns, without what some of them learn from: all that is known before the inputs are read."""
+        return declared_makers(self.recipe, self.recipe_folder, self.allow_code)
+
+    @cached_property
     def declared(self) -> list[Maker]:
-        """The recipe's columns; before the inputs are settled, what some of them learn from is not known yet."""
-        makers = declared_makers(self.recipe, self.recipe_folder, self.allow_code)
+        """The recipe's columns; before the inputs are settled, as they were asked for."""
         if not (self.folder / "inputs.json").exists():
-            return makers
-        return bound(makers, self.pool, self.target.fingerprint if self.target else None)
+            return self.asked
+        return bound(self.asked, self.pool, self.target.fingerprint if self.target else None)
 
     @cached_property
     def makers(self) -> list[Maker]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.chance import uniform
+from tamis.selectors.faiss_search import best_among
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -19,6 +20,7 @@ SEED_ROWS_A_CLUSTER = 32  # k-means++ sees fewer: it reads them once for each cl
 STEPS, SETTLED = 20, 0.002  # steps at most; the end is when a smaller share of rows than this still moves
 MANY = 2000  # clusters
 UNSURE = 4e-6  # of a row's and a centre's squared length: float32 can't tell what is nearer
+ROWS = 8192  # in float32 at once
 BLOCK_BYTES = 4 << 20  # of products at once, which stay in the processor's cache: of 1,000 rows and clusters
 
 
@@ -93,14 +95,28 @@ def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels
     """[rows] nearest centre and squared distance to it; of equally near ones the first.
 
     Where two centres are nearly as near, float64 decides: the last digits of float32 depend on threads."""
+    labels, far = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
+    longest = np.einsum("ij,ij->i", centres, centres).max(initial=0)
+    for first in range(0, len(vectors), ROWS):
+        rows = slice(first, first + ROWS)
+        some = np.ascontiguousarray(vectors[rows], np.float32)
+        margins = UNSURE * (np.einsum("ij,ij->i", some, some) + longest)
+        found = best_among(some, centres, margins, squared=True)
+        labels[rows], far[rows], sure = found or (0, 0, np.zeros(len(some), bool))
+        left = np.flatnonzero(~sure)
+        labels[first + left], far[first + left] = _nearest(some[left] if len(left) < len(some) else some, centres)
+    return labels, far
+
+
+def _nearest(vectors: Vectors, centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:
     from tamis.selectors import vector_loops
 
     labels, far = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
     lengths = np.einsum("ij,ij->i", centres, centres)
-    block = max(64, min(8192, BLOCK_BYTES // (4 * max(1, len(centres)))))
+    block = max(64, BLOCK_BYTES // (4 * max(1, len(centres))))
     for first in range(0, len(vectors), block):
         rows = slice(first, first + block)
-        some = np.ascontiguousarray(vectors[rows], np.float32)
+        some = vectors[rows]
         vector_loops.nearest(some @ centres.T, lengths, some, centres, UNSURE, labels[rows], far[rows])
     return labels, far
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.vectors import BLOCK, OTHERS, Vectors
+from tamis.selectors.vectors import BLOCK, OTHERS, Vectors, best_match
 
 Mask = npt.NDArray[np.bool_]
 Cosines = npt.NDArray[np.float64]
@@ -22,10 +22,9 @@ def nearest_earlier(vectors: Vectors) -> Cosines:
     for first in range(0, len(vectors), BLOCK):
         some = vectors[first : first + BLOCK]
         rows = slice(first, first + len(some))
-        for start in range(0, rows.stop, OTHERS):
-            others = vectors[start : min(rows.stop, start + OTHERS)]
-            earlier = np.clip(np.arange(first, rows.stop) - start, 0, len(others))
-            largest(some @ others.T, some, others, earlier, start, False, places[rows], best[rows])
+        if first:
+            best[rows] = best_match(some, vectors[:first])[1]
+        largest(some @ some.T, some, some, np.arange(len(some)), first, False, places[rows], best[rows])
     return best
 
 

@@ -81,6 +81,19 @@ def nearest(
 
 
 @njit(cache=True, nogil=True)
+def best_of(places: Array, some: Array, others: Array, squared: bool, chosen: Array, values: Array) -> None:
+    """[rows] which of the `places` [rows, candidates], rising, is the nearest: by squared distance or inner product."""
+    for row in range(len(places)):
+        best = np.inf
+        for candidate in range(places.shape[1]):
+            other = others[places[row, candidate]]
+            value = _apart(some[row], other) if squared else -_dot(some[row], other)
+            if value < best:
+                best, chosen[row] = value, places[row, candidate]
+        values[row] = best if squared else -best
+
+
+@njit(cache=True, nogil=True)
 def _apart(one: Array, two: Array) -> float:
     total = 0.0
     for place in range(len(one)):

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.selectors.faiss_search import best_among
+
 Vectors = npt.NDArray[np.float32]
 BLOCK, OTHERS = 256, 4096  # rows multiplied at once: products of 4 MB
 CLOSE = 8  # that are nearly as large: copies are many and equal
@@ -64,6 +66,16 @@ def best_match(
     """[some] place of the nearest of `others` by inner product, and that product; of equal ones the first.
 
     No others: place 0 and -inf."""
+    found = None if absolute else best_among(some, others, np.full(len(some), 2 * NEARLY), squared=False)
+    place, best, sure = found or (np.empty(len(some), np.int64), np.empty(len(some)), np.zeros(len(some), bool))
+    left = np.flatnonzero(~sure)
+    place[left], best[left] = _best_match(some[left] if len(left) < len(some) else some, others, absolute)
+    return place, best
+
+
+def _best_match(
+    some: Vectors, others: Vectors, absolute: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     from tamis.selectors.vector_loops import largest
 
     place, best = np.zeros(len(some), np.int64), np.full(len(some), -np.inf)

@@ -19,13 +19,13 @@ import pytest
 import yaml
 
 from tamis.pipeline import remote_lock
-from tamis.pipeline.errors import RunFailed, SourceError
+from tamis.pipeline.errors import DamageFound, RunFailed, SourceError
 from tamis.pipeline.manifest import verify
-from tamis.pipeline.mirror import Mirror
+from tamis.pipeline.mirror import Mirror, in_order
 from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.remote import readable, working_copy
 from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.store import open_complete, open_run
 from tests_support import BASIC, Runner, result_bytes
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
@@ -134,6 +134,27 @@ def test_a_killed_run_goes_on_on_another_machine_and_the_manifest_is_last(
             )
     monkeypatch.setenv("TAMIS_CACHE", str(workplace / "the last"))
     assert result_bytes(run_at("s3://tamis/killed", workplace).folder) == wanted
+
+
+def test_what_was_put_up_before_a_kill_is_enough_to_go_on(run_in: Runner, workplace: Path) -> None:
+    """Whatever went up last: each beginning of what is put up leads to the same bytes."""
+    whole = run_in(workplace, store="whole").folder
+    wanted, store = result_bytes(whole), whole.parent.parent
+    names = in_order([*Mirror("memory://tamis/order", store)._local()])
+    assert names[-1] == "runs/run/manifest.json" and len(names) > 20
+    for count in range(len(names)):
+        begun = workplace / f"begun {count}"
+        for name in names[:count]:
+            (begun / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(store / name, begun / name)
+        assert result_bytes(run_in(workplace, store=begun.name).folder) == wanted, names[count - 1]
+
+
+def test_a_missing_record_of_what_was_read_is_damage(run_in: Runner, workplace: Path) -> None:
+    whole = run_in(workplace).folder
+    next((workplace / "store" / "pool" / ".groups").glob("*.json")).unlink()
+    with pytest.raises(DamageFound, match="missing, of what a run has seen"):
+        open_run(shutil.copytree(whole, whole.with_name("again"))).pool  # noqa: B018
 
 
 def test_one_holds_the_store_at_a_time_and_who_was_given_up_ends(

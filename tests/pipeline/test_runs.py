@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -227,3 +229,17 @@ def test_thread_counts_do_not_change_the_bytes(
     wanted = result_bytes(run_in(workplace, store="many").folder)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     assert result_bytes(run_in(workplace, store="one").folder) == wanted
+
+
+def test_bytes_do_not_depend_on_where_a_stream_was_cut(tmp_path: Path) -> None:
+    """Texts of up to 9,000 bytes: several pages in each row group, of which there are two."""
+    draw = np.random.default_rng(0)
+    texts = ["".join(map(chr, draw.integers(97, 122, int(size)))) for size in draw.integers(50, 9000, 400)]
+    table = pa.table({"text": texts * 42, "number": np.arange(42 * 400)})
+    assert table.num_rows > atomic.ROW_GROUP_ROWS
+    written = set()
+    for rows in (37, 1000, 1024, 20_000):
+        atomic.write_batches(tmp_path / "t.parquet", table.schema, table.to_batches(max_chunksize=rows))
+        written.add((tmp_path / "t.parquet").read_bytes())
+    atomic.write_parquet(tmp_path / "t.parquet", table)
+    assert len(written | {(tmp_path / "t.parquet").read_bytes()}) == 1
