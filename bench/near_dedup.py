@@ -2,7 +2,7 @@
 
     python bench/near_dedup.py recall          # 10% planted copies of known Jaccard index among the real documents
     python bench/near_dedup.py speed --rounds 3
-    python bench/near_dedup.py memory          # the pool, and ten times the pool
+    python bench/near_dedup.py memory          # the pool, and ten and fifty times the pool
 
 Planted: one document in ten is copied with words changed, at equal distances, until its shingles have the wanted
 Jaccard index. All compare 5-word shingles of the same normalised words by 112 hashes in 14 buckets of 8. `speed` is
@@ -11,23 +11,27 @@ the same words; datasketch sees a tenth of the documents, alternating."""
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from real_text import documents
+from tamis.pipeline.atomic import write_batches
+from tamis.pipeline.hashed import minhash_maker
 from tamis.pipeline.memory import peak
 from tamis.selectors.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
-from tamis.selectors.near_dedup import meetings
+from tamis.selectors.near_dedup import NearDedup, meetings
 
 INDICES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PLANTED_WORDS = 60  # at least, in a document that is copied
@@ -183,52 +187,71 @@ def speed(asked: argparse.Namespace) -> None:
         print(f"| {name} | {megabytes:.1f} | {count:,.0f} | {megabytes / theirs:.1f} |")
 
 
-def times(count: int) -> Iterator[list[str]]:
-    """The pool so many times, each time in another alphabet, in batches."""
+def times(turn: int) -> Iterator[list[str]]:
+    """The pool in an alphabet of its own, in batches."""
     letters = "abcdefghijklmnopqrstuvwxyz"
+    turned = letters[turn % 26 :] + letters[: turn % 26]
+    table = str.maketrans(letters, turned if turn < 26 else turned[::-1])
+    batch: list[str] = []
+    for doc in documents():
+        batch.append(doc["text"].lower().translate(table))
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+class Stored:
+    """Signatures in files, read anew each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.glob("*.parquet"))
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for file in self.files:
+            yield from pq.ParquetFile(file).iter_batches(BATCH, use_threads=False)
+
+
+def made(folder: Path, count: int) -> None:
+    maker = minhash_maker("exact")
+    assert maker.make is not None
+    assert maker.schema is not None
+    schema = pa.schema([("sample_id", pa.uint64()), ("key", pa.string()), *maker.schema])
+    first = 0
     for turn in range(count):
-        table = str.maketrans(letters, letters[turn:] + letters[:turn])
-        batch: list[str] = []
-        for doc in documents():
-            batch.append(doc["text"].lower().translate(table))
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-        yield batch
+        batches = []
+        for texts in times(turn):
+            ids = np.arange(first, first + len(texts), dtype=np.uint64)
+            first += len(texts)
+            keys = pa.array([f"{n:09d}" for n in ids.tolist()])
+            batches.append(
+                pa.record_batch([pa.array(ids), keys, *maker.make(pa.record_batch({"text": texts}))], schema)
+            )
+        write_batches(folder / f"{turn:03d}.parquet", schema, batches)
 
 
 def memory(asked: argparse.Namespace) -> None:
-    if asked.times:
-        from tamis.pipeline.hashed import minhash_maker
-        from tamis.selectors.near_dedup import NearDedup
-
-        made = minhash_maker("exact")
-        assert made.make is not None
-        size = [0]
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for texts in times(asked.times):
-                ids = np.arange(size[0], size[0] + len(texts), dtype=np.uint64)
-                size[0] += len(texts)
-                some = pa.record_batch({"text": texts})
-                told = dict(zip(("minhash_buckets", "minhash_low"), made.make(some), strict=True))
-                yield pa.record_batch({"sample_id": ids, "key": [f"{n:09d}" for n in ids.tolist()], **told})
-
-        ranked = NearDedup().rank(batches(), None)
-        print(json.dumps({"documents": size[0], "peak": peak(), "dropped": ranked.facts["dropped"]}))
+    if asked.folder:
+        began = time.perf_counter()
+        ranked = NearDedup().rank(Stored(Path(asked.folder)), None)
+        told = {"documents": len(ranked.ids), "peak": peak(), "seconds": time.perf_counter() - began}
+        print(json.dumps({**told, "dropped": ranked.facts["dropped"]}))
         return
-    print("| documents | dropped | peak MB |\n|---:|---:|---:|")
-    for count in (1, 10):
-        command = [sys.executable, __file__, "memory", "--times", str(count)]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout)
-        print(f"| {told['documents']:,} | {told['dropped']:,} | {told['peak'] / 1e6:,.0f} |", flush=True)
+    print("| documents | dropped | peak MB | seconds |\n|---:|---:|---:|---:|")
+    for count in (1, 10, 50):
+        with tempfile.TemporaryDirectory() as work:
+            made(Path(work), count)
+            command = [sys.executable, __file__, "memory", "--folder", work]
+            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        numbers = f"{told['documents']:,} | {told['dropped']:,} | {told['peak'] / 1e6:,.0f} | {told['seconds']:.1f}"
+        print(f"| {numbers} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["recall", "speed", "memory"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--times", type=int, default=0)
+    parser.add_argument("--folder", help="of signatures that were made")
     asked = parser.parse_args()
     {"recall": recall, "speed": speed, "memory": memory}[asked.what](asked)
 

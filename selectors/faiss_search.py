@@ -4,6 +4,7 @@ It finds some candidates in float32; which of them is nearest is decided in floa
 more near ones than candidates are left to the processor: so a GPU chooses what a processor chooses. Without a GPU
 numpy's products and one reading of them do the same (docs/benchmarks.md has both)."""
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 CANDIDATES = 8
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg")  # of Linux, and of Linux under Windows
 WORTH = 1 << 18  # products; fewer take a processor about a millisecond, as long as the way to a GPU
 Vectors = npt.NDArray[np.float32]
 Search = Callable[[Vectors, Vectors, int, bool], tuple[Vectors, npt.NDArray[np.int64]]]
@@ -22,7 +24,7 @@ Search = Callable[[Vectors, Vectors, int, bool], tuple[Vectors, npt.NDArray[np.i
 def search() -> Search | None:
     """(some, others, count, squared) -> values and places [some, count], nearest first, by squared distance or by inner
     product; None where faiss or a GPU is missing."""
-    if find_spec("faiss") is None:
+    if find_spec("faiss") is None or not any(map(os.path.exists, DRIVERS)):  # torch and faiss take seconds to import
         return None
     if find_spec("torch") is not None:
         import torch  # noqa: F401  before faiss: the other way round they crash

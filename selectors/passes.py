@@ -72,5 +72,6 @@ def groups(
         first = 0
         for where in slices:
             last = first + where.stop - where.start
-            yield where, [values[first:last] for values in held]
+            yield where, [values[first:last].copy() for values in held]  # who keeps one keeps not all
             first = last
+        del held  # before the next are brought
