@@ -72,7 +72,7 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     verdict = "kept" if decision["kept"] else "dropped"
     meaning = LEDGER_REASONS.get(decision["reason"], "")
     head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
-    lines = [f"{head}, {decision['reason']} ({meaning})"]
+    lines = [f"{head}, {decision['reason']}" + (f" ({meaning})" if meaning else "")]
     if decision["rank"] is not None:
         scored = decision["score"] is not None and decision["score"] == decision["score"]
         told = f"score {decision['score']:.6g}, " if scored else ""
@@ -116,6 +116,8 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
         return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
     if decision["reason"] == "too_short" and selector:
         return [f"            it took {selector.chosen('min_length')} tokens"]
+    if hasattr(selector, "takes") and (told := selector.takes(decision["reason"])):
+        return [f"            it took {told}"]
     if decision["reason"] == "over_quota" and selector:
         return [f"            its group {decision['detail'] or ''} was full; shares: {selector.shares}"]
     return []

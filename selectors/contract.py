@@ -72,6 +72,7 @@ class Scorer(Protocol):
     `tokens_field`: the field that counts a sample's tokens, for a budget in tokens that names none;
     `inputs()`, what the batches must hold (default: the text);
     `fitted`, class variable: the class that `fit` returns, where that is not the settings' own;
+    `takes(reason)`: what it would have taken not to be dropped for this reason, in words, or None;
     fields `seed` and `step`, which the run fills in."""
 
     needs_target: ClassVar[bool] = False

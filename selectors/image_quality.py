@@ -13,6 +13,11 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 
+LIMITS = (  # setting, reason, whether it is a least
+    ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
+    ("bright", "too_bright", False), ("contrast", "near_constant", True), ("sharpness", "blurred", True),
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageQuality(ByVerdict):
@@ -52,6 +57,12 @@ class ImageQuality(ByVerdict):
     def score(self, batch: pa.RecordBatch) -> Floats:
         return np.zeros(batch.num_rows)
 
+    def takes(self, reason: str) -> str | None:
+        for name, mine, is_least in LIMITS:
+            if reason == mine:
+                return f"{_named(name)} of at {'least' if is_least else 'most'} {getattr(self, name):g}"
+        return None
+
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """Of each row the first reason against it, and the measure; an image that is gone has none of them."""
         width, height = (_numbers(batch, name) for name in ("width", "height"))
@@ -64,19 +75,20 @@ class ImageQuality(ByVerdict):
             "sharpness": _numbers(batch, self.column),
         }
         found: list[Verdict] = [None] * batch.num_rows
-        for name, reason, is_least in (
-            ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
-            ("bright", "too_bright", False), ("contrast", "near_constant", True), ("sharpness", "blurred", True),
-        ):  # fmt: skip
+        for name, reason, is_least in LIMITS:
             if (limit := getattr(self, name)) is None:
                 continue
             values = told[name].astype(np.float32)
             bad = values < np.float32(limit) if is_least else values > np.float32(limit)
             for row in np.flatnonzero(bad).tolist():
-                found[row] = found[row] or (reason, f"{name.partition('_')[2] or name} {values[row]:.4g}")
+                found[row] = found[row] or (reason, f"{_named(name)} {values[row]:.4g}")
         for row in np.flatnonzero(~np.isfinite(told["sharpness"])).tolist():
             found[row] = ("not_scorable", "the image could not be read again")
         return found
+
+
+def _named(setting: str) -> str:
+    return setting.partition("_")[2] or setting
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> Floats:

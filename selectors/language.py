@@ -52,5 +52,10 @@ class Language:
             for best, chance in pairs
         ]  # fmt: skip
 
+    def takes(self, reason: str) -> str | None:
+        if reason not in ("other_language", "language_unsure"):
+            return None
+        return f"{' or '.join(self.keep)} with a probability above {self.above:g}"
+
     def details(self, batch: pa.RecordBatch) -> list[str | None]:
         return batch[f"{self.column}_best"].to_pylist()

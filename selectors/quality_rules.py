@@ -108,6 +108,15 @@ class TextQuality(ByVerdict):
             for found in self._broken(batch)
         ]
 
+    def takes(self, reason: str) -> str | None:
+        """What the rule of this name asks for."""
+        rule = next((one for family in self.apply for one in RULES[family] if one.name == reason), None)
+        if rule is None:
+            return None
+        least, most = self.limits.get(rule.name, (rule.least, rule.most))
+        bounds = [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None]
+        return f"{rule.measure} of {' and '.join(bounds)}"
+
     def _fields(self, column: str) -> dict[str, str]:
         """Measures of the families asked for -> names of the column's fields."""
         names = dict.fromkeys(name for family in self.apply for name in NAMES[family])

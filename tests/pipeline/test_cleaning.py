@@ -24,6 +24,7 @@ from tamis.pipeline.perceptual_hash import PLAN as HASH_PLAN
 from tamis.pipeline.perceptual_hash import hashed
 from tamis.pipeline.store import open_complete
 from tamis.pipeline.why import why
+from tamis.selectors.catalog import build
 from tests_support import Runner, write_jsonl
 
 
@@ -435,3 +436,36 @@ steps:
   - cluster_balance: {column: image, clusters: [30, 5], budget: 200}
 emit: [{splits: {}}]
 """
+
+
+def test_why_tells_what_a_rule_would_have_taken(run_in: Runner, tmp_path: Path) -> None:
+    write_jsonl(
+        tmp_path / "pool.jsonl", [{"id": "few", "text": "of the few words"}, {"id": "x", "text": "and x " * 80}]
+    )
+    asked: dict[str, Any] = {"pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}], "target": [], "emit": []}
+    limits = {"gopher_word_count": [20, None]}
+    steps = [{"text_quality": {"apply": ["gopher"], "limits": limits}}]
+    run = open_complete(run_in(tmp_path, steps=steps, **asked).folder)
+    told = why(run, "few")
+    assert "dropped, gopher_word_count\n" in told and "words 4\n" in told
+    assert told.endswith("it took words of at least 20")
+    assert why(run, "x").endswith("it took word_length of at least 3 and at most 10")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason", "wanted"),
+    [
+        ("image_quality", {"column": "q"}, "too_small", "side of at least 32"),
+        ("image_quality", {"column": "q"}, "too_bright", "bright of at most 0.95"),
+        (
+            "language",
+            {"column": "l", "keep": ["en", "de"]},
+            "language_unsure",
+            "en or de with a probability above 0.65",
+        ),
+        ("language", {"column": "l", "keep": ["en"]}, "not_scorable", None),
+        ("text_quality", {}, "gopher_letters", "letters of at least 0.8"),
+    ],
+)
+def test_limits_are_told_in_words(name: str, settings: dict[str, Any], reason: str, wanted: str | None) -> None:
+    assert build(name, settings).takes(reason) == wanted
