@@ -221,8 +221,10 @@ def _score(
             mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "")
             for mark in marks or [None] * count
         ]
-        # a deduplication ranks nothing: its ledger has no score
-        shown = pa.nulls(count, pa.float64()) if plan.choice == "exact_dedup" else pa.array(score, pa.float64())
+        # what only keeps or drops has no score, nor has a ranker's row that it gave none: an earlier step's stands
+        unscored = plan.choice == "exact_dedup" or getattr(plan.selector, "unscored", False)
+        none = np.full(count, unscored) | (np.isnan(score) if plan.choice == "ranked" else False)
+        shown = pa.array(score, pa.float64(), mask=none)
         tables.append(
             pa.table(
                 [

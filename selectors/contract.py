@@ -69,6 +69,7 @@ class Scorer(Protocol):
     `needs_target` (False), and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
     `needs_evaluation` (False): `fit` is given the recipe's evaluation sources instead of its target's;
     `rules` (False): whether it decides without a budget, by `barred` alone;
+    `unscored` (False): whether it only keeps or drops, so that the ledger tells no score;
     `tokens_field`: the field that counts a sample's tokens, for a budget in tokens that names none;
     `inputs()`, what the batches must hold (default: the text);
     `fitted`, class variable: the class that `fit` returns, where that is not the settings' own;

@@ -28,6 +28,7 @@ class Decontaminate:
 
     needs_evaluation: ClassVar[bool] = True
     rules: ClassVar[bool] = True
+    unscored: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False
     fitted: ClassVar[type]
 

@@ -31,6 +31,7 @@ class ImageQuality(ByVerdict):
     """
 
     rules: ClassVar[bool] = True
+    unscored: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False
 
     column: str

@@ -76,6 +76,7 @@ class TextQuality(ByVerdict):
     """
 
     rules: ClassVar[bool] = True
+    unscored: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False
 
     apply: list[Family] = field(default_factory=lambda: list(FAMILIES))

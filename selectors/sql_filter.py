@@ -18,6 +18,7 @@ class SqlFilter:
     """where: one SQL expression."""
 
     rules: ClassVar[bool] = True
+    unscored: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False
     outside: ClassVar[str] = "condition_not_met"  # reason of what the step's `where` leaves out, which is dropped
 

@@ -469,3 +469,17 @@ def test_why_tells_what_a_rule_would_have_taken(run_in: Runner, tmp_path: Path) 
 )
 def test_limits_are_told_in_words(name: str, settings: dict[str, Any], reason: str, wanted: str | None) -> None:
     assert build(name, settings).takes(reason) == wanted
+
+
+def test_a_filter_after_a_choice_leaves_its_scores(run_in: Runner, workplace: Path) -> None:
+    """The selection's score is of the last step that scored: none of these does."""
+    chosen = {"importance_resampling": {"budget": 100}}
+    filters = [{"near_dedup": {}}, {"text_quality": {"apply": ["c4"]}}, {"sql": {"where": "true"}}]
+    tables = [
+        pq.read_table(run_in(workplace, name=name, steps=steps, emit=[]).folder / "selection.parquet")
+        for name, steps in (("a", [chosen]), ("b", [chosen, *filters]))
+    ]
+    scores, after = (dict(zip(t["key"].to_pylist(), t["score"].to_pylist(), strict=True)) for t in tables)
+    assert 0 < len(after) < 100 and after.items() <= scores.items()
+    told = ledger(run_in(workplace, name="b", steps=[chosen, *filters], emit=[]), 1)
+    assert {row["score"] is None for row in told.values() if row["kept"]} == {True}
