@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline import read_jsonl, read_others
-from tamis.pipeline.atomic import fingerprint, read_json, write_json, write_parquet
+from tamis.pipeline.atomic import digest_file, fingerprint, read_json, write_json, write_parquet
 from tamis.pipeline.blocks import Block, Fields, Reject
 from tamis.pipeline.chunking import chunked
 from tamis.pipeline.embedding import Filling, retried
@@ -88,6 +88,7 @@ def ingest(
     files = [(number, find_files(source)) for number, source in enumerate(sources)]
     types = _settled(folder, sources, files)
     records = records_of(folder)
+    _need_all(folder, records)
     current, covered = _still_true(records, files, sources)
     writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
     for number, found in files:
@@ -103,6 +104,22 @@ def ingest(
     if strict and pool.rejects:
         raise SourceError(f"strict: {sum(pool.rejects.values())} rows were rejected; see {folder / 'rejects.parquet'}.")
     return pool
+
+
+def _need_all(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Groups are numbered without gaps: where one is missing its record is lost, and its numbers must not be given
+    again. Raises DamageFound."""
+    numbers = {record["group"] for record in records}
+    if missing := set(range(max(numbers, default=-1))) - numbers:
+        raise _lost(folder, min(missing))
+
+
+def _lost(folder: Path, group: int) -> DamageFound:
+    path = folder / ".groups" / f"{group:05d}.json"
+    return DamageFound(
+        f"{path}: missing, of what a run has seen. If that run did not end, its command mends it; else restore the "
+        "file, or begin a new --store."
+    )
 
 
 def _names(group: list[SourceFile]) -> str:
@@ -313,9 +330,13 @@ class Journal:
         self.consumed = 0
 
     def restore(self, shards: ShardWriter) -> None:
-        """Take up what an earlier process left, if it read the same files."""
+        """Take up what an earlier process left, if it read the same files and all its shards are here: another machine
+        may have put up less."""
         held = read_json(self.path) if self.path.exists() else None
         if held is None or held["files"] != self.files:
+            return
+        paths = [(shards.folder / part["name"], part["digest"]) for part in held["parts"]]
+        if not all(path.exists() and digest_file(path) == digest for path, digest in paths):
             return
         self.consumed = held["consumed"]
         shards.rejects = [Reject(*reject) for reject in held["rejects"]]
@@ -427,8 +448,7 @@ def current_pool(folder: Path, groups: list[int]) -> Pool:
     wanted = set(groups)
     found = [record for record in records_of(folder) if record["group"] in wanted]
     if missing := wanted - {record["group"] for record in found}:
-        path = folder / ".groups" / f"{min(missing):05d}.json"
-        raise DamageFound(f"{path}: missing, of what a run has seen. Restore it, or begin a new --store.")
+        raise _lost(folder, min(missing))
     return _view(folder, found)
 
 

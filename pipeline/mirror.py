@@ -119,7 +119,7 @@ def in_order(names: list[str]) -> list[str]:
     """As they are put up: files, then the records that speak of them, those of runs later, their manifests last."""
 
     def turn(name: str) -> tuple[bool, bool, bool, str]:
-        return name.endswith(".json"), name.startswith("runs/"), name.endswith("/manifest.json"), name
+        return name.endswith((".json", ".partial")), name.startswith("runs/"), name.endswith("/manifest.json"), name
 
     return sorted(names, key=turn)
 

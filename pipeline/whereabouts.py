@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.atomic import read_json, store_lock
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.identity import hex_id
-from tamis.pipeline.ingest import current_pool
+from tamis.pipeline.ingest import current_pool, records_of
 from tamis.pipeline.label_rounds import rounds
 from tamis.pipeline.progress import say
 from tamis.pipeline.schemas import LEDGER_REASONS
@@ -93,8 +93,12 @@ def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:
 
 
 def _shards(store: Path) -> list[Path]:
-    """All shards that any run saw, whether it ended or not."""
-    groups = {group for path in (store / "runs").glob("*/inputs.json") for group in read_json(path)["pool"]}
+    """All shards that any run saw, whether it ended or not; of one that did not, those that are here."""
+    known = {record["group"] for record in records_of(store / "pool")}
+    groups: set[int] = set()
+    for path in (store / "runs").glob("*/inputs.json"):
+        seen = set(read_json(path)["pool"])
+        groups |= seen if (path.parent / "manifest.json").exists() else seen & known
     return [part.path for part in current_pool(store / "pool", sorted(groups)).parts]
 
 

@@ -116,7 +116,8 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
         return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
     if decision["reason"] == "too_short" and selector:
         return [f"            it took {selector.chosen('min_length')} tokens"]
-    if hasattr(selector, "takes") and (told := selector.takes(decision["reason"])):
+    wanted = getattr(selector, "takes", None)
+    if wanted is not None and (told := wanted(decision["reason"])):
         return [f"            it took {told}"]
     if decision["reason"] == "over_quota" and selector:
         return [f"            its group {decision['detail'] or ''} was full; shares: {selector.shares}"]

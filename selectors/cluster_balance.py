@@ -20,7 +20,7 @@ from tamis.selectors.clustered import assigned, seen
 from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.hierarchy import quotas, tree
 from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, Vectors, learned
-from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.ranked import Coded, Ranked, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +71,18 @@ class ClusterBalance:
         turn[order] = np.arange(len(places)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         mine = np.flatnonzero(turn < shares[labels])
         picks = places[mine[np.lexsort([chance[mine], turn[mine]])]]  # clusters in turn, so that a prefix is balanced
-        number = dict(zip(places.tolist(), (labels + 1).tolist(), strict=True))
-        texts = {place: f"cluster {number[place]} of {len(sizes)}" for place in picks.tolist()}
         there = sizes[sizes > 0]
+        number = np.cumsum(sizes > 0)[labels[np.searchsorted(places, picks)]]  # of those that hold something
+        pairs = zip(picks.tolist(), number.tolist(), strict=True)
+        texts = {place: f"cluster {mine} of {len(there)}" for place, mine in pairs}
         cut, level = int((shares < sizes).sum()), int(shares.max(initial=0))
         least, most = int(there.min(initial=len(places))), int(there.max(initial=0))
         said = f"{len(there)} clusters of {least:,} to {most:,}; {cut} cut, the largest share {level:,}"
         facts: dict[str, Any] = {"clusters": len(there), "cut": cut, "level": level, "said": [said]}
-        why = np.where(given.there, "not_picked", "not_scorable").astype(object)
-        why[given.labeled] = "already_labeled"
+        why = np.where(given.labeled, 2, np.where(given.there, 0, 1))
         return ranked(
-            self, given.ids, picks.tolist(), scores={}, reasons=why.tolist(), texts=texts, facts=facts,
+            self, given.ids, picks, scores={}, texts=texts, facts=facts,
+            reasons=Coded(["not_picked", "not_scorable", "already_labeled"], why),
             candidates=int((~given.labeled).sum()),
         )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Clusters of a pool's vectors that are never all held: centres from a sample by hash, then each row to its nearest.
 
-Two passes. 32 bytes a candidate stay, and the sample: 64 rows a cluster, at least 4,096. O(rows x clusters x dim)."""
+Two passes. 40 bytes a candidate stay, and the sample: 64 rows a cluster, at least 4,096. O(rows x clusters x dim)."""
 
 from dataclasses import dataclass
 from typing import Any

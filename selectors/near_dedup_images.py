@@ -2,7 +2,7 @@
 
 The column is of `embed: perceptual_hash`: 64 bits of an image's lowest frequencies (Zauner 2010, section 3.2.1). Two
 images meet where at most `distance` bits differ; groups are what chains of meetings join. Pairs are found by cutting
-the 64 bits into distance + 1 bands, one of which must be equal (Manku et al. 2007), then counting bits. 40 bytes a
+the 64 bits into distance + 1 bands, one of which must be equal (Manku et al. 2007), then counting bits. 60 bytes a
 sample; O(n^2 / 2^(64 / bands)), so no distances above 8. Not for crops, rotations or other photos of one thing
 (`semantic_dedup`), nor for drawings and scans that are mostly white: look at some groups first."""
 
@@ -87,7 +87,7 @@ class Codes:
         return codes_of(vectors, self.column)
 
     def alike(self, some: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-        return -np.bitwise_count(some ^ others).astype(np.float64)
+        return 0.0 - np.bitwise_count(some ^ others)
 
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:

@@ -19,7 +19,7 @@ from tamis.selectors.clip_score import Rows
 from tamis.selectors.clustered import halves
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.passes import Places, groups
-from tamis.selectors.ranked import Ranked, ranked
+from tamis.selectors.ranked import Coded, Ranked, ranked
 from tamis.selectors.rows import has_label
 from tamis.selectors.vectors import row_dots, unit
 
@@ -69,14 +69,12 @@ class NegClipLoss:
         scores = np.full(len(ids), np.nan)
         scores[open_] = self._scores(pool, ids, open_)
         picks = open_[np.argsort(-scores[open_], kind="stable")]
-        reasons = np.where(paired, "below_cut", "not_scorable").astype(object)
-        reasons[labeled] = "already_labeled"
+        why = np.where(labeled, 2, np.where(paired, 0, 1))
         batches = self._batches(len(open_))
         said = f"{self.partitions} partitions into {batches:,} batches of {len(open_) // batches:,} pairs"
         return ranked(
-            self, ids, picks.tolist(), scores={place: float(scores[place]) for place in open_.tolist()},
-            reasons=reasons.tolist(), texts={}, facts={"batches": batches, "said": [said]},
-            candidates=int((~labeled).sum()),
+            self, ids, picks, scores=scores, texts={}, facts={"batches": batches, "said": [said]},
+            candidates=int((~labeled).sum()), reasons=Coded(["below_cut", "not_scorable", "already_labeled"], why),
         )  # fmt: skip
 
     def _batches(self, count: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,26 +57,40 @@ class Ranked:
         return np.where(self.ids[places] == ids, values[places], missing)
 
 
+class Coded(NamedTuple):
+    """Reasons of many candidates, as places in few names."""
+
+    names: list[str]
+    codes: npt.NDArray[np.integer[Any]]
+
+
 def ranked(
     settings: Any,
     ids: Ids,
-    picks: Sequence[int],
+    picks: Sequence[int] | npt.NDArray[np.int64],
     *,
-    scores: Mapping[int, float],
-    reasons: Sequence[str],
+    scores: Mapping[int, float] | Floats,
+    reasons: "Sequence[str] | Coded",
     texts: Mapping[int, str],
     facts: dict[str, Any],
     candidates: int,
     related: Ids | None = None,
 ) -> Ranked:
-    """From places in `ids` (rising): the picks in their order, and `reasons` of all others."""
+    """From places in `ids` (rising): the picks in their order, and `reasons` of all others. Scores may be an array
+    [candidates], NaN where there is none."""
     ranks = np.zeros(len(ids), np.int64)
-    ranks[list(picks)] = np.arange(1, len(picks) + 1)
-    known = sorted(set(reasons))
-    reason = np.array([known.index(name) for name in reasons], np.int16)
+    ranks[np.asarray(picks, np.int64)] = np.arange(1, len(picks) + 1)
+    if isinstance(reasons, Coded):
+        known, reason = reasons.names, reasons.codes.astype(np.int16)
+    else:
+        known = sorted(set(reasons))
+        reason = np.array([known.index(name) for name in reasons], np.int16)
     reason[ranks > 0] = -1
-    told = np.full(len(ids), np.nan)
-    told[list(scores)] = list(scores.values())
+    if isinstance(scores, np.ndarray):
+        told = scores
+    else:
+        told = np.full(len(ids), np.nan)
+        told[list(scores)] = list(scores.values())
     return Ranked(
         settings=settings, ids=ids, ranks=ranks, values=told, reasons=known, reason=reason,
         related=np.zeros(len(ids), np.uint64) if related is None else related, candidates=candidates,

@@ -20,7 +20,7 @@ from tamis.selectors.k_means import ROWS_A_CLUSTER, Sample, learned
 from tamis.selectors.near_vectors import nearest_earlier
 from tamis.selectors.passes import Places, groups
 from tamis.selectors.rows import as_floats
-from tamis.selectors.vectors import held, unit
+from tamis.selectors.vectors import unit
 
 A_CLUSTER = 2000  # rows, where `clusters` is not given: comparing costs as much as assigning
 ORDERS = ("first", "hardest", "easiest", "random")
@@ -92,5 +92,5 @@ def _clusters(
     wanted: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
     row_bytes = next((2 * halves(batch, column)[0].shape[1] for batch in pool), 1)
-    for where, (some,) in groups(pool, ids, order, ends, row_bytes, lambda batch: [held(batch[column])[0]], wanted):
+    for where, (some,) in groups(pool, ids, order, ends, row_bytes, lambda batch: [halves(batch, column)[0]], wanted):
         yield where, unit(some)

@@ -1,5 +1,6 @@
 """Stores and pools on object storage: a real server that speaks S3 on loopback, without rename, with conditional put."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tamis.pipeline import remote_lock
+from tamis.pipeline import ingest, remote_lock
 from tamis.pipeline.errors import DamageFound, RunFailed, SourceError
 from tamis.pipeline.manifest import verify
 from tamis.pipeline.mirror import Mirror, in_order
@@ -26,7 +27,8 @@ from tamis.pipeline.recipe import parse_recipe
 from tamis.pipeline.remote import readable, working_copy
 from tamis.pipeline.run import run_recipe
 from tamis.pipeline.store import open_complete, open_run
-from tests_support import BASIC, Runner, result_bytes
+from tamis.pipeline.whereabouts import where
+from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
 TAMIS = Path(sys.executable).with_name("tamis")
@@ -136,25 +138,70 @@ def test_a_killed_run_goes_on_on_another_machine_and_the_manifest_is_last(
     assert result_bytes(run_at("s3://tamis/killed", workplace).folder) == wanted
 
 
-def test_what_was_put_up_before_a_kill_is_enough_to_go_on(run_in: Runner, workplace: Path) -> None:
-    """Whatever went up last: each beginning of what is put up leads to the same bytes."""
-    whole = run_in(workplace, store="whole").folder
+@pytest.mark.parametrize("kind", ["texts", "images"])
+def test_what_was_put_up_before_a_kill_is_enough_to_go_on(
+    kind: str, run_in: Runner, workplace: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever went up last: each beginning of what is put up leads to the same bytes. Of images with the journal of a
+    group that was being read."""
+    asked = {} if kind == "texts" else OF_PHOTOS
+    whole = run_in(workplace, store="whole", **asked).folder
     wanted, store = result_bytes(whole), whole.parent.parent
+    if kind == "images":
+        begun = workplace / "begun"
+        with monkeypatch.context() as patch, pytest.raises(RunFailed):
+            patch.setattr(ingest.GroupWriter, "_record", _no_room)
+            run_in(workplace, store="begun", **asked)
+        shutil.copy2(begun / "pool" / ".groups" / "00000.partial", store / "pool" / ".groups")
     names = in_order([*Mirror("memory://tamis/order", store)._local()])
-    assert names[-1] == "runs/run/manifest.json" and len(names) > 20
+    assert names[-1] == "runs/run/manifest.json" and len(names) > 12
     for count in range(len(names)):
         begun = workplace / f"begun {count}"
         for name in names[:count]:
             (begun / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(store / name, begun / name)
-        assert result_bytes(run_in(workplace, store=begun.name).folder) == wanted, names[count - 1]
+        assert result_bytes(run_in(workplace, store=begun.name, **asked).folder) == wanted, names[count - 1]
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_journal_of_shards_that_are_not_here_is_not_gone_on_from(
+    run_in: Runner, workplace: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = result_bytes(run_in(workplace, store="whole", **OF_PHOTOS).folder)
+    with monkeypatch.context() as patch, pytest.raises(RunFailed):
+        patch.setattr(ingest.GroupWriter, "_record", _no_room)
+        run_in(workplace, store="cut", **OF_PHOTOS)
+    assert (workplace / "cut" / "pool" / ".groups" / "00000.partial").exists()
+    next((workplace / "cut" / "pool").glob("part-*.parquet")).unlink()
+    assert result_bytes(run_in(workplace, store="cut", **OF_PHOTOS).folder) == wanted
 
 
 def test_a_missing_record_of_what_was_read_is_damage(run_in: Runner, workplace: Path) -> None:
-    whole = run_in(workplace).folder
-    next((workplace / "store" / "pool" / ".groups").glob("*.json")).unlink()
-    with pytest.raises(DamageFound, match="missing, of what a run has seen"):
-        open_run(shutil.copytree(whole, whole.with_name("again"))).pool  # noqa: B018
+    """Its number is not given again, and a store of which one run did not end still answers."""
+    lines = (workplace / "pool.jsonl").read_text().splitlines(keepends=True)
+    (workplace / "pool").mkdir()
+    source = {**BASIC["pool"][0], "path": "pool/*.jsonl"}
+    for number in range(2):
+        (workplace / "pool" / f"{number}.jsonl").write_text("".join(lines[number * 500 : number * 500 + 500]))
+        whole = run_in(workplace, name=f"run{number}", pool=[source]).folder
+    key = json.loads(lines[0])["id"]
+    begun = shutil.copytree(whole, whole.with_name("begun"))
+    (begun / "manifest.json").unlink()
+    last = workplace / "store" / "pool" / ".groups" / "00001.json"
+    hidden = last.rename(last.with_suffix(".hidden"))
+    with pytest.raises(DamageFound, match=r"00001\.json: missing, of what a run has seen"):
+        open_run(begun).pool  # noqa: B018
+    with pytest.raises(DamageFound, match="missing"):
+        where(workplace / "store", key)
+    (whole / "manifest.json").rename(whole / "manifest.hidden")
+    assert "run0: " in where(workplace / "store", key)
+    hidden.rename(last)
+    (workplace / "store" / "pool" / ".groups" / "00000.json").unlink()
+    with pytest.raises(DamageFound, match=r"00000\.json: missing"):
+        run_in(workplace, name="new", pool=[source])
 
 
 def test_one_holds_the_store_at_a_time_and_who_was_given_up_ends(
