@@ -3,7 +3,7 @@
 Broder 1997; minhash.py says what is compared. Two texts meet where a bucket's 8 hashes agree, half of them at a
 Jaccard index of 0.72 of their 5-word shingles; groups are what chains of such meetings join, whatever the order.
 Texts of fewer than five words are never dropped. Signatures are a column, made shard by shard; their buckets are
-brought and sorted as many at a time as fit 512 MB, at least one. 60 bytes a sample, and these 512 MB. Not for texts
+brought and sorted as many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB. Not for texts
 that say the same in other words (`semantic_dedup`), nor for one passage repeated within long texts. With `column`,
 images are compared: near_dedup_images.py."""
 

@@ -3,7 +3,7 @@
 arXiv:2405.19547, equation 1: s_i = cos(f_i, g_i) - T/2 (log sum_j exp(cos(f_i, g_j) / T) + log sum_j exp(cos(f_j, g_i)
 / T)), with j over a batch of pairs drawn by chance; the mean over several partitions of the pool into batches. A
 caption that fits every image, or an image that fits every caption, falls. Batches are equal but for one pair, and the
-sums of the smaller ones are scaled up. O(partitions x pairs x batch x dim); 60 bytes a pair and 512 MB of vectors at
+sums of the smaller ones are scaled up. O(partitions x pairs x batch x dim); 90 bytes a pair and 512 MB of vectors at
 once, or one batch. Not with the temperature of another model."""
 
 from dataclasses import dataclass
