@@ -21,15 +21,15 @@ import pyarrow as pa
 from real_data import unpacked
 
 from real_text import documents
-from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_run
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
 from tamis.selectors.contract import Inputs
-from tamis.selectors.vectors import as_array, as_column
+from tamis.selectors.vectors.columns import as_array, as_column
 
 HELD_OUT, SEEDS, RANDOM_SEEDS = 0.4, 3, 20
 SIZES = (400, 300, 200, 150, 120, 100, 80, 60, 50, 40, 30)  # documents of the domains

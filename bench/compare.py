@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from loss_selection import PLANTED, by_domain, make, write
 
-from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.compare import comparison
+from tamis.pipeline.choose.batches import side_by_side
+from tamis.pipeline.comparing.selections import comparison
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_run
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import open_run
 from tamis.selectors.contract import Inputs
-from tamis.selectors.vectors import as_array
+from tamis.selectors.vectors.columns import as_array
 
 TARGET, HELD_OUT = 200, 100  # texts
 DOCS = Path(__file__).resolve().parents[1] / "docs"

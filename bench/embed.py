@@ -30,7 +30,7 @@ PER_TAR = 500
 def importable() -> None:
     """Let this checkout be `tamis` here and in the decoding workers, installed or not."""
     try:
-        import tamis.pipeline.decoding  # noqa: F401
+        import tamis.pipeline.decode.decoders  # noqa: F401
     except ImportError:
         shim = Path(tempfile.mkdtemp(prefix="tamis-shim-"))
         (shim / "tamis").mkdir()
@@ -69,8 +69,8 @@ def make_photos(base: Path, count: int, side: int) -> None:
 
 
 def encoded(base: Path, form: str) -> list:
-    from tamis.pipeline.decoding import BLOCK_IMAGES, Encoded
-    from tamis.pipeline.tars import members
+    from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Encoded
+    from tamis.pipeline.read.tars import members
 
     if form == "folder":
         images = [Encoded(str(path)) for path in sorted((base / "folder").iterdir())]
@@ -85,7 +85,7 @@ def bare(model, batch: int, count: int) -> float:
     import numpy as np
     import torch
 
-    from tamis.pipeline.torch_models import dtype_of
+    from tamis.pipeline.columns.torch_models import dtype_of
 
     tower = model.image_tower
     module, device = tower.modules[0], tower.devices[0]
@@ -103,7 +103,7 @@ def bare(model, batch: int, count: int) -> float:
 
 
 def decode_alone(base: Path, plan: dict) -> float:
-    from tamis.pipeline.decoding import Decoders
+    from tamis.pipeline.decode.decoders import Decoders
 
     blocks = encoded(base, "folder")
     with Decoders([plan], hashed=False) as decoders:
@@ -120,8 +120,8 @@ def tamis(base: Path, form: str, model, batch: int) -> tuple[float, float, float
     import numpy as np
     import pyarrow as pa
 
-    from tamis.pipeline.atomic import write_json
-    from tamis.pipeline.embedding import Filling, ImagePass
+    from tamis.pipeline.columns.filling import Filling, ImagePass
+    from tamis.pipeline.files.atomic import write_json
 
     out = base / f"column-{form}"
     shutil.rmtree(out, ignore_errors=True)
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python that has clip-retrieval")
     asked = parser.parse_args()
     importable()
-    from tamis.pipeline.embed_open_clip import ClipModel, OpenClip
+    from tamis.pipeline.columns.embed.open_clip import ClipModel, OpenClip
 
     base = Path(tempfile.mkdtemp(prefix="tamis-embed-"))
     make_photos(base, asked.images, asked.side)

@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from real_text import documents
+from tamis.pipeline.comparing.texts import Trainer, held_out_texts
+from tamis.pipeline.comparing.training import needs
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.proxy_texts import Trainer, held_out_texts
-from tamis.pipeline.proxy_training import needs
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_run
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import open_run
 
 CHARS, TARGET, HELD_OUT, PLANTED = 800, 400, 200, 0.03
 TAUS = (8, 16, 32)

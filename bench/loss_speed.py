@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from real_text import documents
-from tamis.pipeline.causal_lm import LossModel, imported, windows_of
-from tamis.pipeline.train_lm import SIZES
+from tamis.pipeline.columns.loss.causal_lm import LossModel, imported, windows_of
+from tamis.pipeline.columns.loss.trained import SIZES
 
 
 def model_folder(size: str, texts: list[str], folder: Path) -> Path:

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from real_text import DATA, documents
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
 
 CLASSES, HELD_BACK, SMALLEST = 5, 10, 60
 DOCUMENTS, TARGET_DOCUMENTS = 400, 50

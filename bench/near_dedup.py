@@ -27,11 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from real_text import documents
-from tamis.pipeline.atomic import write_batches
-from tamis.pipeline.hashed import minhash_maker
+from tamis.pipeline.columns.hashed import minhash_maker
+from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.memory import peak
-from tamis.selectors.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
-from tamis.selectors.near_dedup import NearDedup, meetings
+from tamis.selectors.dedup.near_texts import NearDedup, meetings
+from tamis.selectors.texts.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
 
 INDICES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PLANTED_WORDS = 60  # at least, in a document that is copied

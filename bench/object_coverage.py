@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 from real_data import unpacked
 
-from tamis.pipeline.batches import side_by_side
+from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_run
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
 from tamis.selectors.contract import Inputs
-from tamis.selectors.objects import Objects, gather
+from tamis.selectors.objects.proposals import Objects, gather
 
 SHARES, SEEDS, RANDOM_SEEDS = (0.05, 0.1, 0.2), 5, 50
 SAME_VIEW = 0.5  # IoU with the first box of a view
@@ -124,7 +124,7 @@ def _by_kind(kinds: np.ndarray, views: np.ndarray) -> Counter[int]:
 
 def views(truth: Objects, keys: list[str]) -> np.ndarray:
     """[objects] which view of its class each is: frames in order, a new one where the box has moved away."""
-    from tamis.pipeline.detect_onnx import iou
+    from tamis.pipeline.columns.detect.onnx import iou
 
     found = np.zeros(len(truth.image), np.int64)
     order = sorted(range(len(found)), key=lambda row: (int(truth.kind[row]), keys[truth.image[row]]))

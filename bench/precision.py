@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from real_text import documents
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.selectors.importance_facts import divergence
-from tamis.selectors.ngrams import Ngrams
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.selectors.match.importance_facts import divergence
+from tamis.selectors.texts.ngrams import Ngrams
 
 HELD_BACK = 200
 FORMS: dict[str, dict[str, Any]] = {

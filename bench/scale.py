@@ -22,17 +22,18 @@ import pyarrow.parquet as pq
 
 from real_text import documents, write_pool
 from tamis.flows import settings
-from tamis.pipeline import memory, shards
-from tamis.pipeline.atomic import write_json
+from tamis.pipeline import memory
 from tamis.pipeline.curate import Loop
-from tamis.pipeline.database import connect, rows
-from tamis.pipeline.ingest import _settled, ingest
+from tamis.pipeline.files.atomic import write_json
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import claim, run_recipe
+from tamis.pipeline.read import shards
+from tamis.pipeline.read.ingest import _settled, ingest
+from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.schemas import SCORES
-from tamis.pipeline.sources import find_files
-from tamis.pipeline.store import open_run
+from tamis.pipeline.starting import claim, run_recipe
+from tamis.pipeline.store.database import connect, rows
+from tamis.pipeline.store.runs import open_run
 from tamis.sql import text as sql_text
 
 SHARDS_A_FILE = 20

@@ -27,18 +27,18 @@ from object_coverage import SAME_VIEW, Data
 from real_data import unpacked
 
 from real_text import documents
-from tamis.pipeline.atomic import write_batches
-from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.detect_onnx import iou
+from tamis.pipeline.choose.batches import side_by_side
+from tamis.pipeline.columns.detect.onnx import iou
+from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.memory import peak
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_run
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import open_run
 from tamis.selectors.contract import Inputs
-from tamis.selectors.k_means import nearest
-from tamis.selectors.semantic_dedup import SemanticDedup
-from tamis.selectors.vectors import as_column, unit
+from tamis.selectors.dedup.semantic import SemanticDedup
+from tamis.selectors.vectors.columns import as_column, unit
+from tamis.selectors.vectors.k_means import nearest
 
 DIM, SHARD = 512, 50_000
 SIMILARITY = 0.9

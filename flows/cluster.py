@@ -16,10 +16,10 @@ from tamis.flows.curate import Tasks, as_task, each
 from tamis.flows.server import server
 from tamis.flows.settings import api_configured
 from tamis.pipeline import curate
-from tamis.pipeline.costs import WORKER, metered
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.parallel import cores
+from tamis.pipeline.store.costs import WORKER, metered
 
 TRIES = 3  # of Ray, after a worker was lost; Prefect tries again what raised
 HERE = (None, "local")

@@ -9,12 +9,12 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from tamis.flows.curate import Tasks, curate_flow
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.label_files import read_answers
-from tamis.pipeline.label_rounds import import_answers
+from tamis.pipeline.explain.show import funnel, summary
+from tamis.pipeline.labels.files import read_answers
+from tamis.pipeline.labels.rounds import import_answers
 from tamis.pipeline.progress import say
-from tamis.pipeline.recipe import Recipe, load_recipe, parse_recipe
-from tamis.pipeline.run import Outcome, fill_columns, run_next
-from tamis.pipeline.show import funnel, summary
+from tamis.pipeline.recipe.recipe import Recipe, load_recipe, parse_recipe
+from tamis.pipeline.starting import Outcome, fill_columns, run_next
 
 ANSWERS = (".csv", ".json", ".xml")
 

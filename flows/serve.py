@@ -8,9 +8,9 @@ from typing import Any
 
 from tamis.flows.deployed import recipe_flow
 from tamis.flows.server import server
+from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.progress import say
-from tamis.pipeline.recipe import Recipe
-from tamis.pipeline.urls import as_url
+from tamis.pipeline.recipe.recipe import Recipe
 
 PORT = 4200
 

@@ -14,32 +14,32 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import read_json, write_json
-from tamis.pipeline.batches import side_by_side
-from tamis.pipeline.columns import filling, make_part, stands
-from tamis.pipeline.costs import metered, note
-from tamis.pipeline.embedding import Filling
+from tamis.pipeline.choose.batches import side_by_side
+from tamis.pipeline.choose.history import write_history
+from tamis.pipeline.choose.ledger import step_summary
+from tamis.pipeline.choose.selection import write_selection
+from tamis.pipeline.choose.steps import choose, count_parts, fit_step, score_parts
+from tamis.pipeline.columns.declared import filling, make_part, stands
+from tamis.pipeline.columns.fill_rows import Judged, fill_judged
+from tamis.pipeline.columns.filling import Filling
+from tamis.pipeline.columns.labels import read_labels
+from tamis.pipeline.columns.learning import learn
+from tamis.pipeline.decode.plans import PLAIN
+from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
-from tamis.pipeline.exports import write_exports
-from tamis.pipeline.fill_judged import Judged, fill_judged
-from tamis.pipeline.history import write_history
-from tamis.pipeline.image_plans import PLAIN
-from tamis.pipeline.ingest import Part, Pool, ingest, rows_read
-from tamis.pipeline.labels import read_labels
-from tamis.pipeline.learning import learn
-from tamis.pipeline.ledger import step_summary
-from tamis.pipeline.manifest import write_manifest
-from tamis.pipeline.names import NOTHING, repeated_names
+from tamis.pipeline.explain.report.page import write_report
+from tamis.pipeline.explain.show import visible
+from tamis.pipeline.files.atomic import read_json, write_json
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say
-from tamis.pipeline.report import write_report
-from tamis.pipeline.selection import write_selection
-from tamis.pipeline.set_aside import settle
-from tamis.pipeline.show import visible
-from tamis.pipeline.steps import choose, count_parts, fit_step, score_parts
-from tamis.pipeline.store import Run, open_run
+from tamis.pipeline.read.ingest import Part, Pool, ingest, rows_read
+from tamis.pipeline.read.names import NOTHING, repeated_names
+from tamis.pipeline.store.costs import metered, note
+from tamis.pipeline.store.manifest import write_manifest
+from tamis.pipeline.store.runs import Run, open_run
+from tamis.pipeline.store.set_aside import settle
 from tamis.selectors.contract import Inputs, inputs_of
-from tamis.selectors.ngrams import load_loops
+from tamis.selectors.texts.ngrams import load_loops
 
 Spent = dict[str, Any]
 

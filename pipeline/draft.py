@@ -6,11 +6,11 @@ from typing import Any
 
 from pyarrow import ArrowException
 
-from tamis.pipeline import read_jsonl, read_others
-from tamis.pipeline.bytes_in import Truncated, line_blocks
 from tamis.pipeline.errors import SourceError
-from tamis.pipeline.recipe import IMAGE_FORMATS
-from tamis.pipeline.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix
+from tamis.pipeline.files.bytes_in import Truncated, line_blocks
+from tamis.pipeline.read import jsonl, tables
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix
+from tamis.pipeline.recipe.recipe import IMAGE_FORMATS
 
 TEXT_NAMES = ("text", "content", "body", "document", "caption", "raw_content", "prompt", "instruction")
 KEY_NAMES = ("id", "key", "uid", "uuid", "doc_id", "_id", "url")
@@ -88,13 +88,13 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
     """Values of the first rows by field."""
     file = first_file(path, kind)
     if kind in ("parquet", "hf"):
-        names = read_others.schema_of(file).names
-        batches = (read_others.arrow_batches if kind == "hf" else read_others.parquet_batches)(file, names)
+        names = tables.schema_of(file).names
+        batches = (tables.arrow_batches if kind == "hf" else tables.parquet_batches)(file, names)
         first = next(iter(batches), None)
         return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
     if kind == "csv":
-        header: list[str] = next(read_others.csv_reader(file), [])
-        return read_others.sniff_csv(file, header)
+        header: list[str] = next(tables.csv_reader(file), [])
+        return tables.sniff_csv(file, header)
     try:
         lines, _ = next(iter(line_blocks(file)), (b"", 1))
     except Truncated:
@@ -107,7 +107,7 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
             continue
         if isinstance(record, dict):
             met |= dict.fromkeys(record)
-    return read_jsonl.sniff(file, list(met))
+    return jsonl.sniff(file, list(met))
 
 
 def _longest_text(fields: dict[str, list[Any]]) -> str | None:

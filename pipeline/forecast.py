@@ -6,14 +6,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.atomic import read_json
-from tamis.pipeline.columns import Maker, check_judges, declared_makers
-from tamis.pipeline.costs import ADDED, money
-from tamis.pipeline.database import check_where
-from tamis.pipeline.hashed import hashed_makers
-from tamis.pipeline.plans import resolve_steps
-from tamis.pipeline.recipe import IMAGE_FORMATS, Recipe, Source, emitted
-from tamis.pipeline.sources import SourceFile, find_files
+from tamis.pipeline.columns.declared import Maker, check_judges, declared_makers
+from tamis.pipeline.columns.hashed import hashed_makers
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.read.sources import SourceFile, find_files
+from tamis.pipeline.recipe.plans import resolve_steps
+from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
+from tamis.pipeline.store.costs import ADDED, money
+from tamis.pipeline.store.database import check_where
 from tamis.selectors.contract import inputs_of
 
 

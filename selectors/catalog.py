@@ -8,38 +8,38 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from tamis.selectors.active import Active
-from tamis.selectors.class_round_robin import ClassRoundRobin
-from tamis.selectors.clip_score import ClipScore, StoredClipScore
-from tamis.selectors.cluster_balance import ClusterBalance
-from tamis.selectors.decontaminate import Decontaminate
-from tamis.selectors.decontaminate_vectors import DecontaminateVectors
-from tamis.selectors.density_ratio import DensityRatio
-from tamis.selectors.detection_entropy import DetectionEntropy
-from tamis.selectors.exact_dedup import ExactDedup
-from tamis.selectors.image_quality import ImageQuality
-from tamis.selectors.importance import ImportanceResampling
-from tamis.selectors.k_center import KCenter
-from tamis.selectors.label_errors import LabelErrors
-from tamis.selectors.language import Language
-from tamis.selectors.loss_reduction import LossReduction
-from tamis.selectors.near_dedup import NearDedup
-from tamis.selectors.near_dedup_images import NearDedupImages
-from tamis.selectors.neg_clip_loss import NegClipLoss
-from tamis.selectors.norm_sim import NormSim
-from tamis.selectors.object_coverage import ObjectCoverage
-from tamis.selectors.ood import Ood
-from tamis.selectors.perplexity import Perplexity
-from tamis.selectors.quality_rules import TextQuality
-from tamis.selectors.quota import Quota
-from tamis.selectors.self_paced import SelfPaced
-from tamis.selectors.semantic_dedup import SemanticDedup
-from tamis.selectors.source_budgets import SourceBudgets
-from tamis.selectors.sql_filter import SqlFilter
-from tamis.selectors.target_clusters import TargetClusters
-from tamis.selectors.threshold import Threshold
-from tamis.selectors.typical_clusters import TypicalClusters
-from tamis.selectors.uniform import Random
+from tamis.selectors.active.active import Active
+from tamis.selectors.active.k_center import KCenter
+from tamis.selectors.active.label_errors import LabelErrors
+from tamis.selectors.active.ood import Ood
+from tamis.selectors.active.self_paced import SelfPaced
+from tamis.selectors.active.typical_clusters import TypicalClusters
+from tamis.selectors.balance.clusters import ClusterBalance
+from tamis.selectors.balance.quota import Quota
+from tamis.selectors.balance.source_budgets import SourceBudgets
+from tamis.selectors.balance.uniform import Random
+from tamis.selectors.dedup.decontaminate import Decontaminate
+from tamis.selectors.dedup.decontaminate_vectors import DecontaminateVectors
+from tamis.selectors.dedup.exact import ExactDedup
+from tamis.selectors.dedup.near_images import NearDedupImages
+from tamis.selectors.dedup.near_texts import NearDedup
+from tamis.selectors.dedup.semantic import SemanticDedup
+from tamis.selectors.match.density_ratio import DensityRatio
+from tamis.selectors.match.importance import ImportanceResampling
+from tamis.selectors.match.loss_reduction import LossReduction
+from tamis.selectors.match.norm_sim import NormSim
+from tamis.selectors.match.target_clusters import TargetClusters
+from tamis.selectors.objects.class_round_robin import ClassRoundRobin
+from tamis.selectors.objects.coverage import ObjectCoverage
+from tamis.selectors.objects.detection_entropy import DetectionEntropy
+from tamis.selectors.quality.clip_score import ClipScore, StoredClipScore
+from tamis.selectors.quality.images import ImageQuality
+from tamis.selectors.quality.language import Language
+from tamis.selectors.quality.neg_clip_loss import NegClipLoss
+from tamis.selectors.quality.perplexity import Perplexity
+from tamis.selectors.quality.sql_filter import SqlFilter
+from tamis.selectors.quality.text_rules import TextQuality
+from tamis.selectors.quality.threshold import Threshold
 
 SELECTORS: dict[str, type] = {
     "active": Active,

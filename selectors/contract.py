@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.minhash import Form
-from tamis.selectors.ngrams import Ngrams
+from tamis.selectors.texts.minhash import Form
+from tamis.selectors.texts.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]
 Floats = npt.NDArray[np.float64]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tamis.pipeline.docstrings import docstrings
+from tamis.pipeline.demo.docstrings import docstrings
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import load_recipe
-from tamis.pipeline.run import Outcome, run_recipe
+from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.starting import Outcome, run_recipe
 from tests_support import BASIC, ROOT, Runner, write_jsonl
 
 DATA = Path(os.environ.get("TAMIS_TEST_DATA", ROOT.parent / "shared" / "data"))

@@ -26,13 +26,13 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from tamis.flows import settings
-from tamis.pipeline import ingest
 from tamis.pipeline.errors import TamisError
-from tamis.pipeline.manifest import verify
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.read import ingest
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes, write_jsonl, write_tar
 
 settings.apply()
@@ -234,13 +234,13 @@ CLOCK = """
 import datetime, random, sys, time
 chance, real = random.Random(5), time.time
 time.time = lambda: real() + chance.uniform(-3e8, 3e8)
-import tamis.pipeline.manifest as manifest
+import tamis.pipeline.store.manifest as manifest
 class Jumping(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return datetime.datetime.fromtimestamp(time.time(), tz)
 manifest.datetime = Jumping
-from tamis.pipeline.cli import main
+from tamis.pipeline.cli.app import main
 sys.argv[1:] = ["run", "run.yaml", "--store", "jumped", "--local"]
 main()
 """

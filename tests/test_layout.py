@@ -56,7 +56,7 @@ def test_folders_import_only_whom_they_may(folder: str) -> None:
 
 def test_importing_the_pipeline_loads_nothing_heavy() -> None:
     code = (
-        "import sys, tamis.pipeline, tamis.pipeline.cli, tamis.pipeline.recipe, tamis.selectors.catalog\n"
+        "import sys, tamis.pipeline, tamis.pipeline.cli.app, tamis.pipeline.recipe.recipe, tamis.selectors.catalog\n"
         "print([name for name in ('torch', 'prefect', 'faiss', 'duckdb', 'numba') if name in sys.modules])"
     )
     for folder in (ROOT, ROOT / "tests"):
@@ -132,7 +132,7 @@ def test_the_readme_tree_names_every_file_of_the_four_folders() -> None:
 
 
 def test_every_verb_is_in_the_docs() -> None:
-    from tamis.pipeline.cli import app
+    from tamis.pipeline.cli.app import app
 
     docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     for verb in app:

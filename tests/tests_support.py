@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.run import Outcome
+from tamis.pipeline.starting import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 Runner = Callable[..., Outcome]

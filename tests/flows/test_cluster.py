@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.flows import settings
-from tamis.pipeline import shards
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.read import shards
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, result_bytes
 
 pytest.importorskip("prefect_ray", reason="needs the extra `ray`")

@@ -57,5 +57,5 @@ def test_auto_is_the_plain_loop_without_a_configured_api(tmp_path: Path, monkeyp
 
 
 def test_nothing_but_flows_loads_prefect() -> None:
-    code = "import sys, tamis.pipeline.run, tamis.pipeline.cli; sys.exit('prefect' in sys.modules)"
+    code = "import sys, tamis.pipeline.starting, tamis.pipeline.cli.app; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from tamis.flows import settings
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import ROOT, write_jsonl
 
 settings.apply()

@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.recipe import load_recipe
-from tamis.pipeline.run import run_next
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.starting import run_next
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import write_jsonl
 
 RECIPE = """\

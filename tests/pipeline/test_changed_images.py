@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.atomic import read_json, write_json
-from tamis.pipeline.embedders import towers
+from tamis.pipeline.columns.embed.towers import towers
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.recipe import load_recipe
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.why import why
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.store.runs import open_complete
 from tests_support import OF_PHOTOS, Runner
 
 RESAMPLE = [{"importance_resampling": {"features": "look", "budget": 10}}]

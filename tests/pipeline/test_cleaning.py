@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
+from tamis.pipeline.decode.perceptual_hash import PLAN as HASH_PLAN
+from tamis.pipeline.decode.perceptual_hash import hashed
+from tamis.pipeline.decode.quality import PLAN, measured
+from tamis.pipeline.emit.splits import assigned
 from tamis.pipeline.errors import RecipeError, SourceError, TamisError
-from tamis.pipeline.export_splits import assigned
-from tamis.pipeline.image_quality import PLAN, measured
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.perceptual_hash import PLAN as HASH_PLAN
-from tamis.pipeline.perceptual_hash import hashed
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.why import why
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tamis.selectors.catalog import build
 from tests_support import Runner, write_jsonl
 
@@ -402,7 +402,7 @@ def test_threads_shards_and_the_order_of_files_change_no_decision(tmp_path: Path
         np.savez(folder / "v.npz", key=np.array(keys), image=images, text=texts)
         (folder / "bench.jsonl").write_text('{"qid": "k0003", "text": "none"}\n')
         (folder / "r.yaml").write_text(RECIPE)
-        command = [sys.executable, "-m", "tamis.pipeline.cli", "run", "r.yaml", "--store", "store", "--local"]
+        command = [sys.executable, "-m", "tamis.pipeline.cli.app", "run", "r.yaml", "--store", "store", "--local"]
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads if place == "whole" else "2")
         subprocess.run(command, cwd=folder, env={**os.environ, **limits}, check=True)
     found = []

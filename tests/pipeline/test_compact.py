@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.compact import compact
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.garbage import collect
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.whereabouts import where
+from tamis.pipeline.store.compact import compact
+from tamis.pipeline.store.garbage import collect
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
+from tamis.pipeline.store.whereabouts import where
 from tests_support import Runner, write_jsonl
 
 STEPS = [{"exact_dedup": {}}, {"importance_resampling": {"budget": 60}}, {"k_center": {"column": "look", "budget": 20}}]

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.compare import comparison
-from tamis.pipeline.compare_page import table, write_comparison
+from tamis.pipeline.comparing.page import table, write_comparison
+from tamis.pipeline.comparing.selections import comparison
+from tamis.pipeline.comparing.training import interval, needs, oracle_share
+from tamis.pipeline.emit.places import map_of
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.explain import explain, explained
-from tamis.pipeline.probe import NEAR, SHOWN, asked, probe
-from tamis.pipeline.proxy_training import interval, needs, oracle_share
-from tamis.pipeline.report_map import map_of
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.explain.drops import explain, explained
+from tamis.pipeline.explain.probe import NEAR, SHOWN, asked, probe
+from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
 WORDS = {"sea": "wave salt boat harbour tide sail", "law": "court judge appeal statute clause party", "kitchen": "oven flour butter simmer onion pan"}  # fmt: skip

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import DATA
 
-from tamis.pipeline.recipe import load_recipe
-from tamis.pipeline.run import Outcome, run_recipe
+from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.starting import Outcome, run_recipe
 from tests_support import ROOT, result_bytes
 
 ROWS, SHARDS = 1000, 3

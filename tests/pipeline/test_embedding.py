@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tamis.pipeline import embed_open_clip, torch_models
-from tamis.pipeline.atomic import read_json
-from tamis.pipeline.embed_open_clip import ClipModel, OpenClip
-from tamis.pipeline.embed_precomputed import PrecomputedModel
+from tamis.pipeline.columns import torch_models
+from tamis.pipeline.columns.embed import open_clip
+from tamis.pipeline.columns.embed.open_clip import ClipModel, OpenClip
+from tamis.pipeline.columns.embed.precomputed import PrecomputedModel
+from tamis.pipeline.columns.torch_models import TooLarge, find_batch
 from tamis.pipeline.errors import RecipeError, RunError
-from tamis.pipeline.query import ask
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.torch_models import TooLarge, find_batch
-from tamis.selectors.vectors import as_array, as_column
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.store.query import ask
+from tamis.pipeline.store.runs import open_complete
+from tamis.selectors.vectors.columns import as_array, as_column
 from tests_support import OF_PHOTOS, Runner, column_of, write_jsonl
 
 FEW = {**OF_PHOTOS, "pool": [{"format": "images", "path": "photos/*/0[0-4].*", "keep": ["label"]}]}  # 15 of them
@@ -62,9 +63,9 @@ def test_image_vectors_are_those_of_open_clips_own_preprocessing_and_tower(
 ) -> None:
     import torch
 
-    open_clip = embed_open_clip.imported()
+    package = open_clip.imported()
     torch.manual_seed(0)
-    model, _, preprocess = open_clip.create_model_and_transforms(SMALL, pretrained=None)
+    model, _, preprocess = package.create_model_and_transforms(SMALL, pretrained=None)
     (photos / "china" / "00.txt").write_text("a temple")
     run_in(tmp_path, **{**FEW, "columns": {"clip": CLIP}})
     found = by_key(tmp_path / "store", "clip/image")
@@ -76,7 +77,7 @@ def test_image_vectors_are_those_of_open_clips_own_preprocessing_and_tower(
         assert abs(np.linalg.norm(np.array(found[key], np.float64)) - 1) < 1e-3
     texts = by_key(tmp_path / "store", "clip/text")
     with torch.inference_mode():
-        wanted = model.encode_text(open_clip.get_tokenizer(SMALL)(["a temple"]))[0].numpy()
+        wanted = model.encode_text(package.get_tokenizer(SMALL)(["a temple"]))[0].numpy()
     assert cosine(texts["china/00"], wanted) > 1 - 1e-5
     assert texts["china/01"] is None, "an image without a caption has no text vector"
     record = json.loads((tmp_path / "store" / "columns" / "clip" / "image" / "column.json").read_text())
@@ -357,7 +358,7 @@ def test_a_changed_file_of_vectors_never_serves_what_was_learned_from_the_old_on
 
 
 def test_vectors_made_elsewhere_are_checked(tmp_path: Path) -> None:
-    from tamis.pipeline.embed_precomputed import Precomputed
+    from tamis.pipeline.columns.embed.precomputed import Precomputed
 
     np.savez(tmp_path / "a.npz", key=np.array(["x", "x"]), vector=np.ones((2, 3)))
     with pytest.raises(RecipeError, match="1 keys have two vectors"):

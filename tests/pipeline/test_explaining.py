@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.errors import QueryError, RunError
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.query import ask, print_answer
-from tamis.pipeline.store import Run, open_complete, open_run
-from tamis.pipeline.why import why
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.query import ask, print_answer
+from tamis.pipeline.store.runs import Run, open_complete, open_run
 from tests_support import Runner, write_jsonl
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.emit.outputs import uids
 from tamis.pipeline.errors import RecipeError, RunFailed
-from tamis.pipeline.exports import uids
-from tamis.pipeline.identity import hex_id
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import OF_PHOTOS, Runner
 
 

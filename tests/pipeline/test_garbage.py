@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.garbage import collect
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.store.garbage import collect
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, result_bytes, write_jsonl
 
 STEPS = [{"importance_resampling": {"budget": 20}}]
@@ -59,7 +59,7 @@ def test_while_a_run_has_not_ended_only_unfinished_files_go(run_in: Runner, work
 
 def test_what_was_forgotten_no_model_of_before_chooses_for(run_in: Runner, tmp_path: Path) -> None:
     """A ranker's picks are stored; those of before the takedown must not stand in for those after."""
-    from tamis.pipeline.whereabouts import forget
+    from tamis.pipeline.store.whereabouts import forget
 
     vectors: Any = np.random.default_rng(0).normal(size=(40, 4))
     write_jsonl(

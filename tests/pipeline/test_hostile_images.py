@@ -19,14 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 from hostile_images import GOOD, Case, make_corpus, packed, photo
 
-from tamis.pipeline import decoding, image_blocks
-from tamis.pipeline.kept_types import settle_types
+from tamis.pipeline.decode import decoders
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.read_images import Row, image_rows
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
+from tamis.pipeline.read import image_blocks
+from tamis.pipeline.read.images import Row, image_rows
+from tamis.pipeline.read.kept_types import settle_types
+from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.schemas import REJECT_REASONS
-from tamis.pipeline.sources import find_files
+from tamis.pipeline.starting import run_recipe
 
 
 @dataclass
@@ -284,7 +285,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_the_one_image(tmp_path: Path, mon
     assert len(before) == 40
     (tmp_path / "sitecustomize.py").write_text(DECODER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(decoding, "ONE_SECONDS", 2.0)
+    monkeypatch.setattr(decoders, "ONE_SECONDS", 2.0)
     with at_most(60):
         after = read(tmp_path / "after", [source])
     assert [(row["key"], row["reason"]) for row in after.rejects] == [
@@ -345,8 +346,8 @@ def test_a_manifest_that_names_a_fifo_does_not_wait_for_it(tmp_path: Path, monke
     rows = [{"id": name, "file": file} for name, file in (("a", "good.jpg"), ("p", "pipe.jpg"), ("z", "good.jpg"))]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = {"format": "jsonl", "path": str(tmp_path / "m.jsonl"), "image": "file", "key": "id"}
-    monkeypatch.setattr(decoding, "TASK_SECONDS", 6.0)
-    monkeypatch.setattr(decoding, "ONE_SECONDS", 3.0)
+    monkeypatch.setattr(decoders, "TASK_SECONDS", 6.0)
+    monkeypatch.setattr(decoders, "ONE_SECONDS", 3.0)
     with at_most(30):
         found = read(tmp_path / "run", [source])
     assert [row["key"] for row in found.samples] == ["a", "z"]

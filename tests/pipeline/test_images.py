@@ -18,13 +18,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from tamis.pipeline import decoding, shards
-from tamis.pipeline.images import decode, resized
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.query import ask
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.tars import members
-from tamis.pipeline.why import why
+from tamis.pipeline.decode import decoders
+from tamis.pipeline.decode.pixels import decode, resized
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.read import shards
+from tamis.pipeline.read.tars import members
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.query import ask
+from tamis.pipeline.store.runs import open_complete
 from tests_support import LIKE_THESE, OF_PHOTOS, Runner, column_of, result_bytes, write_tar
 
 
@@ -165,13 +166,13 @@ def test_new_files_are_decoded_alone_and_a_changed_one_makes_a_new_shard(
     run_in: Runner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[str] = []
-    submit = decoding.Decoders._submit
+    submit = decoders.Decoders._submit
 
-    def counted(self: Any, images: list[decoding.Encoded], slab: int) -> Any:
+    def counted(self: Any, images: list[decoders.Encoded], slab: int) -> Any:
         decoded.extend(Path(image.path).name for image in images)
         return submit(self, images, slab)
 
-    monkeypatch.setattr(decoding.Decoders, "_submit", counted)
+    monkeypatch.setattr(decoders.Decoders, "_submit", counted)
     run_in(tmp_path, **OF_PHOTOS)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("part-*.parquet")}
     decoded.clear()
@@ -213,13 +214,14 @@ def test_an_image_that_changed_since_it_was_read_has_no_vector_and_is_never_chos
 RUN = """
 import sys
 from pathlib import Path
-from tamis.pipeline import decoding, shards
+from tamis.pipeline.decode import decoders
+from tamis.pipeline.read import shards
 shards.SHARD_IMAGES = 32
-decoding.BLOCK_IMAGES = 16
-from tamis.pipeline import image_blocks
+decoders.BLOCK_IMAGES = 16
+from tamis.pipeline.read import image_blocks
 image_blocks.BLOCK_IMAGES = 16
-from tamis.pipeline.recipe import load_recipe
-from tamis.pipeline.run import run_recipe
+from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.starting import run_recipe
 folder = Path(sys.argv[1])
 run_recipe(load_recipe(folder / "run.yaml"), folder, folder / sys.argv[2])
 """
@@ -257,12 +259,12 @@ def test_a_killed_pass_over_images_goes_on_at_the_shard_and_gives_the_same_bytes
 
 def test_a_worker_that_dies_costs_no_image(photos: Path) -> None:
     files = sorted(photos.rglob("*.*"))
-    blocks = [(None, [decoding.Encoded(str(file)) for file in files])]
-    with decoding.Decoders([], workers=1) as decoders:
-        first = next(iter(decoders.blocks(blocks)))[1]
+    blocks = [(None, [decoders.Encoded(str(file)) for file in files])]
+    with decoders.Decoders([], workers=1) as pool:
+        first = next(iter(pool.blocks(blocks)))[1]
         first.release()
-        os.system("pkill -9 -f tamis.pipeline.decode_worker")
-        again = next(iter(decoders.blocks(blocks)))[1]
+        os.system("pkill -9 -f tamis.pipeline.decode.worker")
+        again = next(iter(pool.blocks(blocks)))[1]
         again.release()
     assert again.facts == first.facts and all(len(fact) == 4 for fact in again.facts)
 
@@ -272,7 +274,7 @@ def test_shards_of_images_do_not_depend_on_blocks_that_hold_rejects_alone(
 ) -> None:
     for number in range(40):
         (photos / f"note{number}.md").write_text("no image")
-    monkeypatch.setattr("tamis.pipeline.image_blocks.BLOCK_IMAGES", 8)
+    monkeypatch.setattr("tamis.pipeline.read.image_blocks.BLOCK_IMAGES", 8)
     monkeypatch.setattr(shards, "SHARD_IMAGES", 30)
     outcome = run_in(tmp_path, **OF_PHOTOS)
     assert outcome.manifest["pool"]["rejects"] == {"no_image": 40}

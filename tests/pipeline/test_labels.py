@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.columns.labels import read_labels
+from tamis.pipeline.emit.tasks import export_tasks
 from tamis.pipeline.errors import RecipeError, StoreError
-from tamis.pipeline.export_tasks import export_tasks
-from tamis.pipeline.label_files import read_answers
-from tamis.pipeline.label_rounds import Answer, import_answers, rounds
-from tamis.pipeline.label_status import status
-from tamis.pipeline.labels import read_labels
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.labels.files import read_answers
+from tamis.pipeline.labels.rounds import Answer, import_answers, rounds
+from tamis.pipeline.labels.status import status
+from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
 KEYS = [f"s{number:02d}" for number in range(30)]
@@ -196,7 +196,8 @@ def test_what_lies_outside_of_where_is_not_exported(run_in: Runner, place: Path)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tamis.pipeline import atomic, cli
+from tamis.pipeline.files import atomic
+from tamis.pipeline.cli import app
 moment, how = int(sys.argv[1]), getattr(signal, sys.argv[2])
 count = 0
 def stop():
@@ -211,7 +212,7 @@ def replace(*arguments):
     stop()
 atomic.os.replace = replace
 sys.argv = ["tamis", *sys.argv[3:]]
-cli.main()
+app.main()
 """
 
 

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline import causal_lm, train_lm
-from tamis.pipeline.atomic import read_json
-from tamis.pipeline.causal_lm import LossModel, windows_of
+from tamis.pipeline.columns.loss import causal_lm, trained
+from tamis.pipeline.columns.loss.causal_lm import LossModel, windows_of
+from tamis.pipeline.columns.loss.kenlm import ccnet_normalised
+from tamis.pipeline.columns.torch_models import TooLarge
 from tamis.pipeline.errors import RecipeError, RunError
-from tamis.pipeline.kenlm_loss import ccnet_normalised
-from tamis.pipeline.query import ask
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.torch_models import TooLarge
-from tamis.pipeline.why import why
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.store.query import ask
+from tamis.pipeline.store.runs import open_complete
 from tests_support import BASIC, Runner, result_bytes, write_jsonl
 
 TRAINED = {
@@ -237,7 +237,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_model(run_in:
     command = [
         sys.executable,
         "-m",
-        "tamis.pipeline.cli",
+        "tamis.pipeline.cli.app",
         "run",
         str(recipe),
         "--store",
@@ -261,19 +261,19 @@ def test_what_is_left_of_a_training_killed_at_its_very_end_is_cleared(tmp_path: 
     (tmp_path / "checkpoints" / "checkpoint-10").mkdir(parents=True)
     (tmp_path / "tokens.npy").write_bytes(b"left")
     (tmp_path / "model.json").write_text("{}")
-    train_lm.train(train_lm.TrainedLM(on="target"), [], tmp_path, None)
+    trained.train(trained.TrainedLM(on="target"), [], tmp_path, None)
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 
 
 def test_the_slice_is_drawn_by_chance_and_exactly_as_long_as_asked() -> None:
     ids = np.arange(1000, dtype=np.uint64)
     counts = np.full(1000, 10)
-    taken = train_lm._within(counts, ids, train_lm.TrainedLM(on="pool", tokens=1005))
+    taken = trained._within(counts, ids, trained.TrainedLM(on="pool", tokens=1005))
     assert taken.sum() == 1005
     assert sorted(set(taken.tolist())) == [0, 5, 10], "all of some texts, a piece of one"
     assert (np.flatnonzero(taken) >= 500).sum() > 30, "the pool's end has its share"
     shuffled = np.random.default_rng(0).permutation(1000)
-    again = train_lm._within(counts, ids[shuffled], train_lm.TrainedLM(on="pool", tokens=1005))
+    again = trained._within(counts, ids[shuffled], trained.TrainedLM(on="pool", tokens=1005))
     assert (again == taken[shuffled]).all()
 
 
@@ -306,8 +306,8 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
             (tmp_path / f"checkpoint-{step}" / name).write_bytes(b"")
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert train_lm._checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    assert train_lm._checkpoint(tmp_path / "none") is None
+    assert trained._checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert trained._checkpoint(tmp_path / "none") is None
 
 
 def test_models_that_are_missing_poisoned_or_do_not_fit_are_one_clear_error(

@@ -14,18 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tamis.pipeline.atomic import read_json
-from tamis.pipeline.boxes import Found, checked
-from tamis.pipeline.classic import PLAN, describe
-from tamis.pipeline.detect_file import read_class_names
-from tamis.pipeline.detect_onnx import corners, decode, suppress
-from tamis.pipeline.detect_open_vocabulary import OpenVocabulary, OpenVocabularyModel, by_class
+from tamis.pipeline.columns.detect.boxes import Found, checked
+from tamis.pipeline.columns.detect.file import read_class_names
+from tamis.pipeline.columns.detect.onnx import corners, decode, suppress
+from tamis.pipeline.columns.detect.open_vocabulary import OpenVocabulary, OpenVocabularyModel, by_class
+from tamis.pipeline.columns.fill_objects import Proposing
+from tamis.pipeline.decode.classic import PLAN, describe
+from tamis.pipeline.decode.pixels import resized
 from tamis.pipeline.errors import RecipeError, RunError, RunFailed
-from tamis.pipeline.fill_objects import Proposing
-from tamis.pipeline.images import resized
-from tamis.pipeline.run import Outcome
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.why import why
+from tamis.pipeline.explain.why import why
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.starting import Outcome
+from tamis.pipeline.store.runs import open_complete
 from tests_support import ROOT, Runner, result_bytes
 
 BOXES: dict[str, list[tuple[str, list[float], float]]] = {  # image: class, xyxy, confidence
@@ -522,7 +522,7 @@ def test_crops_of_more_than_a_block_keep_their_places(
 ) -> None:
     columns = {"objects": {"detect": "file", **write_coco(photos), "features": {"embed": "classic"}}}
     whole = objects_of(run_in(photos, **OF_OBJECTS, columns=columns))
-    for module in ("decoding", "image_blocks", "fill", "fill_objects"):
+    for module in ("decode.decoders", "read.image_blocks", "columns.fill_images", "columns.fill_objects"):
         monkeypatch.setattr(f"tamis.pipeline.{module}.BLOCK_IMAGES", 1)
     pieces = run_in(photos, store="pieces", **OF_OBJECTS, columns=columns)
     assert objects_of(pieces) == whole
@@ -565,7 +565,7 @@ def tiny_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """Random weights: what it finds means nothing, where and as what it is told does."""
     import torch
 
-    from tamis.pipeline.causal_lm import imported
+    from tamis.pipeline.columns.loss.causal_lm import imported
 
     transformers = imported()
     folder = tmp_path_factory.mktemp(request.param)
@@ -626,7 +626,7 @@ def test_many_classes_are_asked_for_in_passes_and_each_keeps_its_own_score(
     together = OpenVocabularyModel(asked, Path())
     assert len(together.passes) == 1
     for name in ("MOST_WORDS", "MOST_QUERIES"):
-        monkeypatch.setattr(f"tamis.pipeline.detect_open_vocabulary.{name}", 1)
+        monkeypatch.setattr(f"tamis.pipeline.columns.detect.open_vocabulary.{name}", 1)
     apart = OpenVocabularyModel(asked, Path())
     assert len(apart.passes) == 2
     assert {name for found in apart.start(image, 1)() for name in found.names} == {"cat", "dog"}

@@ -14,11 +14,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.pipeline import bytes_in, read_jsonl
-from tamis.pipeline.blocks import Fields
 from tamis.pipeline.errors import SourceError, StoreError
-from tamis.pipeline.ingest import Pool, ingest
-from tamis.pipeline.recipe import Source, parse_recipe
+from tamis.pipeline.files import bytes_in
+from tamis.pipeline.read import jsonl
+from tamis.pipeline.read.blocks import Fields
+from tamis.pipeline.read.ingest import Pool, ingest
+from tamis.pipeline.recipe.recipe import Source, parse_recipe
 from tests_support import write_jsonl
 
 RECORDS = [
@@ -215,7 +216,7 @@ def test_same_key_again_is_a_duplicate_or_a_conflict_and_names_the_first(tmp_pat
 def test_two_keys_with_one_id_are_a_collision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from tamis.pipeline import shards
+    from tamis.pipeline.read import shards
 
     monkeypatch.setattr(shards, "sample_ids", lambda namespace, keys: np.full(len(keys), 7, np.uint64))
     write_jsonl(tmp_path / "p.jsonl", RECORDS[:2])
@@ -314,12 +315,12 @@ def test_another_pool_is_refused(tmp_path: Path) -> None:
 def test_rows_are_lines_whatever_the_block_size(lines: list[bytes], slow_bytes: int) -> None:
     raw = b"\n".join(lines)
     fields = Fields("id", "text", {}, {"id": pa.string(), "text": pa.string()})
-    kept = read_jsonl.SLOW_BYTES
-    read_jsonl.SLOW_BYTES = slow_bytes
+    kept = jsonl.SLOW_BYTES
+    jsonl.SLOW_BYTES = slow_bytes
     try:
-        block = read_jsonl.parse_lines(raw, 1, "s", fields)
+        block = jsonl.parse_lines(raw, 1, "s", fields)
     finally:
-        read_jsonl.SLOW_BYTES = kept
+        jsonl.SLOW_BYTES = kept
     found = (block.table["position"].to_pylist() if block.table.num_rows else []) + [
         reject.position for reject in block.rejects
     ]

@@ -62,7 +62,7 @@ def test_the_docs_own_selector_and_recipe_run(tmp_path: Path, doc_records: list[
 
 
 def test_the_recipe_of_the_docs_is_valid(tmp_path: Path) -> None:
-    from tamis.pipeline.recipe import Recipe
+    from tamis.pipeline.recipe.recipe import Recipe
 
     recipe = yaml.safe_load(blocks((ROOT / "docs" / "recipe.md").read_text(), "yaml")[0])
     assert Recipe.model_validate(recipe).name == "medical"

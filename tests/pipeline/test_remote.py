@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tamis.pipeline import ingest, remote_lock
 from tamis.pipeline.errors import DamageFound, RunFailed, SourceError
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.mirror import Mirror, in_order
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.remote import readable, working_copy
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_complete, open_run
-from tamis.pipeline.whereabouts import where
+from tamis.pipeline.files import remote_lock
+from tamis.pipeline.files.mirror import Mirror, in_order
+from tamis.pipeline.files.remote import readable, working_copy
+from tamis.pipeline.read import ingest
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete, open_run
+from tamis.pipeline.store.whereabouts import where
 from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.errors import DamageFound, QueryError, RecipeError, SourceError, StoreError, TamisError
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.pick import pick
+from tamis.pipeline.explain.why import why
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.query import ask
-from tamis.pipeline.recipe import parse_recipe
-from tamis.pipeline.run import run_recipe
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.why import why
+from tamis.pipeline.quick import pick
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.query import ask
+from tamis.pipeline.store.runs import open_complete
 from tests_support import BASIC, Runner, write_jsonl
 
 RANDOM = [{"random": {"budget": 5}}]

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline import atomic
 from tamis.pipeline.errors import CodeNotAllowed, QueryError, RecipeError, RunError, RunFailed, SourceError, StoreError
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
+from tamis.pipeline.files import atomic
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
 from tests_support import BASIC, Runner, result_bytes, write_jsonl
 
 GOLDEN = Path(__file__).parent / "golden_selection.json"
@@ -83,7 +83,7 @@ def test_columns_and_models_are_reused_by_other_runs(run_in: Runner, workplace: 
 
 
 def test_k_above_what_survives_is_clamped_and_said(run_in: Runner, workplace: Path) -> None:
-    from tamis.pipeline.show import notes
+    from tamis.pipeline.explain.show import notes
 
     step = {"importance_resampling": {"form": "published", "min_length": 60, "budget": 100_000}}
     outcome = run_in(workplace, steps=[step])
@@ -180,7 +180,7 @@ def test_bad_recipes_are_refused_before_anything_starts(
 
 
 def test_names_that_leave_the_store_are_refused(workplace: Path) -> None:
-    from tamis.pipeline.recipe import parse_recipe
+    from tamis.pipeline.recipe.recipe import parse_recipe
 
     for name in ("../evil", ".hidden", "a/b", ""):
         with pytest.raises(RecipeError, match="can't name a folder"):
@@ -195,7 +195,7 @@ def test_a_recipe_mended_after_it_failed_keeps_its_name(run_in: Runner, workplac
 
 @pytest.mark.fault("YAML that would build objects: refused")
 def test_yaml_that_builds_objects_is_refused(workplace: Path) -> None:
-    from tamis.pipeline.recipe import load_recipe
+    from tamis.pipeline.recipe.recipe import load_recipe
 
     path = workplace / "evil.yaml"
     path.write_text("pool: !!python/object/apply:os.system ['touch pwned']\n")

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.atomic import read_json
 from tamis.pipeline.errors import RunError, StoreError
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
-from tamis.pipeline.whereabouts import forget, where
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
+from tamis.pipeline.store.whereabouts import forget, where
 from tests_support import Runner, write_jsonl
 
 

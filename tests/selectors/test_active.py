@@ -11,14 +11,14 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from tamis.selectors import parts
-from tamis.selectors.acquisition import Badge, entropy, margin
+from tamis.selectors.active import parts
+from tamis.selectors.active.acquisition import Badge, entropy, margin
+from tamis.selectors.active.cold_start import ProbabilityCover
+from tamis.selectors.active.facility_location import FacilityLocation
 from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
-from tamis.selectors.cold_start import ProbabilityCover
-from tamis.selectors.facility_location import FacilityLocation
-from tamis.selectors.heads import fit_head, out_of_folds, softmax
-from tamis.selectors.vectors import as_column
+from tamis.selectors.learners.heads import fit_head, out_of_folds, softmax
+from tamis.selectors.vectors.columns import as_column
 
 COLD = ["random", "typical", "k_means", "k_center", "facility_location", "probability_cover"]
 WARM = ["unsure_clusters", "entropy", "margin", "least_confidence", "badge", "committee"]

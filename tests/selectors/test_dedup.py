@@ -12,18 +12,19 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.pipeline.columns.hashed import minhash_maker
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.hashed import minhash_maker
-from tamis.pipeline.manifest import verify
-from tamis.pipeline.store import open_complete
-from tamis.selectors import minhash, passes
+from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.runs import open_complete
+from tamis.selectors import passes
+from tamis.selectors.balance.clusters import ClusterBalance
+from tamis.selectors.balance.hierarchy import quotas, tree, water_fill
 from tamis.selectors.budget import Budget
-from tamis.selectors.cluster_balance import ClusterBalance
-from tamis.selectors.hierarchy import quotas, tree, water_fill
-from tamis.selectors.k_means import nearest
-from tamis.selectors.near_dedup import NearDedup
-from tamis.selectors.near_dedup_images import within
-from tamis.selectors.semantic_dedup import SemanticDedup
+from tamis.selectors.dedup.near_images import within
+from tamis.selectors.dedup.near_texts import NearDedup
+from tamis.selectors.dedup.semantic import SemanticDedup
+from tamis.selectors.texts import minhash
+from tamis.selectors.vectors.k_means import nearest
 from tests_support import Runner, write_jsonl
 
 P = (1 << 61) - 1
@@ -40,7 +41,7 @@ def test_the_parameters_are_those_that_were_published() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_the_hash_is_xxh64(data: bytes) -> None:
-    from tamis.selectors.text_loops import xxh64
+    from tamis.selectors.loops.shingles import xxh64
 
     assert int(xxh64(np.frombuffer(data + b"\0", np.uint8), 0, len(data))) == xxhash.xxh64_intdigest(data)
 
@@ -504,7 +505,7 @@ def test_what_was_kept_earlier_is_not_kept_again_in_other_words(run_in: Runner, 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["", "1,000.5 ", "Σοφός ", "e\u0301 ", "한국어 ", "İ \U0001d7d8 "]))
 def test_the_compiled_words_are_the_plain_ones(text: str, more: str) -> None:
-    from tamis.selectors.text_loops import GROWS, normalised
+    from tamis.selectors.loops.shingles import GROWS, normalised
 
     data, ends = minhash.raw(pa.array([text + more]))
     room = np.zeros(GROWS * len(data) + 1, np.uint8)

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from tamis.selectors.catalog import build
-from tamis.selectors.codes import counts, fit_centres, nearest_two, soft
-from tamis.selectors.density_ratio import DensityRatio, contents_of, divergence, fold_of
-from tamis.selectors.logistic import fit_logistic, principal
+from tamis.selectors.learners.logistic import fit_logistic, principal
+from tamis.selectors.match.density_ratio import DensityRatio, contents_of, divergence, fold_of
 from tamis.selectors.rows import hashes_of
-from tamis.selectors.vectors import as_array, as_column
+from tamis.selectors.vectors.codes import counts, fit_centres, nearest_two, soft
+from tamis.selectors.vectors.columns import as_array, as_column
 from tests_support import Runner, write_jsonl
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.selectors import faiss_search
-from tamis.selectors.k_means import nearest
-from tamis.selectors.near_vectors import nearest_earlier
-from tamis.selectors.semantic_dedup import SemanticDedup
-from tamis.selectors.vectors import as_column, best_match, unit
+from tamis.selectors.dedup.near_vectors import nearest_earlier
+from tamis.selectors.dedup.semantic import SemanticDedup
+from tamis.selectors.vectors import faiss_search
+from tamis.selectors.vectors.columns import as_column, best_match, unit
+from tamis.selectors.vectors.k_means import nearest
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.pipeline.hashed import ngrams_maker
-from tamis.pipeline.identity import content_hashes, sample_ids
+from tamis.pipeline.columns.hashed import ngrams_maker
+from tamis.pipeline.read.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel
-from tamis.selectors.importance import FittedImportance, ImportanceResampling, log_ratio
-from tamis.selectors.importance_facts import coverage, divergence, effective_sample_size, fold
+from tamis.selectors.match.importance import FittedImportance, ImportanceResampling, log_ratio
+from tamis.selectors.match.importance_facts import coverage, divergence, effective_sample_size, fold
 
 
 def batch_of(texts: list[str], selector: ImportanceResampling) -> pa.RecordBatch:

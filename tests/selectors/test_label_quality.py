@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.svm import LinearSVC
 
 from tamis.pipeline.errors import RecipeError
+from tamis.selectors.active.self_paced import Claims
 from tamis.selectors.budget import Budget
 from tamis.selectors.catalog import build
-from tamis.selectors.confident_learning import by_class, by_noise_rate, off_diagonal
-from tamis.selectors.one_vs_all import distances, fit_one_vs_all
-from tamis.selectors.self_paced import Claims
-from tamis.selectors.vectors import as_column
+from tamis.selectors.learners.confident_learning import by_class, by_noise_rate, off_diagonal
+from tamis.selectors.learners.one_vs_all import distances, fit_one_vs_all
+from tamis.selectors.vectors.columns import as_column
 from tests_support import Runner, write_jsonl
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tamis.selectors import quantiles
 from tamis.selectors.catalog import build
-from tamis.selectors.loss_reduction import LossReduction
-from tamis.selectors.perplexity import Perplexity
+from tamis.selectors.match.loss_reduction import LossReduction
+from tamis.selectors.quality.perplexity import Perplexity
+from tamis.selectors.quality.threshold import Threshold
 from tamis.selectors.quantiles import shares_below, sorted_values
-from tamis.selectors.threshold import Threshold
 
 
 def batch(**columns: Any) -> pa.RecordBatch:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.selectors.ngrams import Ngrams
-from tamis.selectors.tokens import CODE_POINTS, tables, tokens
+from tamis.selectors.texts.ngrams import Ngrams
+from tamis.selectors.texts.tokens import CODE_POINTS, tables, tokens
 
 PUBLISHED = Ngrams(order=2, buckets=10_000, hash="sha256")
 letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

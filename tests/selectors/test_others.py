@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tamis.selectors.balance.quota import Quota, largest_remainders
 from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import build
 from tamis.selectors.chance import uniform
-from tamis.selectors.quota import Quota, largest_remainders
-from tamis.selectors.text_quality import looks_like_prose
+from tamis.selectors.match.quality_mask import looks_like_prose
 
 
 def test_chance_is_uniform_and_belongs_to_the_sample() -> None:

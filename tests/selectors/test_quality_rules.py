@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from tamis.selectors import quality_rules
-from tamis.selectors.quality_rules import RULE_NAMES, TextQuality
-from tamis.selectors.text_measures import c4_lines, measures, words_of
+from tamis.selectors.quality import text_rules
+from tamis.selectors.quality.text_rules import RULE_NAMES, TextQuality
+from tamis.selectors.texts.measures import c4_lines, measures, words_of
 
 SENTENCES = [
     "The committee met in the old library to talk about the budget of the coming year.",
@@ -20,7 +20,7 @@ ALL = ("gopher_repetition", "gopher", "c4", "fineweb")
 
 
 def broken(text: str, apply: tuple[str, ...]) -> str | None:
-    found = quality_rules.broken(text, apply)
+    found = text_rules.broken(text, apply)
     return None if found is None else found[0].name
 
 

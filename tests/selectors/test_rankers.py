@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tamis.selectors.budget import Budget, Fraction, parse_budget, shown
 from tamis.selectors.catalog import build
-from tamis.selectors.k_means import k_means, nearest
-from tamis.selectors.objects import struct_type
-from tamis.selectors.vectors import as_column
+from tamis.selectors.objects.proposals import struct_type
+from tamis.selectors.vectors.columns import as_column
+from tamis.selectors.vectors.k_means import k_means, nearest
 
 Picture = list[tuple[str, list[float]]]  # of each object its class and feature
 
@@ -152,7 +152,7 @@ def test_a_hundred_thousand_objects_of_one_class_are_told_apart() -> None:
 
 
 def test_too_many_objects_leave_rare_classes_whole_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tamis.selectors.objects.MOST_OBJECTS", 60)
+    monkeypatch.setattr("tamis.selectors.objects.proposals.MOST_OBJECTS", 60)
     draw = np.random.default_rng(5)
     pictures: list[Picture | None] = [[(str(draw.choice(list("abcdef"))), draw.normal(size=4).tolist())] * 2 for _ in range(300)]  # fmt: skip
     pictures += [[("rare", draw.normal(size=4).tolist())] for _ in range(5)]

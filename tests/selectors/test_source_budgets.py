@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
 
 from tamis.pipeline.errors import RecipeError
+from tamis.selectors.balance.source_budgets import allocate
 from tamis.selectors.budget import Budget, parse_budget
 from tamis.selectors.catalog import build
-from tamis.selectors.lasso import lasso
-from tamis.selectors.source_budgets import allocate
-from tamis.selectors.vectors import as_column
+from tamis.selectors.learners.lasso import lasso
+from tamis.selectors.vectors.columns import as_column
 from tests_support import Runner, write_jsonl
 
 DIM, TASKS = 5, 40

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis import sql
+from tamis.pipeline.choose.steps import EARLIER_CONTENTS
 from tamis.pipeline.schemas import LEDGER, SCORES
-from tamis.pipeline.steps import EARLIER_CONTENTS
 
 NAN = math.nan
 

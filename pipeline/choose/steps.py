@@ -1,0 +1,299 @@
+"""One step, in three moves: fit on pool and target, score shard by shard, choose with one query and write the ledger.
+
+Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.choose.batches import candidates, side_by_side, targets
+from tamis.pipeline.choose.facts import density_facts, importance_facts
+from tamis.pipeline.choose.ledger import Record, by_part
+from tamis.pipeline.errors import RecipeError, RunFailed
+from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
+from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.recipe.plans import StepPlan
+from tamis.pipeline.schemas import SCORES
+from tamis.pipeline.store.database import connect, rows, scope_mask
+from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
+from tamis.pipeline.store.runs import Run, open_run
+from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
+from tamis.selectors.contract import Inputs, inputs_of
+from tamis.selectors.match.density_ratio import DensityRatio
+from tamis.selectors.match.importance import ImportanceResampling, Seen
+from tamis.sql import text as sql_text
+
+
+def count_parts(folder: Path, step: int, names: list[str]) -> None:
+    """Count the named shards for a selector whose fit adds up counts, and store each shard's beside the scores."""
+    run = open_run(folder)
+    selector = run.steps[step].selector
+    for name in names:
+        final = _counts(run, step, name)
+        if not final.exists() and not model_path(run, step).exists():
+            seen = selector.count(in_scope(run, run.part(name), step))
+            write_parquet(final, pa.table({"bucket": seen.buckets}))
+
+
+def _counts(run: Run, step: int, name: str) -> Path:
+    return run.work(step) / "counts" / name
+
+
+EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
+
+
+def fit_step(folder: Path, step: int) -> Path:
+    """Fit the step's selector and store what it learned; returns the file, which is reused where it exists."""
+    run = open_run(folder)
+    path = model_path(run, step)
+    if not path.exists():
+        selector = run.steps[step].selector
+        if hasattr(selector, "fit_counts"):  # integers: the sum is the same in any order
+            total = Seen(np.zeros(selector.map.buckets, np.int64))
+            for part in run.pool.parts:
+                total.buckets += pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy()
+            learned = selector.fit_counts(total, [selector.count(t, with_hashes=True) for t in targets(run, step)])
+        else:
+            plan = run.steps[step]
+            ranks = plan.choice == "ranked"
+            try:
+                if ranks and hasattr(selector, "prepare"):
+                    learned = selector.rank(_Candidates(run, step), plan.budget, _prepared(run, step))
+                elif ranks:
+                    learned = selector.rank(_Candidates(run, step), plan.budget)
+                else:
+                    pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
+                    learned = selector.fit(pool, targets(run, step))
+            except ValueError as error:
+                raise RecipeError(f"step {step} ({plan.name}): {error}") from error
+        save_fitted(path, learned)
+    return path
+
+
+class _Candidates:
+    """What a ranker sees, shard by shard, as often as it likes."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        self._run, self._step = run, step
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return _to_rank(self._run, self._step)
+
+
+def _prepared(run: Run, step: int) -> Any:
+    """What the step's selector makes once for all thresholds; stored, and reused where it stands and can be read."""
+    path, selector = prepared_path(run, step), run.steps[step].selector
+    if path.exists():
+        with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+            return load_fitted(path, selector, selector.prepared)
+    save_fitted(path, selector.prepare(_Candidates(run, step)))
+    load_fitted.cache_clear()
+    return load_fitted(path, selector, selector.prepared)
+
+
+def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
+    """What a ranker sees: the candidates, and what earlier runs chose, as labeled: taken from the start."""
+    plan = run.steps[step]
+    ids, reasons = aside(run)
+    earlier = ids[reasons == EARLIER]
+    more = _cost_fields(plan)
+    for part in run.pool.parts:
+        candidates_ = in_scope(run, part, step, more)
+        if not len(earlier):
+            yield from candidates_
+            continue
+        yield from map(_with_labels, candidates_)
+        wanted = replace(inputs_of(plan.selector), fields=(*inputs_of(plan.selector).fields, *more))
+        for batch in side_by_side(run, part, wanted, of_target=False):
+            mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
+            if mine.num_rows:
+                told = _with_labels(mine)
+                place = told.schema.get_field_index("labels")
+                yield told.set_column(place, "labels", told["labels"].fill_null(""))  # labeled, as nothing
+
+
+def _with_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if "labels" in batch.schema.names:
+        return batch
+    return batch.append_column("labels", pa.nulls(batch.num_rows, pa.string()))
+
+
+def _earlier_contents(run: Run, step: int) -> Path:
+    """For a deduplication that is not the first step: contents of what earlier runs chose, which the first step took
+    out."""
+    ids, reasons = aside(run)
+    earlier = ids[reasons == EARLIER] if step else ids[:0]
+    found = [EARLIER_CONTENTS.empty_table()]
+    for part in run.pool.parts if len(earlier) else ():
+        table = pq.read_table(part.path, columns=["sample_id", "content_hash", "key"])
+        mine = table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), earlier)))
+        found.append(mine.rename_columns(EARLIER_CONTENTS.names).cast(EARLIER_CONTENTS))
+    path = run.work(step) / "earlier" / "contents.parquet"
+    write_parquet(path, pa.concat_tables(found))
+    return path
+
+
+def in_scope(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """The candidates that the step may choose from: those inside its `where`."""
+    for batch, inside in with_scope(run, part, step, more):
+        yield batch if inside.all() else batch.filter(pa.array(inside))
+
+
+def with_scope(
+    run: Run, part: Part, step: int, more: tuple[str, ...] = (), inputs: Inputs | None = None
+) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.bool_]]]:
+    """Batches of candidates, and which of them are inside the step's `where`, and not set aside before the first."""
+    where = run.steps[step].where
+    inside = None if where is None else scope_mask(run, part, where)
+    apart = aside(run)[0] if step == 0 else np.zeros(0, np.uint64)
+    for batch in candidates(run, part, step, inputs or inputs_of(run.steps[step].selector), more):
+        ids = batch["sample_id"].to_numpy()
+        mask = np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
+        yield batch, mask & ~np.isin(ids, apart) if len(apart) else mask
+
+
+def score_parts(folder: Path, step: int, names: list[str]) -> None:
+    """Write the score file of each named shard, unless it is there."""
+    run = open_run(folder)
+    learned = fitted_of(run, step)
+    for name in names:
+        final = run.work(step) / name
+        if not final.exists():
+            plan, number = run.steps[step], run.part_number(name)
+            ids_alone = Inputs(fields=()) if plan.choice == "ranked" else None  # all is decided already
+            pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)
+            try:
+                write_batches(final, SCORES, (_score(run, plan, learned, number, *pair) for pair in pairs))
+            except pa.ArrowException:
+                raise
+            except ValueError as error:
+                raise RecipeError(f"step {step} ({plan.name}): {error}") from error
+
+
+def _cost_fields(plan: StepPlan) -> tuple[str, ...]:
+    field = plan.budget.field if plan.budget is not None else None
+    return () if field is None or field == "n_tokens" else (field,)  # n-grams bring n_tokens with them
+
+
+def _score(
+    run: Run, plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]
+) -> pa.Table:
+    """Score rows of one batch; with several targets a row for each of them."""
+    scores = learned.scores(batch) if hasattr(learned, "scores") else learned.score(batch)[None, :]
+    keys = learned.order_keys(batch, scores) if hasattr(learned, "order_keys") else scores
+    count = batch.num_rows
+    if scores.shape[1:] != (count,):
+        raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
+    verdicts = learned.verdicts(batch) if hasattr(learned, "verdicts") else None
+    if verdicts is not None:
+        barred = [None if found is None else found[0] for found in verdicts]
+    else:
+        barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
+    apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
+    told = zip(apart, barred, inside.tolist(), strict=True)
+    outside = getattr(plan.selector, "outside", "not_in_scope")  # `sql` drops what the others let pass
+    barred = [why or (reason if ok else outside) for why, reason, ok in told]
+    groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
+    ties = learned.tie_keys(batch) if hasattr(learned, "tie_keys") else pa.nulls(count, pa.string())
+    marks: Any = learned.details(batch) if verdicts is None and hasattr(learned, "details") else None
+    if verdicts is not None:
+        marks = [None if found is None else found[1] for found in verdicts]
+    if hasattr(learned, "is_in_target"):
+        marks = ["in target" if found else None for found in learned.is_in_target(batch)]
+    whole = np.ones(count, np.int64)
+    if plan.budget is not None:  # what lies outside of the scope costs nothing, and may have no price
+        whole = np.zeros(count, np.int64)
+        whole[inside] = plan.budget.costs(batch.filter(pa.array(inside)))
+    costs = pa.array(whole)
+    numbers = pa.array(np.full(count, part, np.int32))
+    related = learned.related_ids(batch) if hasattr(learned, "related_ids") else np.zeros(count, np.uint64)
+    tables = []
+    for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
+        names = [
+            mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "")
+            for mark in marks or [None] * count
+        ]
+        # what only keeps or drops has no score, nor has a ranker's row that it gave none: an earlier step's stands
+        unscored = plan.choice == "exact_dedup" or getattr(plan.selector, "unscored", False)
+        none = np.full(count, unscored) | (np.isnan(score) if plan.choice == "ranked" else False)
+        shown = pa.array(score, pa.float64(), mask=none)
+        tables.append(
+            pa.table(
+                [
+                    batch["sample_id"], shown, pa.array(key, pa.float64()), numbers, costs,
+                    pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties,
+                    pa.array(names, pa.string()), pa.array(related, mask=related == 0),
+                ],
+                schema=SCORES,
+            )
+        )  # fmt: skip
+    return pa.concat_tables(tables)
+
+
+def choose(folder: Path, step: int) -> None:
+    """Decide over all score files at once; write the ledger's parts, then the step's record, which says it is done."""
+    run = open_run(folder)
+    plan = run.steps[step]
+    scores = [str(run.work(step) / part.name) for part in run.pool.parts]
+    learned = fitted_of(run, step)
+    targets_served = len(getattr(learned, "proportions", (1.0,)))
+    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // targets_served)
+    with connect(run.store) as con:
+        eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
+        if plan.choice == "ranked":
+            eligible = learned.candidates
+        budget = plan.budget.units(eligible) if plan.budget is not None else None
+        earlier = _earlier_contents(run, step) if plan.choice == "exact_dedup" else None
+        reader = _decisions(con, plan, learned, scores, budget, eligible, earlier)
+        for part, table in by_part(reader, len(run.pool.parts)):
+            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
+    facts = {}
+    if isinstance(plan.selector, ImportanceResampling):
+        facts = importance_facts(run, step, learned, record.reasons["chosen"])
+    elif isinstance(plan.selector, DensityRatio):
+        facts = density_facts(run, step, learned, record.reasons["chosen"])
+    elif hasattr(learned, "facts"):
+        facts = learned.facts
+    write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
+
+
+def _decisions(
+    con: Any,
+    plan: StepPlan,
+    learned: Any,
+    scores: list[str],
+    budget: int | None,
+    eligible: int,
+    earlier: Path | None,
+) -> Any:
+    """A reader over the choice's query."""
+    parameters: dict[str, Any] = {"scores": scores}
+    proportions: Sequence[float] = getattr(learned, "proportions", (1.0,))
+    if plan.choice == "quota":
+        quotas = learned.quotas(plan.budget)
+        epochs = getattr(plan.selector, "max_epochs", 1)
+        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": epochs}
+        query = "choose_quota"
+    elif plan.choice == "exact_dedup":
+        query = "choose_exact_dedup"
+        parameters["earlier"] = str(earlier)
+    elif len(proportions) > 1:
+        query = "choose_by_target"
+        rows(con, "create temp table taken (sample_id ubigint, target integer)")
+        whole = budget or 0
+        parts = [int(whole * share) for share in proportions]
+        parts[-1] += whole - sum(parts)  # as published: what rounding leaves goes to the last target
+        for target, part in enumerate(parts):
+            rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
+    else:
+        query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
+        parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
+    return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

@@ -1,0 +1,83 @@
+"""`tamis label`: tasks out to labeling tools, answers back in. Heavy imports wait inside the verbs, as in cli.py."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
+
+
+@label.command(name="export")
+def label_export(
+    run: Path,
+    *,
+    to: Literal["label-studio", "cvat", "csv", "coco"],
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> None:
+    """Write the selection of a run as tasks for a labeling tool.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    to
+        the tool; csv has key and an empty label to fill in
+    out
+        a new file or folder (default: in the run's exports)
+    """
+    from tamis.pipeline.emit.tasks import export_tasks
+    from tamis.pipeline.store.runs import open_complete
+
+    print(export_tasks(open_complete(run), to, out))
+
+
+@label.command(name="import")
+def label_import(
+    store: Path, file: Path, *, classes: Path | None = None, held_out: bool = False, replace: bool = False
+) -> None:
+    """Add the answers of a labeling tool's export to a store, as one round.
+
+    Parameters
+    ----------
+    store
+        the store whose samples were labeled
+    file
+        .csv (key, label, and annotator, labeled_at, cost if there are), .json of Label Studio or COCO, .xml of CVAT
+    classes
+        the only classes that may be, one a line; others are listed and left out
+    held_out
+        these labels only measure: nothing learns from them (a round of `active: {acquire: random}` suits)
+    replace
+        these answers settle earlier ones (a round of `label_errors`); else a contradiction is left out
+    """
+    from tamis.pipeline.columns.detect.file import read_class_names
+    from tamis.pipeline.explain.show import visible
+    from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.labels.files import read_answers
+    from tamis.pipeline.labels.rounds import import_answers
+    from tamis.pipeline.progress import say
+
+    named = None if classes is None else read_class_names(classes)
+    answers = read_answers(file)
+    with working_copy(store) as here:
+        found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)
+    print("\n".join(map(visible, found.lines())))
+
+
+@label.command(name="status")
+def label_status(store: Path, *, column: str | None = None) -> None:
+    """Show a store's rounds of labels: what was asked and answered, at which cost, of which classes, and how accurate a
+    head is that learns from them.
+
+    Parameters
+    ----------
+    store
+        the store
+    column
+        the vectors that the head learns on (default: those of the last run that asked)
+    """
+    from tamis.pipeline.files.remote import readable
+    from tamis.pipeline.labels.status import status
+
+    print(status(readable(store).absolute(), column))

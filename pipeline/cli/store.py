@@ -1,0 +1,81 @@
+"""`tamis where`, `forget`, `gc`, `compact`: a store looked after. Heavy imports wait inside the verbs, as in cli.py."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def where(store: Path, key: str) -> None:
+    """Tell everything that a store holds of a key: its samples, what every run made of them, their labels.
+
+    Parameters
+    ----------
+    store
+        the store
+    key
+        the sample's key
+    """
+    from tamis.pipeline.files.remote import readable
+    from tamis.pipeline.store.whereabouts import where as tell
+
+    print(tell(readable(store).absolute(), key))
+
+
+def forget(store: Path, *keys: str, file: Path | None = None) -> None:
+    """Never choose these keys again, and say which runs hold them: a takedown.
+
+    Parameters
+    ----------
+    store
+        the store
+    keys
+        keys of samples; those that are not in the pool yet are remembered
+    file
+        more keys, one a line
+    """
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.store.whereabouts import forget as take_out
+
+    try:
+        more = [] if file is None else file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"--file {file}: can't be read ({error})") from error
+    wanted = [key for key in (*keys, *more) if key]
+    if not wanted:
+        raise RecipeError("forget: name keys, or a --file with one a line")
+    with working_copy(store) as here:
+        print(take_out(here, wanted))
+
+
+def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Tell what a store holds that none of its runs needs.
+
+    Parameters
+    ----------
+    store
+        the store
+    delete
+        take it away
+    """
+    from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.store.garbage import collect
+
+    with working_copy(store) as here:
+        print(collect(here, delete))
+
+
+def compact(store: Path) -> None:
+    """Merge the small shards that many small additions left, with their columns.
+
+    Parameters
+    ----------
+    store
+        the store
+    """
+    from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.store.compact import compact as merge
+
+    with working_copy(store) as here:
+        print(merge(here))

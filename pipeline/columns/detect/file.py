@@ -1,0 +1,276 @@
+"""`detect: file`: any detector's output, or boxes that people drew: COCO (instances or results), YOLO, VOC, Parquet.
+
+An image's boxes are found by its name: the path below the pool's root, with or without suffix, else a basename that is
+unique in the file and in the pool. Files are read once and held as arrays, 60 bytes an object."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from tamis.pipeline.columns.detect.boxes import SHARES, Found
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.pipeline.files.plain_xml import load_xml
+from tamis.pipeline.files.plain_yaml import load_yaml
+from tamis.pipeline.read.names import Repeated
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES
+
+MOST_CLASSES = 100_000
+DETECT_FILE_VERSION = 1  # raise when the same file would give other objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileBoxes:
+    """path: a .json of COCO, a .parquet, or a folder of YOLO's .txt or VOC's .xml; images: for COCO results, the
+    instances file that lists images and categories; classes: the only ones that are kept, for YOLO in their order (or
+    a file of them); confidence: the least, one number or by class."""
+
+    default: ClassVar[float] = 0.0  # of classes that `confidence` doesn't name
+
+    path: str
+    images: str | None = None
+    classes: list[str] | str | None = None
+    confidence: float | dict[str, float] = 0.0
+
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
+        place = folder / self.path
+        if not place.exists():
+            raise RecipeError(f"detect: file: nothing at {place}")
+        made_of = asdict(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
+        made_of["digest"] = fingerprint(digest_of_folder(place)) if place.is_dir() else digest_of_input(place)
+        for name in ("images", "classes"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                if not (folder / value).is_file():
+                    raise RecipeError(f"detect: file: {name}: no file {folder / value}")
+                made_of[name] = digest_of_input(folder / value)
+        return made_of
+
+    def wanted(self, folder: Path) -> list[str] | None:
+        """The classes that the recipe names; for YOLO, those that its folder names."""
+        if isinstance(self.classes, str):
+            return [name for name in read_class_names(folder / self.classes) if name]
+        return self.classes
+
+
+class NumberedImage(Found):
+    """Of COCO results alone, which know images by numbers: 12 is the image 000012."""
+
+
+class FileModel:
+    """All boxes of the file by image name; nothing of the image is read."""
+
+    plan: dict[str, Any] | None = None
+
+    def __init__(self, settings: FileBoxes, folder: Path) -> None:
+        self.settings = settings
+        self.names: list[str] = []  # of images, as the file has them
+        self.found: list[Found] = []
+        place = folder / settings.path
+        for name, found in _records(place, settings, folder):
+            self.names.append(name)
+            self.found.append(found)
+        self.facts = {"images": len(self.names), "objects": sum(len(found.names) for found in self.found)}
+        self._exact = _unique(self.names)
+        self._stems = _unique([_stem(name) for name in self.names])
+        self._bases = _unique([PurePosixPath(_stem(name)).name for name in self.names])
+        self._numbered = self.names != [] and all(isinstance(found, NumberedImage) for found in self.found)
+
+    def of_keys(self, keys: Sequence[str], repeated: Repeated, lost: Counter[str]) -> list[Found | None]:
+        """What the file says of each sample; None where it doesn't know it. `repeated`: names that more than one
+        sample of the pool has."""
+        return [self._of(key, repeated, lost) for key in keys]
+
+    def _of(self, key: str, repeated: Repeated, lost: Counter[str]) -> Found | None:
+        place = self._exact.get(key, self._stems.get(key))
+        if place is not None:
+            place = -1 if key in repeated else place
+        else:
+            base = PurePosixPath(key).name
+            named = base.lstrip("0") if self._numbered and base.isdecimal() else base
+            place = self._bases.get(named)
+            if place is not None and repeated.has_basename(base):
+                place = -1
+        if place is None:
+            lost["images_not_in_file"] += 1
+            return None
+        if place < 0:
+            lost["images_of_ambiguous_name"] += 1
+            return None
+        lost["images_in_file"] += 1
+        return self.found[place]
+
+
+def _unique(names: Sequence[str | None]) -> dict[str, int]:
+    """Place by name; -1 where a name occurs more than once."""
+    index: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name is not None:
+            index[name] = -1 if name in index else place
+    return index
+
+
+def _stem(name: str) -> str:
+    """Without the suffix of an image or of its label file; a dot in a key is not one."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
+
+
+def _records(place: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:
+    try:
+        if place.is_dir():
+            numbered = settings.classes
+            yield from _folder(place, read_class_names(folder / numbered) if isinstance(numbered, str) else numbered)
+        elif place.suffix == ".parquet":
+            yield from _parquet(place)
+        elif place.suffix == ".json":
+            yield from _coco(place, settings, folder)
+        else:
+            raise RecipeError(f"detect: file: {place}: wanted a .json (COCO), a .parquet or a folder (YOLO, VOC)")
+    except RecipeError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+        told = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise RecipeError(f"detect: file: {place}: can't be read ({told})") from error
+
+
+def _folder(place: Path, classes: list[str] | None) -> Iterator[tuple[str, Found]]:
+    xml = _files(place, ".xml")
+    if xml:
+        for path in xml:
+            yield path.relative_to(place).as_posix(), _voc(path)
+        return
+    named = next((found for name in ("classes.txt", "data.yaml") if (found := place / name).is_file()), None)
+    names = classes or (read_class_names(named) if named else None)
+    texts = [path for path in _files(place, ".txt") if path.name != "classes.txt"]
+    if not texts:
+        raise RecipeError(f"detect: file: {place}: neither .xml (VOC) nor .txt (YOLO) files in it")
+    if names is None:
+        raise RecipeError(f"detect: file: {place}: YOLO numbers its classes; add `classes: [first, second, ...]`")
+    for path in texts:
+        yield path.relative_to(place).as_posix(), _yolo(path, names)
+
+
+def _files(place: Path, suffix: str) -> list[Path]:
+    """Those that are not hidden: the fingerprint doesn't see the others."""
+    found = {path.relative_to(place): path for path in place.rglob(f"*{suffix}") if path.is_file()}
+    return [path for name, path in sorted(found.items()) if not any(part.startswith(".") for part in name.parts)]
+
+
+def _yolo(path: Path, names: list[str]) -> Found:
+    """Lines `class x y width height [confidence]`, centre and sides as shares of the image."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        if any(len(line) not in (5, 6) for line in lines):
+            raise ValueError("a line has not 5 or 6 numbers")
+        values = np.array([line[:5] for line in lines], np.float64).reshape(-1, 5)
+        sure = np.array([float(line[5]) if len(line) > 5 else 1.0 for line in lines])
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    middle, half = values[:, 1:3], values[:, 3:5] / 2
+    known = [(names[int(kind)] or None) if 0 <= kind < len(names) else None for kind in values[:, 0]]
+    return Found(np.concatenate([middle - half, middle + half], 1), known, sure, SHARES)
+
+
+def _voc(path: Path) -> Found:
+    """VOC's format as today's tools write it: corners, the first pixel at 0 (VOC itself counts from 1)."""
+    tree = load_xml(path)
+    boxes, names = [], []
+    try:
+        size = [float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height")]
+        for item in tree.iter("object"):
+            boxes.append([float(item.findtext(f"bndbox/{side}") or "nan") for side in ("xmin", "ymin", "xmax", "ymax")])
+            names.append((item.findtext("name") or "").strip() or None)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    known = (size[0], size[1]) if min(size) > 0 else None
+    return Found(np.array(boxes, np.float64).reshape(-1, 4), names, np.ones(len(boxes)), known)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Found]]:
+    """A row an object: key (or file_name), x1, y1, x2, y2, class, and confidence if there is one."""
+    table = pq.read_table(path)
+    name = "key" if "key" in table.column_names else "file_name"
+    if table[name].null_count:
+        raise ValueError(f"{table[name].null_count:,} rows have no {name}")
+    keys = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
+    corners = [table[side].cast(pa.float64()).to_numpy() for side in ("x1", "y1", "x2", "y2")]
+    boxes, kinds = np.stack(corners, 1), np.array(table["class"].cast(pa.string()).to_pylist(), object)
+    sure = (
+        table["confidence"].cast(pa.float64()).to_numpy() if "confidence" in table.column_names else np.ones(len(table))
+    )
+    yield from _by_image(keys.dictionary.to_pylist(), keys.indices.to_numpy(), boxes, kinds, sure, {})
+
+
+def _by_image(
+    names: list[str], image: Any, boxes: Any, kinds: Any, sure: Any, sizes: dict[int, tuple[float, float]]
+) -> Iterator[tuple[str, Found]]:
+    order = np.argsort(image, kind="stable")
+    ends = np.concatenate([[0], np.cumsum(np.bincount(image, minlength=len(names)))])
+    for place, name in enumerate(names):
+        mine = order[ends[place] : ends[place + 1]]
+        yield name, Found(boxes[mine], kinds[mine].tolist(), sure[mine], sizes.get(place))
+
+
+def _coco(path: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:
+    """Instances (a map with images, annotations, categories) or results (a list of boxes)."""
+    held = json.loads(path.read_text(encoding="utf-8"))
+    about, rows = held, held
+    if isinstance(held, dict):
+        rows = held["annotations"]
+    elif settings.images:
+        about = json.loads((folder / settings.images).read_text(encoding="utf-8"))
+    else:
+        about = {}
+    images, categories = about.get("images"), about.get("categories", [])
+    classes = {category["id"]: str(category["name"]) for category in categories}
+    if not classes:  # results alone: their numbers are the names
+        classes = {row["category_id"]: str(row["category_id"]) for row in rows}
+    names = {image["id"]: str(image["file_name"]) for image in images or []}
+    for what, held_, listed in (("images", names, images or []), ("categories", classes, categories)):
+        if listed and len(held_) < len(listed):
+            raise ValueError(f"two of its {what} have one id")
+    for row in rows if images is None else []:  # results alone: images are known by their numbers
+        names.setdefault(row["image_id"], str(row["image_id"]))
+    places = {one: place for place, one in enumerate(names)}
+    known = [row for row in rows if row["image_id"] in places]
+    if len(known) < len(rows):
+        raise ValueError(f"{len(rows) - len(known):,} boxes are of images that it doesn't list")
+    at = np.array([places[row["image_id"]] for row in rows], np.int64)
+    if odd := next((row for row in rows if len(row["bbox"]) != 4), None):
+        raise ValueError(f"a box of image {odd['image_id']} has {len(odd['bbox'])} numbers, wanted x, y, width, height")
+    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    kinds = np.array([classes.get(row["category_id"]) for row in rows], object)
+    sure = np.array([float(row.get("score", 1.0)) for row in rows])
+    sizes = {
+        places[image["id"]]: (float(image["width"]), float(image["height"]))
+        for image in images or []
+        if image.get("width") and image.get("height")
+    }
+    for name, found in _by_image(list(names.values()), at, boxes, kinds, sure, sizes):
+        yield (name, found) if images is not None else (name.lstrip("0"), NumberedImage(*found))
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Names in their order: one a line, or `names` of a YOLO data.yaml; empty for numbers without one. Raises
+    RecipeError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix not in (".yaml", ".yml"):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        names = load_yaml(text)["names"]
+        if isinstance(names, dict):
+            numbered = {int(number): str(name) for number, name in names.items()}
+            return [numbered.get(number, "") for number in range(min(max(numbered) + 1, MOST_CLASSES))]
+        return list(map(str, names))
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise RecipeError(f"classes {path}: wanted one name a line, or `names:` in YAML ({error})") from error

@@ -1,0 +1,56 @@
+"""`labels:` of a recipe: what people have said of samples already, as a column `labels`: a CSV of key and label, or a
+store's folder of imported rounds (STORE/labels), which may not be there yet.
+
+Null: not labeled. An empty text: labeled, by a label that the file does not say, by two that differ, or by one that is
+held out for measuring: it is not asked again, and nothing learns from it."""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.labels.rounds import round_rows
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels by key, or of imported rounds by id; and what is to be told of them."""
+
+    by_key: dict[str, str]
+    by_id: dict[int, str]
+    conflicts: list[str]  # keys with two labels that differ, which count as labeled without saying as what
+    confirmed: set[int]  # samples that people were asked again and answered
+
+    def __len__(self) -> int:
+        return len(self.by_key) + len(self.by_id)
+
+    def of(self, sample_id: int, key: str) -> str | None:
+        return self.by_id.get(sample_id, self.by_key.get(key))
+
+
+def read_labels(path: Path) -> Labels:
+    """Raises RecipeError where it is no such file."""
+    if not path.is_file():
+        told = [row for some in round_rows(path) for row in some]
+        counts = Counter(row["sample_id"] for row in told)
+        by_id = {row["sample_id"]: "" if row["held_out"] else row["label"] for row in told}
+        return Labels({}, by_id, [], {sample_id for sample_id, count in counts.items() if count > 1})
+    labels: dict[str, str] = {}
+    conflicts = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            if "key" not in (rows.fieldnames or []):
+                raise RecipeError(f"labels {path}: wanted columns key and label, found {rows.fieldnames or 'none'}")
+            for row in rows:
+                key, label = row["key"], (row.get("label") or "").strip()
+                if not key:
+                    raise RecipeError(f"labels {path}: line {rows.line_num} has no key")
+                if labels.setdefault(key, label) != label:
+                    conflicts.append(key)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(f"labels {path}: can't be read ({' '.join(str(error).split())[:160]})") from error
+    for key in conflicts:
+        labels[key] = ""
+    return Labels(labels, {}, sorted(set(conflicts)), set())

@@ -1,0 +1,110 @@
+"""`join: FILE`: the user's own numbers by key, from Parquet, CSV or JSON lines, as a column.
+
+The file is read whole, two of its columns, and kept as 16 bytes a key while shards are joined. A key with two values
+that differ is an error; samples without one get null, and are counted."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import digest_of_input
+from tamis.pipeline.read.identity import sample_ids
+from tamis.selectors.rows import as_floats
+
+JOIN_VERSION = 1  # raise when the same file would give other values
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """path: the file; key: its field of keys; value: its field of numbers; match: the pool's field that the keys are
+    matched with."""
+
+    path: str
+    value: str
+    key: str = "key"
+    match: str = "key"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.match,)
+
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
+        path = folder / self.path
+        if path.suffix.lower() not in SUFFIXES:
+            raise RecipeError(f"join {path}: wanted a file that ends in {', '.join(SUFFIXES)}")
+        if not path.is_file():
+            raise RecipeError(f"join: no file {path}")
+        return {**asdict(self), "path": path.name, "digest": digest_of_input(path), "version": JOIN_VERSION}
+
+
+class Joined:
+    """The file's numbers, by a hash of the key."""
+
+    def __init__(self, settings: Join, folder: Path) -> None:
+        self.settings = settings
+        path = folder / settings.path
+        table = _read(path, settings)
+        keys = table[settings.key].cast(pa.string())
+        if keys.null_count:
+            raise RecipeError(f"join {path}: {keys.null_count:,} rows have no {settings.key!r}")
+        try:
+            values = as_floats(table[settings.value]).fill_null(np.nan).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise RecipeError(f"join {path}: field {settings.value!r} holds no numbers ({error})") from error
+        ids = sample_ids("", keys.to_pylist())
+        order = np.argsort(ids, kind="stable")
+        self.ids, self.numbers = ids[order], values[order]
+        same = np.flatnonzero(self.ids[1:] == self.ids[:-1])
+        differ = same[~np.isclose(self.numbers[same], self.numbers[same + 1], rtol=0, atol=0, equal_nan=True)]
+        if len(differ):
+            key = keys[int(order[differ[0]])].as_py()
+            raise RecipeError(f"join {path}: {len(differ):,} keys have two values that differ, such as {key!r}")
+        self.facts: dict[str, Any] = {"keys": len(ids)}
+        self.counts: dict[str, int] = {}
+
+    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+        """The numbers, null where the file has none."""
+        given = batch[self.settings.match].cast(pa.string()).to_pylist()
+        wanted = sample_ids("", [key or "" for key in given])
+        if not len(self.ids):
+            return [pa.nulls(len(given), pa.float64())]
+        place = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        found = self.numbers[place]
+        lost = (self.ids[place] != wanted) | np.array([key is None for key in given], bool) | np.isnan(found)
+        return [pa.array(found, pa.float64(), mask=lost)]
+
+
+def _read(path: Path, settings: Join) -> pa.Table:
+    wanted = list(dict.fromkeys([settings.key, settings.value]))
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pq.read_table(path, columns=wanted).select(wanted)
+        if path.suffix.lower() == ".csv":
+            as_text = {settings.key: pa.string()}
+            options = pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=as_text)
+            return pyarrow.csv.read_csv(path, convert_options=options)
+        return _read_lines(path, settings)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        told = " ".join(str(error).split())[:160]
+        raise RecipeError(f"join {path}: can't read its fields {' and '.join(map(repr, wanted))} ({told})") from error
+
+
+def _read_lines(path: Path, settings: Join) -> pa.Table:
+    """JSON lines; keys are texts or whole numbers, and what other fields hold does not matter."""
+    for kind in (pa.string(), pa.int64()):
+        schema = pa.schema([(settings.key, kind), (settings.value, pa.float64())])
+        options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        try:
+            return pyarrow.json.read_json(path, parse_options=options)
+        except pa.ArrowInvalid:
+            if kind == pa.int64():
+                raise
+    raise AssertionError

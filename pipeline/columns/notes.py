@@ -1,0 +1,34 @@
+"""What a column tells of itself beside its settings, in its column.json: how its model was used, and what it could not
+do."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.files.atomic import read_json, write_json
+
+at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
+
+
+class Notes:
+    """A column's folder and its record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "column.json"
+
+    def note(self, **facts: Any) -> None:
+        with at_model:
+            known = read_json(self.record)
+            if any(known.get(name) != fact for name, fact in facts.items()):
+                write_json(self.record, {**known, **facts})
+
+    def count(self, what: str, part: str, rows: int) -> None:
+        """Rows of a part of which something is to be told: `texts_cut`, `without_vector`, `images_gone`."""
+        with at_model:
+            known = read_json(self.record).get(what, {})
+            if known.get(part, 0) != rows:
+                self.note(**{what: {**known, part: rows}})

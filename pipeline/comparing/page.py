@@ -1,0 +1,117 @@
+"""A comparison as a table for the terminal and as one HTML file that opens anywhere: no network, no script."""
+
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.explain.pages import write_page
+from tamis.pipeline.explain.show import visible
+
+MEASURES = {  # name: (heading, what it means, format, whether more is better)
+    "target_nats": ("target nats", "what an n-gram of the target costs under those of the selection", "{:.3f}", False),
+    "kl_reduction": ("KL reduction", "how much nearer to the target's n-grams than the pool, in nats", "{:.3f}", True),
+    "ngram_coverage": ("n-grams covered", "share of the target's n-grams that occur in it at all", "{:.1%}", True),
+    "served": ("target served", "share of the target with a chosen sample as near as its own kind", "{:.1%}", True),
+    "nearness": ("nearness", "mean cosine of a target sample to the nearest chosen one", "{:.3f}", True),
+}  # fmt: skip
+LOSS_OF = {"tokens": " nats a token", "labels": " of the held-out samples wrong, averaged over classes"}
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line a selection, the best of each measure marked."""
+    measures = _measures(found)
+    losses = found.get("trained")
+    heads = ["selection", "chosen", *(MEASURES[name][0] for name in measures), "duplicates", "seconds", "MB"]
+    heads += ["loss", "random needs", "oracle share"] if losses else []
+    lines = [heads]
+    for member in found["members"]:
+        row = [visible(member["name"]), f"{member['chosen']:,}"]
+        row += [_cell(found, member, name) for name in measures]
+        row += [f"{member['duplicates']:,}", f"{member['seconds']:,.1f}", megabytes(member)]
+        lines.append(row + (trained_cells(losses["by"][member["name"]]) if losses else []))
+    wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
+    shown = []
+    for line in lines:
+        cells = zip(line, wide, strict=True)
+        shown.append("  ".join(t.ljust(w) if place == 0 else t.rjust(w) for place, (t, w) in enumerate(cells)))
+    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
+
+
+def megabytes(member: dict[str, Any]) -> str:
+    return f"{member['peak_bytes'] / 1e6:,.0f}" if member["peak_bytes"] else ""
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """What to take from it, in a sentence or two."""
+    measures = _measures(found)
+    if not measures:
+        return "There is no target to serve: compare sizes, composition and overlap."
+    name = measures[0]
+    best = _best(found, name)
+    random = next((member for member in found["members"] if member["name"] == "random"), None)
+    heading, _, form, _ = MEASURES[name]
+    said = f"By {heading} {best['name']} serves the target best: {form.format(best[name])}"
+    said += f", random {form.format(random[name])}." if random and random is not best else "."
+    if not found["equal"]:
+        said += " The selections are not of one size, and most measures grow with it."
+    if losses := found.get("trained"):
+        known = {member: one["loss"] for member, one in losses["by"].items() if member != "oracle"}
+        winner = min(known, key=lambda member: known[member])
+        said += f" Trained, {winner} has the lowest loss: {known[winner]:.3f}{LOSS_OF[losses['unit']]}."
+    return said
+
+
+def trained_cells(one: dict[str, Any]) -> list[str]:
+    spread = f" ± {one['interval']:.3f}" if one["interval"] is not None else ""
+    sign, times = one["random_needs"] or ("", None)
+    needed = "" if times is None else f"{sign}{times:.1f}x".lstrip("=")
+    return [f"{one['loss']:.3f}{spread}", needed, "" if one["oracle_share"] is None else f"{one['oracle_share']:.0%}"]
+
+
+def write_comparison(found: dict[str, Any], path: Path) -> None:
+    measures = _measures(found)
+    members = []
+    for member in found["members"]:
+        cells = [
+            {
+                "text": MEASURES[name][2].format(member[name]),
+                "wide": _width(found, member, name),
+                "best": _is_best(found, name, member),
+            }
+            for name in measures
+        ]
+        members.append({**member, "cells": cells, "megabytes": megabytes(member)})
+    heads = [MEASURES[name] for name in measures]
+    losses = found.get("trained")
+    trained = {name: trained_cells(one) for name, one in losses["by"].items()} if losses else {}
+    said = verdict(found)
+    write_page("compare.html", path, found=found, members=members, heads=heads, verdict=said, trained=trained)
+
+
+def _measures(found: dict[str, Any]) -> list[str]:
+    return [name for name in MEASURES if all(name in member for member in found["members"])]
+
+
+def _best(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """The best selection by a measure; the oracle is no contestant."""
+    some = [member for member in found["members"] if member["name"] != "oracle"]
+    return max(some, key=lambda member: member[name] if MEASURES[name][3] else -member[name])
+
+
+def _is_best(found: dict[str, Any], name: str, member: dict[str, Any]) -> bool:
+    """As good as the best by what is shown of it; nobody is where all are."""
+    form = MEASURES[name][2]
+    told = {form.format(one[name]) for one in found["members"] if one["name"] != "oracle"}
+    best = form.format(_best(found, name)[name])
+    return len(told) > 1 and member["name"] != "oracle" and form.format(member[name]) == best
+
+
+def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:
+    return MEASURES[name][2].format(member[name]) + ("*" if _is_best(found, name, member) else "")
+
+
+def _width(found: dict[str, Any], member: dict[str, Any], name: str) -> int:
+    """Percent of the bar: from the worst of all to the best."""
+    values = [one[name] for one in found["members"]]
+    low, high = min(values), max(values)
+    share = (member[name] - low) / (high - low) if high > low else 1.0
+    return round(100 * (share if MEASURES[name][3] else 1 - share))

@@ -1,0 +1,140 @@
+"""What the report shows, as plain values: histograms, composition by kept fields, the line between kept and dropped.
+
+All of it is asked from the ledger and pool with SQL; nothing here is larger than a page."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.explain.report.thumbnails import with_thumbnails
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.schemas import POOL
+from tamis.pipeline.store.database import quoted, rows
+from tamis.pipeline.store.runs import Run
+from tamis.sql import text as sql_text
+
+BINS = 48
+MOST_GROUPS = 24  # of a kept field; the largest are shown, the others as one row
+EACH_SIDE = 20  # samples shown on each side of the line
+VANISHED = 0.1  # a group that keeps less than a tenth of its fair share, by the interval's upper end, is warned of
+SHOWN_CHARS = 280
+EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection, and as many of what was dropped
+
+
+def histogram(con: Any, step: int) -> dict[str, Any] | None:
+    """Kept and dropped counts by score bin; None where a step has no scores."""
+    found = rows(con, sql_text("score_bins"), {"step": step, "bins": BINS})
+    if not found or found[0]["low"] is None or found[0]["low"] == found[0]["high"]:
+        return None
+    low, high = found[0]["low"], found[0]["high"]
+    kept, dropped = [0] * BINS, [0] * BINS
+    for row in found:
+        kept[row["bin"]], dropped[row["bin"]] = row["kept"], row["dropped"]
+    return {"low": low, "high": high, "kept": kept, "dropped": dropped}
+
+
+def composition(con: Any, field: str) -> dict[str, Any] | None:
+    """Groups of a kept field before and after, with keep rates and 95% intervals (Wilson 1927)."""
+    query = sql_text("composition").replace("$field", quoted(field))  # a name can't be bound; it is quoted
+    found = rows(con, query)
+    if not 2 <= len(found) <= 5000:
+        return None
+    pool, chosen = sum(row["pool"] for row in found), sum(row["selection"] for row in found)
+    shown, rest = found[:MOST_GROUPS], found[MOST_GROUPS:]
+    if rest:
+        shown.append(
+            {
+                "name": f"{len(rest)} others",
+                "pool": sum(r["pool"] for r in rest),
+                "selection": sum(r["selection"] for r in rest),
+            }
+        )
+    groups = []
+    for row in shown:
+        low, high = wilson(row["selection"], row["pool"])
+        fair = chosen / pool if pool else 0.0
+        groups.append(
+            {
+                "name": "∅" if row["name"] is None else str(row["name"]),
+                "pool": row["pool"], "selection": row["selection"],
+                "pool_share": row["pool"] / pool, "share": row["selection"] / chosen if chosen else 0.0,
+                "rate": row["selection"] / row["pool"], "low": low, "high": high,
+                "vanishing": row["pool"] >= 20 and high < VANISHED * fair,
+            }
+        )  # fmt: skip
+    return {"field": field, "groups": groups, "fair": chosen / pool if pool else 0.0}
+
+
+def wilson(kept: int, total: int) -> tuple[float, float]:
+    """95% interval of a share."""
+    if not total:
+        return 0.0, 1.0
+    z, share = 1.96, kept / total
+    middle = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def kept_fields(run: Run) -> list[str]:
+    """Kept fields worth grouping by: text, whole numbers and booleans."""
+    schema = pq.read_schema(run.pool.parts[0].path)
+    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
+    return [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
+
+
+def boundary(con: Any, step: int, each_side: int = EACH_SIDE) -> dict[str, list[dict[str, Any]]]:
+    """The samples just kept and just dropped, nearest to the line first."""
+    found = rows(con, sql_text("boundary"), {"step": step, "each_side": each_side})
+    for row in found:
+        row["text"] = shortened(row["text"])
+        row["sample_id"] = hex_id(row["sample_id"])
+    found = with_thumbnails(found)
+    return {"kept": [row for row in found if row["kept"]], "dropped": [row for row in found if not row["kept"]]}
+
+
+FIELDS = ("sample_id", "key", "text", "source", "position", "uri", "offset", "n_bytes", "content_hash", "width")
+
+
+def of_ids(parts: list[Part], ids: list[int]) -> dict[int, dict[str, Any]]:
+    """Those samples as a page shows them, by id."""
+    wanted = pc.field("sample_id").isin(pa.array(ids, pa.uint64()))
+    found = [
+        row for part in parts for row in pq.read_table(part.path, columns=list(FIELDS), filters=wanted).to_pylist()
+    ]
+    for row in found:
+        row["text"] = shortened(row["text"])
+    return {row["sample_id"]: row for row in with_thumbnails(found)}
+
+
+def examples(
+    con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance.
+
+    `objects` gives what was proposed in samples, by id, and is drawn into their pictures."""
+    place = ", ".join(f"p.{quoted(name)}" for name in FIELDS)
+    pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
+    most = SHEET if pool_has_images else EXAMPLES
+    kept = (
+        f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
+    )
+    dropped = f"select null as rank, null as score, {place} from pool p anti join selection s using (sample_id)"
+    found = {"kept": rows(con, kept), "dropped": rows(con, f"{dropped} order by p.sample_id limit {most}")}
+    for some in found.values():
+        for row in some:
+            row["text"] = shortened(row["text"])
+    drawn = objects([row["sample_id"] for some in found.values() for row in some])
+    for row in (row for some in found.values() for row in some):
+        row["classes"] = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
+    return {name: with_thumbnails(some, drawn) for name, some in found.items()}
+
+
+def shortened(text: str | None) -> str:
+    text = " ".join((text or "").split())
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,99 @@
+"""A run's result in a terminal: the funnel, what it cost, and where everything lies."""
+
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.choose.history import lines as history_lines
+from tamis.pipeline.store.runs import open_run
+from tamis.selectors.budget import shown
+
+BAR = 24
+
+
+def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """(stage, rows left, what was lost there and why), from source rows to the selection."""
+    pool = manifest["pool"]
+    stages = [("source rows", pool["rows"], ""), ("pool", pool["samples"], _reasons(pool["rejects"]))]
+    for step in manifest["steps"]:
+        dropped = {reason: count for reason, count in step["reasons"].items() if reason not in KEPT}
+        stages.append((step["selector"], step["kept"], _reasons(dropped)))
+    return stages
+
+
+KEPT = {"chosen", "unique", "first_of_duplicates", "in_quota", "not_in_scope"}
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(f"-{count:,} {reason}" for reason, count in sorted(counts.items()))
+
+
+def summary(manifest: dict[str, Any]) -> str:
+    """The funnel with bars, and notes on budgets and facts."""
+    stages = funnel(manifest)
+    most = max(rows for _, rows, _ in stages) or 1
+    width = max(len(name) for name, _, _ in stages)
+    lines = []
+    for name, rows, lost in stages:
+        bar = "█" * max(round(BAR * rows / most), 1 if rows else 0)
+        lines.append(f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}  {lost}".rstrip())
+    for step in manifest["steps"]:
+        lines += [f"  {note}" for note in notes(step)]
+    if manifest.get("history"):
+        lines += [f"  {line}" for line in history_lines(manifest["history"])]
+    return "\n".join(lines)
+
+
+def notes(step: dict[str, Any]) -> list[str]:
+    """What a person should know of a step besides its counts."""
+    said = []
+    budget, kept = step["budget"], step["kept"] - step["reasons"].get("not_in_scope", 0)
+    if step["unit"] == "rows" and budget is not None and kept < budget:
+        said.append(
+            f"{step['selector']}: asked for {budget:,}, there were {step['eligible']:,} to choose from: {kept:,} kept"
+        )
+    elif step["unit"] != "rows" and budget is not None:
+        spent, following = step["spent"], step["next_cost"]
+        unit = step["unit"]
+        rest = f"; the next would cost {shown(following, unit)}" if following is not None else "; nothing more to buy"
+        if step.get("ranked"):
+            rest = "; no other fits" if spent < budget else ""
+        said.append(f"{step['selector']}: {shown(spent, unit)} of {shown(budget, unit)} {unit} spent{rest}")
+    if (weighed := step.get("weight", kept)) != step["kept"]:
+        said.append(f"{step['selector']}: {step['kept']:,} samples stand for {weighed:,.0f} with their repeats")
+    facts = step.get("facts") or {}
+    said += [f"{step['selector']}: {visible(line)}" for line in facts.get("said", [])]
+    if missing := [kind["class"] for kind in facts.get("coverage", []) if not kind["proposed"]]:
+        said.append(f"{step['selector']}: of {', '.join(missing)} nothing was proposed; others have their share")
+    if facts.get("kl_reduction") is not None:
+        said.append(
+            f"{step['selector']}: KL to the target {facts['kl_target_pool']:.3f} → "
+            f"{facts['kl_target_selection']:.3f} nats (reduction {facts['kl_reduction']:.3f}; "
+            f"a random subset of the same size {facts['kl_reduction_random']:.3f})"
+        )
+    return said
+
+
+def paths(folder: Path) -> str:
+    """Everything a run wrote for its user, with what it is."""
+    run = open_run(folder)
+    rows = [
+        ("report", folder / "report.html"),
+        ("selection", folder / "selection.parquet"),
+        *[("export", path) for path in sorted((folder / "exports").glob("*"))],
+        ("ledger", folder / "ledger"),
+        ("manifest", folder / "manifest.json"),
+        ("rejects", run.store / "pool" / "rejects.parquet"),
+    ]
+    return "\n".join(f"  {name:<10} {shortest(path)}" for name, path in rows if path.exists())
+
+
+def visible(text: str) -> str:
+    """On one line and without control characters: untrusted text must not steer a terminal."""
+    return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())
+
+
+def shortest(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

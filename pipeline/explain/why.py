@@ -1,0 +1,135 @@
+"""One sample's story: where it came from, what each step made of it and why, and what it would have taken."""
+
+from typing import Any
+
+from tamis.pipeline.choose.ledger import step_summary
+from tamis.pipeline.errors import QueryError
+from tamis.pipeline.explain.neighbours import nearest_targets
+from tamis.pipeline.explain.show import visible
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
+from tamis.pipeline.store.learned import fitted_of
+from tamis.pipeline.store.query import key_of, ledger_rows, pool_rows, reject_rows
+from tamis.pipeline.store.runs import Run
+from tamis.selectors.budget import shown
+from tamis.selectors.catalog import SELECTORS
+from tamis.selectors.match.density_ratio import FittedRatio
+
+SHOWN_PARTS = 6  # n-grams named for, and as many against
+SHOWN_CHARS = 160
+
+
+def why(run: Run, key_or_id: str) -> str:
+    """The story as text. Raises QueryError where the run knows no such key, id or reject."""
+    samples = pool_rows(run, key_or_id)
+    rejects = reject_rows(run, key_or_id)
+    if not samples and not rejects:
+        raise QueryError(
+            f"{key_or_id!r}: no key, id or reject of run {run.name!r}. "
+            f"Look for it: tamis sql {run.folder} \"select key from pool where key like '%{key_or_id[:20]}%'\""
+        )
+    stories = [_sample_story(run, sample) for sample in samples]
+    stories += ["\n".join(_reject_lines(reject)) for reject in rejects]
+    return "\n\n".join(stories)
+
+
+def _reject_lines(reject: dict[str, Any]) -> list[str]:
+    place = reject["source"] + (f":{reject['position']}" if reject["position"] is not None else "")
+    lines = [f"{reject['key']}  (rejected row)", f"  from      {place}"]
+    lines.append(f"  rejected  {reject['reason']}: {REJECT_REASONS[reject['reason']]}")
+    if reject["detail"]:
+        lines.append(f"            {reject['detail']}")
+    if reject["related_id"] is not None:
+        lines.append(f"            met sample {hex_id(reject['related_id'])}")
+    return lines
+
+
+def _sample_story(run: Run, sample: dict[str, Any]) -> str:
+    decisions = ledger_rows(run, sample["sample_id"])
+    kept = all(decision["kept"] for decision in decisions) and len(decisions) == len(run.recipe.steps)
+    lines = [f"{visible(sample['key'])}  ({hex_id(sample['sample_id'])})  {'SELECTED' if kept else 'NOT SELECTED'}"]
+    lines.append(f"  from      {sample['source']}:{sample['position']}, {sample['n_bytes']:,} bytes")
+    more = {name: value for name, value in sample.items() if name not in POOL.names and value is not None}
+    if more:
+        lines.append("  fields    " + ", ".join(f"{name}={visible(str(value))}" for name, value in more.items()))
+    if sample["width"] is not None:
+        lines.append(f"  image     {sample['width']} x {sample['height']} pixels, {sample['uri']}")
+        lines += [f"  caption   {_shortened(caption['text'])}  ({caption['source']})" for caption in sample["captions"]]
+    else:
+        lines.append(f"  text      {_shortened(sample['text'])}")
+    for decision in decisions:
+        lines += _step_lines(run, sample, decision)
+    return "\n".join(lines)
+
+
+def _shortened(text: str | None) -> str:
+    text = visible(text or "")
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
+
+
+def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> list[str]:
+    summary = step_summary(run, decision["step"])
+    verdict = "kept" if decision["kept"] else "dropped"
+    meaning = LEDGER_REASONS.get(decision["reason"], "")
+    head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
+    lines = [f"{head}, {decision['reason']}" + (f" ({meaning})" if meaning else "")]
+    if decision["rank"] is not None:
+        scored = decision["score"] is not None and decision["score"] == decision["score"]
+        told = f"score {decision['score']:.6g}, " if scored else ""
+        lines.append(f"            {told}rank {decision['rank']:,} of {summary['eligible']:,}")
+    if decision["weight"] != 1:
+        lines.append(f"            counts {decision['weight']:g} times")
+    if decision["detail"]:
+        lines.append(f"            {visible(decision['detail'])}")
+    if decision["related_id"] is not None:
+        lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
+    lines += _what_it_takes(run, decision, summary)
+    learned = fitted_of(run, decision["step"]) if decision["selector"] in SELECTORS else None  # runs no user's code
+    if learned is not None and hasattr(learned, "explain"):
+        target = (
+            int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
+        )
+        lines += _parts(
+            learned.explain(sample["text"] or "", target) if target else learned.explain(sample["text"] or "")
+        )
+    if isinstance(learned, FittedRatio):
+        near = nearest_targets(run, learned.settings.features, sample["sample_id"])
+        told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
+        lines.append(f"            nearest of the target: {told or 'none, the sample has no vector'}")
+    return lines
+
+
+def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) -> list[str]:
+    """The distance to the line between kept and dropped, for steps with a budget."""
+    last, first = summary["last_kept"], summary["first_dropped"]
+    unit = summary["unit"]
+    budget = "the budget" if summary["budget"] is None else f"the budget of {shown(summary['budget'], unit)} {unit}"
+    selector = run.step(decision["step"]).selector if decision["selector"] in SELECTORS else None
+    noise = " plus its noise" if getattr(selector, "noise", 0) else ""
+    if decision["reason"] == "below_cut" and last:
+        short = last["score"] - decision["score"]
+        takes = f"it took a score{noise} of {last['score']:.6g}, rank {last['rank']:,}: {budget} ends there"
+        return [f"            {takes} ({abs(short):.4g} {'short' if short >= 0 else 'above, but for the noise'})"]
+    if decision["reason"] == "below_cut":
+        return [f"            {budget} keeps none"]
+    if decision["reason"] == "chosen" and first:
+        return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
+    if decision["reason"] == "too_short" and selector:
+        return [f"            it took {selector.chosen('min_length')} tokens"]
+    wanted = getattr(selector, "takes", None)
+    if wanted is not None and (told := wanted(decision["reason"])):
+        return [f"            it took {told}"]
+    if decision["reason"] == "over_quota" and selector:
+        return [f"            its group {decision['detail'] or ''} was full; shares: {selector.shares}"]
+    return []
+
+
+def _parts(parts: list[tuple[str, int, float]]) -> list[str]:
+    lines = []
+    for title, rows in (("for", [p for p in parts if p[2] > 0]), ("against", [p for p in parts if p[2] < 0])):
+        shown = ", ".join(
+            f"{name!r}{f' x{count}' if count > 1 else ''} {value:+.4g}" for name, count, value in rows[:SHOWN_PARTS]
+        )
+        total = sum(value for _, _, value in rows)
+        lines.append(f"            {title:<8}{total:+.4g} from {len(rows):,} n-grams: {shown or 'none'}")
+    return lines

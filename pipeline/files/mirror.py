@@ -1,0 +1,134 @@
+"""A folder of this machine and the URL that it is a copy of: fetching what is new there, putting up what is new here.
+
+There is no rename on object storage, so order makes things whole: a record goes up after the files that it speaks of, a
+run's after those of pool and columns, its manifest last of all."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.errors import StoreError
+from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
+from tamis.pipeline.files.urls import filesystem, version_of
+
+STATE = ".remote.json"  # of the copy: what is known to be the same there
+OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay where they are
+
+
+class Mirror:
+    """A folder, and the URL that it is a copy of."""
+
+    def __init__(self, url: str, here: Path) -> None:
+        self.url, self.here = url, here
+        self.system, self.root = filesystem(url)
+        self.known: dict[str, list[Any]] = read_json(here / STATE) if (here / STATE).exists() else {}
+
+    def pull(self, run: str | None) -> None:
+        """Fetch what is new there. If another machine has worked on it since, what was never put up from here goes."""
+        there = self._listing()
+        told = {name: version_of(info) for name, info in there.items()}
+        for name, version in told.items():
+            if name not in self.known and self._put_up_before(name, version):
+                self._remember(name, version)
+        seen = {name: version for name, version in told.items() if _wanted(name, run)}
+        if self.known.keys() - told or any(self.known.get(name, [""])[0] != version for name, version in seen.items()):
+            for name in self._local() - self.known.keys():
+                (self.here / name).unlink(missing_ok=True)
+        for name in sorted(self.known.keys() - told):
+            (self.here / name).unlink(missing_ok=True)
+            del self.known[name]
+        for name, version in sorted(seen.items()):
+            if not self._same(name, version):
+                place = self.here / name
+                with atomic_path(place) as beside:
+                    self.call(partial(self.system.get_file, f"{self.root}/{name}", str(beside)))
+                self._remember(name, version)
+        write_json(self.here / STATE, self.known)
+
+    def push(self, alive: Callable[[], None]) -> None:
+        """Put up what is new here, and take away there what went. `alive` is called between files."""
+        alive()
+        records = [name for name in self._local() if name.endswith(".json")]
+        files = [name for name in self._local() if not name.endswith(".json")]  # looked for after who speaks of them
+        gone = sorted(self.known.keys() - self._local(), key=lambda name: (not name.endswith("/manifest.json"), name))
+        for name in gone:
+            self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
+            del self.known[name]
+        for name in in_order([*files, *records]):
+            self._put(name)
+            alive()
+        write_json(self.here / STATE, self.known)
+
+    def _put(self, name: str) -> None:
+        place = self.here / name
+        try:
+            stamp = _stamp(place)
+        except FileNotFoundError:  # it went since we looked
+            return
+        if self.known.get(name, [None, None])[1] != stamp:
+            self.call(lambda: self.system.put_file(str(place), f"{self.root}/{name}"))
+            self.system.invalidate_cache()
+            info = self.call(lambda: self.system.info(f"{self.root}/{name}"))
+            self.known[name] = [version_of(info), stamp]
+
+    def _same(self, name: str, version: str) -> bool:
+        known, place = self.known.get(name), self.here / name
+        return bool(known and known[0] == version and place.exists() and known[1] == _stamp(place))
+
+    def _put_up_before(self, name: str, version: str) -> bool:
+        """Whether a killed process put this up and could not note it: the tag of what goes up at once is its MD5."""
+        place = self.here / name
+        if not place.is_file():
+            return False
+        return version.strip('"') == hashlib.md5(place.read_bytes(), usedforsecurity=False).hexdigest()
+
+    def _remember(self, name: str, version: str) -> None:
+        self.known[name] = [version, _stamp(self.here / name)]
+
+    def _local(self) -> set[str]:
+        """All files of the copy that belong up there."""
+        found = set()
+        for path in self.here.rglob("*"):
+            name = path.relative_to(self.here).as_posix()
+            own = name.startswith((".tmp/", ".held/", ".lock", STATE)) or "/.work/" in name
+            if not own and not path.name.endswith(".writing") and path.is_file():
+                found.add(name)
+        return found
+
+    def _listing(self) -> dict[str, dict[str, Any]]:
+        self.system.invalidate_cache()
+        found = self.call(lambda: self.system.find(self.root, detail=True), absent=True) or {}
+        infos = {path[len(self.root) :].lstrip("/"): info for path, info in found.items()}
+        return {name: info for name, info in infos.items() if not name.startswith(".lock/")}
+
+    def call(self, function: Callable[[], Any], absent: bool = False) -> Any:
+        try:
+            return function()
+        except FileNotFoundError:
+            if absent:
+                return None
+            raise
+        except Exception as error:  # each system has errors of its own
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StoreError(f"store {self.url}: {told}. Mend it and run the same command: it goes on.") from error
+
+
+def in_order(names: list[str]) -> list[str]:
+    """As they are put up: files, then the records that speak of them, those of runs later, their manifests last."""
+
+    def turn(name: str) -> tuple[bool, bool, bool, str]:
+        return name.endswith((".json", ".partial")), name.startswith("runs/"), name.endswith("/manifest.json"), name
+
+    return sorted(names, key=turn)
+
+
+def _wanted(name: str, run: str | None) -> bool:
+    parts = name.split("/")
+    return not (parts[0] == "runs" and len(parts) > 2 and parts[1] != run and parts[2] in OF_A_RUN)
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]

@@ -1,0 +1,73 @@
+"""A store on object storage (any fsspec URL): worked on in a copy on this machine, which is put up as it grows.
+
+The copy stays, so that the same machine goes on at the shard; another one goes on at the last file that was put up."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tamis.pipeline.files.atomic import fingerprint, store_lock
+from tamis.pipeline.files.mirror import Mirror
+from tamis.pipeline.files.remote_lock import BEAT_S, Lock, lease
+from tamis.pipeline.files.urls import as_url, cache_folder
+from tamis.pipeline.progress import say
+
+
+@contextmanager
+def working_copy(store: Path, run: str | None = None) -> Iterator[Path]:
+    """The store's folder on this machine, to be changed; of a URL a copy, put up as it grows and when the block ends.
+
+    `run`: the run that is worked on, whose ledger and exports are fetched, too. Raises StoreError, RunFailed."""
+    url = as_url(store)
+    if url is None:
+        yield Path(store).absolute()
+        return
+    with _copy_of(url) as (mirror, here), lease(mirror) as held:
+        mirror.pull(run)
+        with _putting_up(mirror, held):
+            yield here
+
+
+def readable(place: Path) -> Path:
+    """A store's or a run's folder on this machine, for looking at; of a URL what it holds now. Raises StoreError."""
+    url = as_url(place)
+    if url is None:
+        return place
+    root, runs, run = url.partition("/runs/")
+    with _copy_of(root) as (mirror, here):
+        mirror.pull(run.partition("/")[0])
+    return here / "runs" / run if runs else here
+
+
+@contextmanager
+def _copy_of(url: str) -> Iterator[tuple[Mirror, Path]]:
+    here = cache_folder() / "stores" / fingerprint(url)
+    with store_lock(here / ".held", say):  # one process of this machine at a time
+        (here / ".lock").touch()  # which makes a store of a folder
+        yield Mirror(url, here), here
+
+
+@contextmanager
+def _putting_up(mirror: Mirror, held: Lock) -> Iterator[None]:
+    """Round after round while the block works, and once more when it ends, however it ends."""
+    done, failed = threading.Event(), list[Exception]()
+
+    def rounds() -> None:
+        while not done.wait(BEAT_S):
+            try:
+                mirror.push(held.beat)
+            except Exception as error:  # noqa: BLE001  told when the block ends
+                failed.append(error)
+                return
+
+    at_work = threading.Thread(target=rounds, daemon=True)
+    at_work.start()
+    try:
+        yield
+    finally:
+        done.set()
+        at_work.join()
+        if failed:
+            raise failed[0]
+        mirror.push(held.beat)

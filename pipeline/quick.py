@@ -1,0 +1,74 @@
+"""The common case without a recipe: the n samples of a pool that are most like a target, in one file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.draft import source_for
+from tamis.pipeline.emit.outputs import export
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import fingerprint
+from tamis.pipeline.files.urls import cache_folder
+from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, parse_recipe
+from tamis.pipeline.starting import Outcome, run_recipe
+
+OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
+
+
+@dataclass(frozen=True)
+class Picked:
+    out: Path
+    outcome: Outcome
+
+    @property
+    def run(self) -> Path:
+        return self.outcome.folder
+
+
+def pick(
+    pool: str | Path,
+    like: str | Path,
+    n: int,
+    out: str | Path,
+    *,
+    keep: tuple[str, ...] = (),
+    seed: int = 0,
+    form: str = "tamis",
+) -> Picked:
+    """Write the n samples of `pool` most like `like` to `out` (.jsonl, .parquet, .csv, or .txt for keys), best first.
+
+    Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
+    sample's story afterwards, and the same pool is not read twice. Raises TamisError."""
+    out = Path(out)
+    if out.suffix not in OUT_FORMATS:
+        raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
+    sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
+    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n}}
+    asked = {**sources, "seed": seed, "steps": [step]}
+    if of_images := all(_reads_images(some[0]) for some in sources.values()):
+        step["importance_resampling"] = {"features": "look", "budget": n}
+        asked["columns"] = {"look": {"embed": "classic"}}
+    elif any(_reads_images(some[0]) for some in sources.values()):
+        raise RecipeError(f"{pool} and {like}: one holds images, the other texts")
+    if of_images and form != "tamis":
+        raise RecipeError("--form is of n-grams; images are compared by their look")
+    recipe = parse_recipe({"name": "pick", **asked, "emit": []}, Path.cwd())
+    files = [file.record() for source in [*recipe.pool, *recipe.beside] for file in find_files(source)]
+    recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
+    outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
+    export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
+    return Picked(out, outcome)
+
+
+def _reads_images(source: dict[str, Any]) -> bool:
+    return source["format"] in IMAGE_FORMATS or "image" in source
+
+
+def cache_store(sources: list[dict[str, Any]]) -> Path:
+    """One store for each pool and way of reading it."""
+    paths = [str(Path(source["path"]).absolute()) for source in sources]
+    return cache_folder() / fingerprint([sources, paths])

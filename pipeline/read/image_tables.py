@@ -1,0 +1,205 @@
+"""Images that tables name or hold: Parquet, Hugging Face, JSONL, CSV, and the shards of img2dataset."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.decode.decoders import Encoded
+from tamis.pipeline.errors import Unusable
+from tamis.pipeline.files.bytes_in import line_blocks
+from tamis.pipeline.read import tables
+from tamis.pipeline.read.blocks import Reject, shorten
+from tamis.pipeline.read.images import (
+    Item,
+    Row,
+    captions_of,
+    folder_rows,
+    label_of,
+    lost,
+    member_rows,
+    suffix,
+    tar_rows,
+    without_suffix,
+)
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
+from tamis.pipeline.read.tars import Member, members
+from tamis.pipeline.recipe.recipe import Source
+
+TABLE_ROWS = 64  # rows of a table with image bytes read at once: 64 photos of 1 MB
+IMAGE_FIELDS = ("jpg", "jpeg", "png", "webp")  # img2dataset's own name for the bytes in a Parquet file
+
+Record = dict[str, Any] | Unusable  # a row by field, or why there is none
+
+
+def downloaded_rows(source: Source, stem: Path, paths: list[Path]) -> Iterator[Item]:
+    """A shard of img2dataset: its table says what was downloaded; a tar, a folder or the table itself holds it."""
+    tables = [path for path in paths if path.suffix == ".parquet"]
+    tars = [path for path in paths if path.suffix == ".tar"]
+    records: list[tuple[int, Record]] = []
+    try:
+        records = [row for path in tables for row in _records(path, None)]  # 10,000 rows, without images in most cases
+    except (OSError, pa.ArrowException) as error:
+        yield lost(str(tables[0]), None, None, "unreadable_file", str(error))
+        tables = []
+    if not tables:
+        for path in tars:
+            yield from tar_rows(source, path)
+        return
+    found: dict[str, list[Member]] = {}
+    for member in members(tars[0])[0] if tars else []:
+        found.setdefault(without_suffix(member.name), []).append(member)
+    told: set[str] = set()
+    for position, record in records:
+        if isinstance(record, Unusable):
+            yield lost(str(tables[0]), position, None, *record.args)
+            continue
+        told.add(str(record.get("key", position)))
+        yield _downloaded(source, stem, tables[0], tars, position, record, found)
+    rest = [member for key, some in found.items() if key not in told for member in some]
+    if tars:  # what the table doesn't speak of
+        yield from member_rows(source, tars[0], rest)
+    elif stem.is_dir():
+        files = [SourceFile(str(file), 0, 0, str(stem)) for file in sorted(stem.iterdir()) if file.stem not in told]
+        yield from folder_rows(source, [file for file in files if not Path(file.path).name.startswith(".")])
+
+
+def _downloaded(
+    source: Source,
+    stem: Path,
+    table: Path,
+    tars: list[Path],
+    position: int,
+    record: dict[str, Any],
+    found: dict[str, list[Member]],
+) -> Item:
+    key = str(record.get("key", position))
+    if record.get("status", "success") != "success":
+        detail = f"{record['status']}: {record.get('error_message') or 'no message'}"
+        return lost(str(table), position, key, "download_failed", detail)
+    captions = [caption for name in source.captions or ["caption"] for caption in captions_of(record.get(name), name)]
+    mine = found.get(key, [])
+    for member in mine:
+        if suffix(member.name) in IMAGE_SUFFIXES and not member.problem:
+            image = Encoded(str(tars[0]), member.offset, member.size)
+            return Row(str(tars[0]), member.number, key, f"{tars[0]}#{member.name}", image, captions, record)
+    for name in IMAGE_FIELDS:
+        if isinstance(record.get(name), bytes):
+            uri = f"{table}#{name}"
+            return Row(str(table), position, key, uri, Encoded(uri, data=record[name]), captions, record)
+    if os.path.basename(key) == key and key not in ("", ".", "..") and "\0" not in key:  # a name inside the folder
+        for ending in IMAGE_SUFFIXES:
+            file = stem / f"{key}{ending}"
+            if file.is_file():
+                return Row(str(file), 1, key, str(file), Encoded(str(file)), captions, record)
+    detail = next((f"{m.problem}: {m.detail}" for m in mine if m.problem), "not among the shard's files")
+    return lost(str(table), position, key, "missing_image", detail)
+
+
+def table_rows(source: Source, path: Path) -> Iterator[Item]:
+    """Rows of a table whose field `image` holds bytes, or a path beside the table."""
+    needed = [source.image, *source.captions, *([source.key] if source.key else []), *source.keep.values()]
+    for position, record in _records(path, [str(name) for name in needed], source.format):
+        if isinstance(record, Unusable):
+            yield lost(str(path), position, None, *record.args)
+            continue
+        key = None if source.key is None or record.get(source.key) is None else str(record[source.key])
+        if source.key and key is None:
+            yield lost(str(path), position, None, "missing_field", f"field {source.key!r} is absent or null")
+            continue
+        yield _table_row(source, path, position, key, record)
+
+
+def _table_row(source: Source, path: Path, position: int, key: str | None, record: dict[str, Any]) -> Item:
+    image = record.get(str(source.image))
+    if isinstance(image, dict):  # Hugging Face: bytes, or else a path
+        image = image.get("bytes") or image.get("path")
+    captions = [caption for name in source.captions for caption in captions_of(record.get(name), name)]
+    if isinstance(image, bytes):
+        uri = f"{path}#{source.image}"
+        return Row(str(path), position, key, uri, Encoded(uri, data=image), captions, record)
+    if not isinstance(image, str) or not image.strip():
+        return Reject(str(path), position, key, "missing_field", f"field {source.image!r} holds no image and no path")
+    if "://" in image:
+        detail = f"{shorten(image)} is an address: download it first, for instance with img2dataset"
+        return Reject(str(path), position, key, "missing_image", detail)
+    place = os.path.normpath(path.parent / image)
+    key = key_of_path(place, str(path.parent)) if key is None else key
+    return Row(str(path), position, key, place, Encoded(place), captions, {"label": label_of(key), **record})
+
+
+def _records(path: Path, names: list[str] | None, kind: str = "parquet") -> Iterator[tuple[int, Record]]:
+    """(position, record) of each row. Raises Unusable where the whole table can't be used."""
+    if kind == "jsonl":
+        yield from _json_records(path)
+    elif kind == "csv":
+        yield from _csv_records(path)
+    else:
+        position = 1
+        for batch in _batches(path, names, kind):
+            for record in _dicts(batch):
+                yield position, record
+                position += 1
+
+
+def _dicts(batch: Any) -> Iterator[Record]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:  # one value that is no text costs its row alone
+        for row in range(batch.num_rows):
+            try:
+                yield batch.slice(row, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield Unusable("invalid_utf8", str(error))
+
+
+def _batches(path: Path, names: list[str] | None, kind: str) -> Iterator[Any]:
+    if kind == "hf":
+        yield from tables.arrow_batches(path, names or [])
+        return
+    file = pq.ParquetFile(path)
+    held = file.schema_arrow.names
+    if names and (missing := [name for name in names if name not in held]):
+        raise Unusable("missing_field", f"no field {missing[0]!r}; the file has {', '.join(held)}")
+    yield from file.iter_batches(batch_size=TABLE_ROWS, columns=names, use_threads=False)
+
+
+def _json_records(path: Path) -> Iterator[tuple[int, Record]]:
+    for lines, first in line_blocks(path):
+        for number, line in enumerate(lines.split(b"\n"), first):
+            if line.strip(b" \t\r"):
+                yield number, _json_record(line)
+
+
+def _json_record(line: bytes) -> Record:
+    try:
+        record = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Unusable("invalid_utf8", str(error))
+    except (ValueError, RecursionError) as error:
+        return Unusable("bad_json", str(error))
+    if isinstance(record, dict):
+        return record
+    return Unusable("bad_json", f"a {type(record).__name__}, wanted an object")
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, Record]]:
+    reader = tables.csv_reader(path)
+    header: list[str] = next(reader, [])
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # a stray quote: this record is lost, the reader goes on with the next line
+            yield reader.line_num, Unusable("bad_row", str(error))
+            continue
+        if problem := tables.csv_problem(row, header):
+            yield reader.line_num, Unusable(*problem)
+        elif row:
+            yield reader.line_num, {name: value or None for name, value in zip(header, row, strict=True)}

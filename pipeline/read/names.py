@@ -1,0 +1,64 @@
+"""Names that the pool has more than once: a label file can't mean one sample by them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from tamis.pipeline.files.atomic import fingerprint
+from tamis.pipeline.read.identity import sample_ids
+from tamis.pipeline.read.ingest import Pool
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Hashes of keys (of several namespaces) and of basenames that more than one sample has, sorted."""
+
+    keys: npt.NDArray[np.uint64]
+    basenames: npt.NDArray[np.uint64]
+
+    def __contains__(self, key: str) -> bool:
+        """Whether more than one sample has this key."""
+        return _has(self.keys, key)
+
+    def has_basename(self, name: str) -> bool:
+        """Whether more than one sample's key ends so."""
+        return _has(self.basenames, name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Empty where no name is repeated."""
+        held = [self.keys.tolist(), self.basenames.tolist()]
+        return fingerprint(held) if len(self.keys) or len(self.basenames) else ""
+
+
+NOTHING = Repeated(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+
+
+def _has(hashes: npt.NDArray[np.uint64], name: str) -> bool:
+    place = int(np.searchsorted(hashes, wanted := sample_ids("", [name])[0]))
+    return place < len(hashes) and bool(hashes[place] == wanted)
+
+
+def repeated_names(pool: Pool) -> Repeated:
+    """The pool's keys are read once a process, 16 bytes each."""
+    return _repeated(tuple(part.path for part in pool.parts))
+
+
+@lru_cache(maxsize=2)
+def _repeated(paths: tuple[Path, ...]) -> Repeated:
+    keys, basenames = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["key"]):
+            some = batch["key"].to_pylist()
+            keys.append(sample_ids("", some))
+            basenames.append(sample_ids("", [PurePosixPath(key).name for key in some]))
+    return Repeated(_twice(np.concatenate(keys)), _twice(np.concatenate(basenames)))
+
+
+def _twice(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    names, counts = np.unique(hashes, return_counts=True)
+    return names[counts > 1]

@@ -1,0 +1,375 @@
+"""The recipe: one YAML file, a tree of frozen models, checked whole before anything starts.
+
+An unknown key is an error that names it, its place and the nearest known one. YAML is read by the safe loader:
+tags that would build objects are refused."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.plain_yaml import load_yaml
+from tamis.pipeline.files.urls import as_url
+from tamis.pipeline.schemas import POOL
+
+Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
+IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
+PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
+RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
+    *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "minhash",
+    "minhash_buckets", "minhash_low", "filename", "file_row_number",
+    "pool", "rejects", "all_rejects", "ledger", "selection", "costs",
+}  # fmt: skip
+SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
+EMITTERS = (
+    "parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco", "labels", "atlas",
+    "fiftyone", "splits",
+)  # fmt: skip
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Chunk(Model):
+    """Cut each text into pieces of this many white-space separated words; each piece is a sample."""
+
+    words: Annotated[int, Field(ge=1)]
+
+
+class Source(Model):
+    """Files of one format, and which of their fields become what."""
+
+    format: Format
+    path: str | Annotated[list[str], Field(min_length=1)]
+    key: str | None = None
+    text: str = "text"
+    image: str | None = None  # field with an image's bytes or path; the formats of IMAGE_FORMATS need none
+    caption: str | list[str] | None = None  # fields or sidecars (`txt`) that hold captions, the main one first
+    keep: dict[str, str] = {}  # pool's name of a kept field -> its name in the source
+    namespace: str = ""
+    chunk: Chunk | None = None
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _names_to_map(cls, keep: Any) -> Any:
+        if isinstance(keep, list) and all(isinstance(name, str) for name in keep):
+            keep = {name: name for name in keep}
+        if isinstance(keep, dict):
+            for name in keep:
+                if str(name).casefold() in RESERVED:
+                    raise ValueError(
+                        f"{name!r} is a name that tamis uses itself; keep it under another one, "
+                        f"for instance {{source_{name}: {name}}}"
+                    )
+                if not PLAIN_FIELD.fullmatch(str(name)):
+                    raise ValueError(f"{name!r}: a kept field's name has letters, digits, _ . - and spaces; rename it")
+            if len({str(name).casefold() for name in keep}) < len(keep):
+                raise ValueError("two kept fields differ only in upper and lower case; rename one")
+        return keep
+
+    @model_validator(mode="after")
+    def _texts_have_no_fields(self) -> "Source":
+        if self.format == "texts" and (self.key or self.keep or self.text != "text"):
+            raise ValueError("format texts has no fields to name: the text is the file, the key its path")
+        return self
+
+    @model_validator(mode="after")
+    def _images_have_no_text(self) -> "Source":
+        if self.format in IMAGE_FORMATS and (self.image or self.key):
+            raise ValueError(f"format {self.format} needs no image or key: the key is the path below the root")
+        if self.reads_images and (self.text != "text" or self.chunk):
+            raise ValueError("a source of images has captions: name their fields with `caption:`; `chunk` cuts texts")
+        if self.caption is not None and not self.reads_images:
+            raise ValueError("caption belongs to images; a text's field is named with `text:`")
+        if self.format == "texts" and self.image:
+            raise ValueError("format texts has no fields; for images use format images, or a table with `image:`")
+        return self
+
+    @property
+    def reads_images(self) -> bool:
+        return self.format in IMAGE_FORMATS or self.image is not None
+
+    @property
+    def captions(self) -> list[str]:
+        if self.caption is None:
+            return []
+        return [self.caption] if isinstance(self.caption, str) else list(self.caption)
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+
+class Webdataset(Model):
+    """Settings of the output `webdataset`."""
+
+    per_shard: Annotated[int, Field(ge=1)] = 10_000
+    shuffle: bool = False  # by the recipe's seed; else best first
+
+
+class LabelStudio(Model):
+    """Settings of the output `label_studio`: an image's address is `url` and its path below `root`."""
+
+    root: str = "/"  # the server's LOCAL_FILES_DOCUMENT_ROOT, or what the url stands for
+    url: str = "/data/local-files/?d="
+
+
+class Splits(Model):
+    """Settings of the output `splits`."""
+
+    shares: dict[str, Annotated[float, Field(gt=0)]] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    by: str | None = None  # field whose values stay together
+
+    @field_validator("shares")
+    @classmethod
+    def _plain_splits(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name in shares:
+            if not name.isidentifier() or name == "splits":
+                raise ValueError(f"{name!r} can't name a split: use another word of letters, digits and _")
+        if not shares:
+            raise ValueError("wanted splits and their shares, such as {train: 0.9, test: 0.1}")
+        return shares
+
+
+class Prices(Model):
+    """What a run's costs are reckoned at; they change no decision."""
+
+    processor_hour: Annotated[float, Field(ge=0)] = 0.0
+    gpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    gigabyte_written: Annotated[float, Field(ge=0)] = 0.0
+    currency: str = ""
+
+
+OUTPUT_SETTINGS: dict[str, type[Model]] = {
+    "webdataset": Webdataset,
+    "label_studio": LabelStudio,
+    "splits": Splits,
+}
+
+
+def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Name and settings of one entry of `emit`."""
+    return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as the recipe gives it: the selector's name, its own settings, and what every step may have."""
+
+    name: str
+    settings: dict[str, Any]
+    where: str | None = None
+
+
+class Recipe(Model):
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    pool: Annotated[list[Source], Field(min_length=1)]
+    target: list[Source] = []
+    evaluation: list[Source] = []  # what must not be trained on
+    columns: dict[str, dict[str, Any]] = {}
+    labels: str | None = None
+    against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
+    steps: list[dict[str, Any]] = []
+    emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
+    strict: bool = False
+    engine: Literal["auto", "local", "prefect", "ray"] = "auto"
+    prices: Prices | None = None
+
+    @property
+    def beside(self) -> list[Source]:
+        """What is read beside the pool: the target's sources, then the evaluation's."""
+        return [*self.target, *self.evaluation]
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        try:
+            return plain_name(name)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("columns")
+    @classmethod
+    def _plain_columns(cls, columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in columns:
+            if not name.isidentifier() or name.casefold() in (*RESERVED, *SCHEMAS):
+                raise ValueError(f"{name!r} can't name a column: use another word of letters, digits and _")
+        if len({name.casefold() for name in columns}) < len(columns):
+            raise ValueError("two columns differ only in upper and lower case; rename one")
+        return columns
+
+    @model_validator(mode="after")
+    def _columns_are_not_fields(self) -> "Recipe":
+        kept = {name.casefold() for source in self.pool for name in source.keep}
+        if self.labels is not None and "labels" in {*kept, *map(str.casefold, self.columns)}:
+            raise ValueError("labels: a kept field or column has that name, too; rename it")
+        for name in self.columns:
+            if name.casefold() in kept:
+                raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_image_each(self) -> "Recipe":
+        writes_hf = any(emitted(entry)[0] == "hf" for entry in self.emit)
+        if writes_hf and self.reads_images and any("image" in source.keep for source in self.pool):
+            raise ValueError("emit hf writes the field `image`; keep yours under another name: {my_image: image}")
+        return self
+
+    @model_validator(mode="after")
+    def _boxes_are_of_images(self) -> "Recipe":
+        for name in ("coco", "cvat"):
+            if any(emitted(entry)[0] == name for entry in self.emit) and not self.reads_images:
+                raise ValueError(f"emit {name}: boxes are of images, and the pool has none")
+        return self
+
+    @field_validator("emit")
+    @classmethod
+    def _known_emitters(cls, emit: list[str | dict[str, dict[str, Any]]]) -> list[str | dict[str, dict[str, Any]]]:
+        for entry in emit:
+            if isinstance(entry, dict) and len(entry) != 1:
+                raise ValueError(f"an output with settings is a map with one key, found {entry!r}")
+            name, settings = emitted(entry)
+            if name not in EMITTERS:
+                raise ValueError(f"no output {name!r}{nearest(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
+            known = OUTPUT_SETTINGS[name].model_fields if name in OUTPUT_SETTINGS else {}
+            for key in settings:
+                if key not in known:
+                    raise ValueError(f"{name}: unknown setting {key!r} (known: {', '.join(known) or 'none'})")
+            if name in OUTPUT_SETTINGS:
+                OUTPUT_SETTINGS[name].model_validate(settings)
+        names = [emitted(entry)[0] for entry in emit]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]} is asked for twice; a run writes each output once")
+        return emit
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_key_maps(cls, steps: Any) -> Any:
+        if steps is not None and not isinstance(steps, list):
+            raise ValueError(f"wanted a list of steps, found {steps!r}")
+        for number, step in enumerate(steps or []):
+            if not (isinstance(step, dict) and len(step) == 1 and isinstance(next(iter(step)), str)):
+                raise ValueError(f"step {number} must be a map with one key, such as `- random: {{budget: 100}}`")
+            settings = next(iter(step.values()))
+            if settings is not None and not isinstance(settings, dict):
+                raise ValueError(f"step {number} ({next(iter(step))}): settings must be a map, found {settings!r}")
+        return steps or []
+
+    @property
+    def kept(self) -> set[str]:
+        return {name for source in self.pool for name in source.keep}
+
+    @property
+    def reads_images(self) -> bool:
+        return any(source.reads_images for source in self.pool)
+
+    @property
+    def steps_given(self) -> list[Step]:
+        given = []
+        for step in self.steps:
+            name, settings = next(iter(step.items()))
+            settings = dict(settings or {})
+            given.append(Step(name=name, where=settings.pop("where", None), settings=settings))
+        return given
+
+
+def plain_name(name: str) -> str:
+    """The name, if it can name a folder inside another. Raises RecipeError."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise RecipeError(f"{name!r} can't name a folder; use letters, digits, '-' and '_'")
+    return name
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint such as `, did you mean 'budget'?`, or nothing when no known word is near."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read and check a recipe. Paths in it are taken relative to its folder and made absolute."""
+    path = Path(path)
+    try:
+        value = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: {error.strerror}. Make one with `tamis init PATH`.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise RecipeError(f"recipe {path}: not plain YAML: {problem}") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"recipe {path}: wanted a map with the key `pool`, found {type(value).__name__}")
+    for override in overrides:
+        _override(value, override)
+    return parse_recipe({"name": path.stem, **value}, folder=path.parent, where=f"recipe {path}")
+
+
+def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> Recipe:
+    """Check a recipe given as a map; `folder` is what its paths are relative to."""
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(error)}") from error
+    return recipe.model_copy(
+        update={
+            "pool": [_absolute(source, folder) for source in recipe.pool],
+            "target": [_absolute(source, folder) for source in recipe.target],
+            "evaluation": [_absolute(source, folder) for source in recipe.evaluation],
+            "labels": None if recipe.labels is None else str((folder / recipe.labels).absolute()),
+        }
+    )
+
+
+def _absolute(source: Source, folder: Path) -> Source:
+    paths = [as_url(path) or str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
+    return source.model_copy(update={"path": paths})
+
+
+def _override(value: dict[str, Any], override: str) -> None:
+    """`--set seed=3`, `--set steps.0.random.budget=10`: the dots walk maps and lists, the value is YAML."""
+    place, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override}: wanted KEY=VALUE, for instance --set seed=1")
+    *walk, last = place.split(".")
+    node: Any = value
+    try:
+        for key in walk:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        if isinstance(node, list):
+            node[int(last)] = load_yaml(text)
+        else:
+            node[last] = load_yaml(text)
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(f"--set {override}: the recipe has no such place") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problems as `place: what is wrong`, at most three; one wrong word often causes several."""
+    lines = []
+    for problem in error.errors()[:3]:
+        location = problem["loc"]
+        place = ".".join(str(part) for part in location) or "top level"
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(location[:-1])
+            lines.append(f"{place}: unknown key{nearest(str(location[-1]), known)} (known: {', '.join(known)})")
+        elif problem["type"] == "missing":
+            lines.append(f"{place}: missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = f", found {problem['input']!r}" if problem["type"] != "value_error" else ""
+            lines.append(f"{place}: {message}{found}")
+    return "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    if location[-1:] == ("chunk",):
+        return list(Chunk.model_fields)
+    return list(
+        Source.model_fields if location[:1] in (("pool",), ("target",), ("evaluation",)) else Recipe.model_fields
+    )

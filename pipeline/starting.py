@@ -1,0 +1,257 @@
+"""Starting a run: check everything that can be checked, claim its folder, and carry it through."""
+
+import errno
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from glob import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.columns.declared import check_judges, code_file, declared_makers
+from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
+from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
+from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
+from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
+from tamis.pipeline.files.remote import working_copy
+from tamis.pipeline.progress import say
+from tamis.pipeline.read.ingest import READER_VERSION
+from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.plans import resolve_steps
+from tamis.pipeline.recipe.recipe import Recipe, plain_name
+from tamis.pipeline.store.database import check_where
+from tamis.pipeline.store.learned import MODEL_VERSION
+from tamis.pipeline.store.runs import open_run
+from tamis.pipeline.store.set_aside import forgotten_keys
+
+NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run lies, and what came of it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    fresh: bool  # False: it was complete already, and nothing was written
+
+    @property
+    def selected(self) -> int:
+        return self.manifest["selected"]
+
+
+def run_recipe(
+    recipe: Recipe,
+    recipe_folder: Path,
+    store: Path,
+    name: str | None = None,
+    allow_code: bool = False,
+    engine: Engine | Callable[[Path], Path] | None = None,
+) -> Outcome:
+    """Run a recipe on a store; the same again changes nothing, a killed one goes on.
+
+    `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow)."""
+    check(recipe, recipe_folder, allow_code)
+    name = plain_name(name or recipe.name)
+    with working_copy(Path(store), name) as here:
+        return _run_in(here, recipe, recipe_folder, name, allow_code, engine)
+
+
+def _run_in(
+    store: Path,
+    recipe: Recipe,
+    recipe_folder: Path,
+    name: str,
+    allow_code: bool,
+    engine: Engine | Callable[[Path], Path] | None,
+) -> Outcome:
+    folder = store / "runs" / name
+    with store_lock(store, say):
+        try:
+            claim(folder, recipe, recipe_folder, allow_code)
+            if (folder / "manifest.json").exists():
+                _still_same(folder)
+                return Outcome(folder, read_json(folder / "manifest.json"), fresh=False)
+            if callable(engine):
+                engine(folder)
+            else:
+                curate(folder, engine or Loop())
+        except Exception as error:
+            raise _said(error, store) from error
+    return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+
+
+def run_next(
+    recipe: Recipe,
+    recipe_folder: Path,
+    store: Path,
+    allow_code: bool = False,
+    engine: Engine | Callable[[Path], Path] | None = None,
+) -> Outcome:
+    """The next of a recipe's runs NAME-0001, NAME-0002, ...: the last one again where it did not end or nothing has
+    changed since, else a new one."""
+    with working_copy(Path(store)) as here:
+        found = (here / "runs").glob(f"{escape(recipe.name)}-[0-9][0-9][0-9][0-9]")
+        numbers = [int(path.name[-4:]) for path in found]
+    last = max(numbers, default=1)
+    try:
+        return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
+    except RunTaken:
+        return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last + 1:04d}", allow_code, engine)
+
+
+def fill_columns(
+    recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bool, engine: Engine | None = None
+) -> int:
+    """Read what is new and make all columns that the recipe needs; choose nothing. Returns the pool's samples."""
+    check(recipe, recipe_folder, allow_code)
+    with working_copy(Path(store)) as here, store_lock(here, say):
+        folder = here / "runs" / plain_name(f"{recipe.name}-columns")
+        try:
+            claim(folder, recipe, recipe_folder, allow_code)
+            rows = fill(folder, Stages(folder, engine or Loop())).pool.rows
+        except Exception as error:
+            raise _said(error, here) from error
+        shutil.rmtree(folder)  # it chose nothing: what it made are the columns
+    return rows
+
+
+def _said(error: Exception, store: Path) -> Exception:
+    """A failure of disk or permission as one line; anything else as it is."""
+    if isinstance(error, TamisError):
+        return error
+    number = getattr(error, "errno", None)
+    if number in NO_SPACE or any(words in str(error) for words in ("No space left", "File too large", "Out of Memory")):
+        return RunFailed(f"no space left for {store}. Free some and run the same command: it goes on from here.")
+    quoted = re.search(r"'(/[^']+)'", str(error))  # Arrow names the file in its message alone
+    name = str(getattr(error, "filename", None) or (quoted[1] if quoted else ""))
+    inside = Path(name).is_absolute() and Path(name).is_relative_to(store.absolute())
+    if isinstance(error, PermissionError):
+        return (StoreError if inside else SourceError)(
+            f"{name or store}: no permission. Mend it, or choose another place."
+        )
+    if isinstance(error, FileNotFoundError) and inside:
+        return DamageFound(f"{name}: missing from the store. Restore it, or begin a new --store.")
+    if number == errno.EROFS or "Read-only file system" in str(error):
+        return StoreError(f"store {store}: can't be written (read-only file system). Choose another --store.")
+    if isinstance(error, OSError):
+        told = " ".join(str(error).split())[:300]
+        return RunFailed(f"{told}. Mend it and run the same command: it goes on from here.")
+    return error
+
+
+def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
+    """Everything wrong that can be seen without reading the data. Raises TamisError."""
+    makers = declared_makers(recipe, recipe_folder, allow_code)
+    check_judges(makers, recipe.kept, bool(recipe.target))
+    for step in resolve_steps(recipe, recipe_folder, allow_code):
+        if step.where is not None:
+            check_where(step.where)
+    for source in [*recipe.pool, *recipe.beside]:
+        find_files(source)
+
+
+def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
+    """Write the run's request, or find that this run is already this recipe's.
+
+    A complete run's name is taken for good (RunError); an incomplete one of another recipe has no result to lose."""
+    asked = recipe.model_dump(mode="json", exclude={"engine"})  # the engine changes no decision
+    request = {
+        "recipe": asked,
+        "recipe_folder": str(recipe_folder.absolute()),
+        "allow_code": allow_code,
+        "code": _code_digests(recipe, recipe_folder),
+        "columns": {maker.name: maker.fingerprint for maker in declared_makers(recipe, recipe_folder, allow_code)},
+        "made_by": {
+            "tamis": version("tamis"),
+            "reader": READER_VERSION,
+            "model": MODEL_VERSION,
+            "ngrams": NGRAMS_VERSION,
+            "minhash": MINHASH_VERSION,
+        },
+    }
+    path = folder / "request.json"
+    if not path.exists():
+        write_json(path, request)
+        return
+    known = read_json(path)
+    if not (folder / "manifest.json").exists():
+        sweep(folder.parent.parent)  # it was killed, or failed
+    known["recipe"] = Recipe.model_validate(known["recipe"]).model_dump(mode="json", exclude={"engine"})
+    known["recipe"]["prices"] = asked["prices"]  # they change none either
+    complete = (folder / "manifest.json").exists()
+    matters = [
+        "recipe",
+        "code",
+        "columns",
+        *(["recipe_folder"] if request["code"] else []),
+        *([] if complete else ["made_by"]),
+    ]
+    known.setdefault("columns", request["columns"])  # of an older version, which did not record them
+    same = all(known.get(key) == request[key] for key in matters)
+    if not same and not complete:
+        say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
+        shutil.rmtree(folder)
+        write_json(path, request)
+    elif not same:
+        changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
+        what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
+        raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
+    elif not complete and known != request:  # the same, begun where its files then lay
+        write_json(path, request)
+
+
+def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
+    old = known.get("columns", {})
+    changed = [name for name, made_of in request["columns"].items() if old.get(name) != made_of]
+    return f"other files under column {changed[0]!r}" if changed else "another version of the user's code"
+
+
+def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
+    references = [settings["python"] for settings in recipe.columns.values() if "python" in settings]
+    references += [step.name for step in recipe.steps_given if ":" in step.name]
+    return {reference: digest_file(code_file(reference, folder)) for reference in sorted(set(references))}
+
+
+def _still_same(folder: Path) -> None:
+    """A complete run answers for the files that it saw; new ones need a run of their own, and so does a takedown."""
+    run = open_run(folder)
+    forgotten = forgotten_keys(run.store)
+    if len(forgotten):  # else the selection need not be read
+        wanted = pc.field("key").isin(forgotten)
+        taken = pq.read_table(folder / "selection.parquet", columns=["key"], filters=wanted).num_rows
+    else:
+        taken = 0
+    if taken:
+        raise RunTaken(
+            f"run {run.name!r} is complete, and {taken:,} of its samples were forgotten since. "
+            "Give the new run its own name: --run NAME."
+        )
+    for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.beside, run.target_folder)):
+        if not sources:
+            continue
+        groups = set(run.inputs["pool" if where.name == "pool" else "target"])
+        known = {
+            (record["origin"], file["path"], file["size"], file["mtime_ns"])
+            for path in (where / ".groups").glob("*.json")
+            if (record := read_json(path))["group"] in groups
+            for file in record["files"]
+        }
+        now = {
+            (number, file.path, file.size, file.mtime_ns)
+            for number, source in enumerate(sources)
+            for file in find_files(source)
+        }
+        if known != now:
+            new = sorted(Path(path).name for _, path, _, _ in now - known)
+            gone = sorted(Path(path).name for _, path, _, _ in known - now)
+            files = ", ".join((new + gone)[:3])
+            raise RunTaken(
+                f"run {run.name!r} is complete, and its {'pool' if where.name == 'pool' else 'target'} has changed "
+                f"since ({files}). Give the new run its own name: --run NAME."
+            )

@@ -1,0 +1,123 @@
+"""`tamis compact`: small shards of many small additions become few, with their columns; nothing is read or made anew.
+
+Consecutive groups of the pool that are small become one group of one shard, which stands for them from the next run on.
+Earlier runs keep answering from the old ones, which `tamis gc` takes away when no run needs them. If one of the files
+behind it changes, the old groups count again, as long as they are there."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.errors import StoreError
+from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, write_batches, write_json, write_parquet
+from tamis.pipeline.progress import say
+from tamis.pipeline.read.ingest import REJECTS_FILE, records_of, superseded
+from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
+from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.schemas import REJECTS
+
+SMALL = 2  # a group is small that is less than one of so many parts of a shard
+BATCH_ROWS = 1024
+
+
+def compact(store: Path) -> str:
+    """Merge what can be merged, and tell. Raises StoreError."""
+    store = store.absolute()
+    if not is_store(store):
+        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    with store_lock(store, say):
+        records = records_of(store / "pool")
+        chains = _chains(store / "pool", records)
+        for number, chain in enumerate(chains):
+            _merge(store, chain, len(records) + number, sum(len(r["parts"]) for r in records) + number)
+    if not chains:
+        return f"{store}: no small shards beside each other"
+    shards = sum(len(record["parts"]) for chain in chains for record in chain)
+    return f"{store}: {shards:,} small shards became {len(chains):,}; runs from now on read these"
+
+
+def _chains(pool: Path, records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Runs of small groups of one source, each together no larger than a shard."""
+    old = superseded(records)
+    chains: list[list[dict[str, Any]]] = [[]]
+    rows = size = 0
+    for record in records:
+        if record["group"] in old or record.get("gone"):
+            continue
+        most = SHARD_IMAGES if _of_images(pool, record) else SHARD_ROWS
+        mine = sum(part["rows"] for part in record["parts"])
+        bytes_ = 0 if most == SHARD_IMAGES else _text_bytes(pool, record)
+        small = mine and mine * SMALL < most and bytes_ * SMALL < SHARD_BYTES
+        if not small or rows + mine > most or size + bytes_ > SHARD_BYTES or _other(chains[-1], record):
+            chains.append([])
+            rows = size = 0
+        if small:
+            chains[-1].append(record)
+            rows, size = rows + mine, size + bytes_
+    return [chain for chain in chains if len(chain) > 1]
+
+
+def _other(chain: list[dict[str, Any]], record: dict[str, Any]) -> bool:
+    return bool(chain) and chain[-1]["origin"] != record["origin"]
+
+
+def _of_images(pool: Path, record: dict[str, Any]) -> bool:
+    return any(
+        pq.read_table(pool / p["name"], columns=["width"])["width"].null_count < p["rows"] for p in record["parts"]
+    )
+
+
+def _text_bytes(pool: Path, record: dict[str, Any]) -> int:
+    return sum(
+        int(pq.read_table(pool / p["name"], columns=["n_bytes"])["n_bytes"].to_numpy().sum()) for p in record["parts"]
+    )
+
+
+def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> None:
+    """Write the shard, its columns, its rejects, and last the record that makes it count."""
+    pool, name = store / "pool", f"part-{part:05d}.parquet"
+    members = [one["name"] for record in chain for one in record["parts"]]
+    digests = {one["name"]: one["digest"] for record in chain for one in record["parts"]}
+    table = pa.concat_tables([pq.ParquetFile(pool / member).read() for member in members])
+    write_parquet(pool / name, table, "zstd")
+    digest = digest_file(pool / name)
+    for record in sorted((store / "columns").rglob("column.json")):
+        _merge_column(record.parent, members, digests, name, digest)
+    rejects = [pq.ParquetFile(pool / ".groups" / REJECTS_FILE.format(one["group"])).read() for one in chain]
+    told = pa.concat_tables([REJECTS.empty_table(), *rejects])
+    place = told.schema.get_field_index("part_group")
+    told = told.set_column(place, REJECTS.field("part_group"), pa.array([group] * len(told), pa.int32()))
+    write_parquet(pool / ".groups" / REJECTS_FILE.format(group), told.cast(REJECTS))
+    mine = {one["group"] for one in chain}
+    merged = {
+        "group": group,
+        "origin": chain[0]["origin"],
+        "files": [file for one in chain for file in one["files"]],
+        "parts": [{"name": name, "rows": len(table), "digest": digest}],
+        "rejects": dict(sum((Counter(one["rejects"]) for one in chain), Counter())),
+        "leans_on": sorted({other for one in chain for other in one["leans_on"]} - mine),
+        "replaces": sorted(mine),
+    }
+    write_json(pool / ".groups" / f"{group:05d}.json", merged)
+
+
+def _merge_column(folder: Path, members: list[str], digests: dict[str, str], name: str, digest: str) -> None:
+    """The column's part for the new shard, where all its old ones are there and of their shards."""
+    files = [folder / member for member in members]
+    if not all(path.exists() for path in files):
+        return
+    schemas = [pq.read_schema(path) for path in files]
+    told = [(schema.metadata or {}).get(b"pool_part", b"").decode() for schema in schemas]
+    if told != [digests[member] for member in members] or any(not s.equals(schemas[0]) for s in schemas):
+        return
+    schema = schemas[0].with_metadata({**(schemas[0].metadata or {}), b"pool_part": digest.encode()})
+    batches = (batch for path in files for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS))
+    write_batches(folder / name, schema, batches, compression="none", write_statistics=False)
+    record = read_json(folder / "column.json")
+    for what, counts in record.items():
+        if isinstance(counts, dict) and (mine := [counts[member] for member in members if member in counts]):
+            record[what] = {**counts, name: sum(mine)}
+    write_json(folder / "column.json", record)

@@ -1,0 +1,154 @@
+"""DuckDB in memory over Parquet: our own queries, and the user's on a connection that can read the store alone.
+
+No database file is ever held open: a second process may read the same store at the same time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.pipeline.errors import QueryError
+from tamis.pipeline.parallel import cores
+from tamis.pipeline.read.ingest import Part
+
+if TYPE_CHECKING:
+    from tamis.pipeline.store.runs import Run
+
+MEMORY = "512MB"  # beyond this DuckDB spills to the store's .tmp; a sort of 5 million ranks fits
+
+
+@contextmanager
+def connect(store: Path) -> Iterator[Any]:
+    """A connection for our own queries, spilling inside the store."""
+    import duckdb
+
+    con = duckdb.connect(
+        config={
+            "threads": cores(),
+            "memory_limit": MEMORY,
+            "temp_directory": str(store / ".tmp"),
+            "max_temp_directory_size": "1TB",
+        }
+    )
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[Any]:
+    """A connection for a user's SQL: reads files of the store, writes none, and can't be unlocked."""
+    with connect(store) as con:
+        lock(con, store)
+        yield con
+
+
+def lock(con: Any, store: Path) -> None:
+    """From here on the connection reads the store's files and nothing else, and can't be told otherwise."""
+    folder = str(store.absolute()).replace("'", "''") + "/"
+    for setting in (
+        f"allowed_directories = ['{folder}']",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        rows(con, f"set {setting}")
+
+
+def rows(con: Any, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All rows of a small answer, by name. Fetches to the end: an unfinished result would block the connection."""
+    answer = con.execute(query, parameters or {})
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def one_select(con: Any, query: str) -> str:
+    """The query, if it is one SELECT. Raises QueryError."""
+    import duckdb
+
+    try:
+        statements = con.extract_statements(query)
+    except duckdb.Error as error:
+        raise QueryError(f"sql: {problem_of(error)}") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError("sql: wanted one SELECT statement; nothing here can be changed")
+    return statements[0].query
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
+    """A view over Parquet files by name, or by schema and name; file names can't be bound, so they are quoted."""
+    called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    rows(con, f"create view {called} as select * from read_parquet([{listed}])")  # all of one schema
+
+
+def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
+    """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
+    listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
+    query = f"select * from read_parquet([{listed}])"
+    outputs: dict[str, list[str]] = {}
+    for maker in run.declared:
+        files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
+        named = {maker.value: maker.name, **{name: f"{maker.name}_{name}" for name in maker.more}}
+        aliases = {field: name.replace(".", "\0") for field, name in named.items()}
+        fields = ", ".join(f"{quoted(field)} as {quoted(alias)}" for field, alias in aliases.items())
+        query = (
+            f"select * from ({query}) join (select sample_id, {fields} from read_parquet([{files}])) using (sample_id)"
+        )
+        if "." in maker.name:
+            outputs.setdefault(maker.name.partition(".")[0], []).extend(aliases.values())
+    if not outputs:
+        return query
+    hidden = ", ".join(quoted(value) for values in outputs.values() for value in values)
+    packed = ", ".join(  # so that `clip.class` reads as in the recipe
+        "struct_pack("
+        + ", ".join(f"{quoted(value.split(chr(0))[1])} := {quoted(value)}" for value in values)
+        + f") as {quoted(column)}"
+        for column, values in outputs.items()
+    )
+    return f"select * exclude ({hidden}), {packed} from ({query})"
+
+
+def check_where(where: str) -> None:
+    """Refuse what is not one expression, before anything starts; unknown names show when the pool is there."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        try:
+            one_select(con, f"select ({where}\n)")
+            tree = str(rows(con, "select json_serialize_sql($query) as tree", {"query": f"select ({where}\n)"}))
+        except (QueryError, duckdb.Error) as error:
+            raise QueryError(f"where {where!r}: not an SQL expression ({problem_of(error)})") from error
+        volatile = rows(
+            con, "select distinct function_name as name from duckdb_functions() where stability = 'VOLATILE'"
+        )
+    if '"SUBQUERY"' in tree:
+        raise QueryError(f"where {where!r}: no subqueries; it is asked of one shard at a time")
+    for row in volatile:
+        if f'"function_name":"{row["name"]}"' in tree:
+            raise QueryError(f"where {where!r}: {row['name']}() answers otherwise each time; use a step `random`")
+
+
+def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
+    """Ids of the part's samples for which a step's `where` holds. Raises QueryError."""
+    import duckdb
+
+    with locked(run.store) as con:
+        rows(con, f"create view pool as {pool_with_columns(run, [part])}")
+        query = one_select(con, f"select sample_id from pool where ({where}\n)")
+        try:
+            return np.asarray(con.sql(query).fetchnumpy()["sample_id"], np.uint64)
+        except duckdb.Error as error:
+            raise QueryError(f"where {where!r}: {problem_of(error)}") from error
+
+
+def problem_of(error: Exception) -> str:
+    """The first paragraph of DuckDB's message, on one line."""
+    return " ".join(str(error).split("\n\n")[0].split())

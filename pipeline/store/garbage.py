@@ -1,0 +1,139 @@
+"""`tamis gc`: what a store holds that none of its runs needs, and deleting it.
+
+A run needs the shards that it saw, the columns and models that it used, and its target; so taking a run's folder away
+is what frees them. While a run has not ended nothing that it may still use is freed."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.errors import StoreError, TamisError
+from tamis.pipeline.files.atomic import read_json, store_lock, write_json
+from tamis.pipeline.progress import say
+from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.store.learned import model_path, prepared_path
+from tamis.pipeline.store.runs import Run, open_run
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """Files or folders that can go together."""
+
+    what: str
+    paths: list[Path]
+    group: Path | None = None  # the record of the pool's group that they are of: it is to say that they are gone
+
+    @property
+    def bytes(self) -> int:
+        return sum(_size(path) for path in self.paths)
+
+
+def collect(store: Path, delete: bool) -> str:
+    """Tell what no run needs, and delete it if asked. Raises StoreError."""
+    store = store.absolute()
+    if not is_store(store):
+        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    with store_lock(store, say):
+        found = list(unneeded(store))
+        lines = [f"  {one.bytes / 1e6:>10,.1f} MB  {one.what}" for one in found]
+        whole = sum(one.bytes for one in found) / 1e6
+        if delete:
+            for one in found:
+                _take_away(one)
+    if not found:
+        return f"{store}: everything is needed by a run"
+    done = "deleted" if delete else "can go; --delete takes it away"
+    return "\n".join([*lines, f"  {whole:>10,.1f} MB  {done}"])
+
+
+def unneeded(store: Path) -> Iterator[Unneeded]:
+    runs = [open_run(path.parent) for path in sorted((store / "runs").glob("*/request.json"))]
+    begun = [run.name for run in runs if not run.complete]
+    if begun:
+        say(f"columns, models and shards stay, for these runs have not ended: {', '.join(begun)}")
+    yield from _left_over(store, runs)
+    if begun:
+        return
+    kept_groups = {group for run in runs for group in run.inputs["pool"]}
+    yield from _groups(store, kept_groups)
+    manifests = [read_json(run.folder / "manifest.json") for run in runs]
+    yield from _columns(store / "columns", store, {column["folder"] for m in manifests for column in m["columns"]})
+    targets = {run.target_folder.name for run in runs if run.inputs["target"]}
+    for folder in _folders(store / "targets"):
+        if folder.name not in targets:
+            yield Unneeded(f"target {folder.name}: of no run", [folder])
+    try:
+        models = {name for run in runs for name in _models(run)}
+    except TamisError as error:  # a user's own selector is not to be run for this
+        say(f"models stay: {error}")
+        return
+    for folder in _folders(store / "models"):
+        if folder.name not in models:
+            yield Unneeded(f"model {folder.name}: of no run", [folder])
+
+
+def _left_over(store: Path, runs: list[Run]) -> Iterator[Unneeded]:
+    """What killed processes left behind."""
+    work = [run.folder / ".work" for run in runs if run.complete and (run.folder / ".work").exists()]
+    writing = [path for path in store.rglob(".*.writing") if not any(folder in path.parents for folder in work)]
+    spilled = list((store / ".tmp").iterdir()) if (store / ".tmp").exists() else []
+    if paths := [*work, *writing, *spilled]:
+        yield Unneeded(f"{len(paths):,} unfinished files of killed processes", paths)
+
+
+def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
+    """Groups of the pool that no run sees, and on which no rejects of those that one sees lean."""
+    pairs = [(path, read_json(path)) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
+    kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
+    for path, record in pairs:
+        names = [part["name"] for part in record["parts"]]
+        paths = [folder / name for folder in [store / "pool", *_with_parts(store)] for name in names]
+        if (
+            record["group"] not in kept
+            and "replaces" not in record
+            and (there := [path for path in paths if path.exists()])
+        ):
+            yield Unneeded(f"pool group {record['group']} ({len(names)} shards): of no run", there, path)
+
+
+def _with_parts(store: Path) -> list[Path]:
+    return sorted({path.parent for path in (store / "columns").rglob("part-*.parquet")})
+
+
+def _columns(base: Path, store: Path, used: set[str]) -> Iterator[Unneeded]:
+    for record in sorted(base.rglob("column.json")):
+        folder = record.parent
+        inside = [name for name in used if (store / name).is_relative_to(folder)]
+        if not inside:
+            yield Unneeded(f"column {folder.relative_to(base)}: of no run", [folder])
+
+
+def _models(run: Run) -> Iterator[str]:
+    for number in range(len(run.recipe.steps)):
+        yield model_path(run, number).parent.name
+        if hasattr(run.step(number).selector, "prepares"):
+            yield prepared_path(run, number).parent.name
+    for maker in run.makers:
+        yield maker.fingerprint
+
+
+def _folders(base: Path) -> list[Path]:
+    return sorted(path for path in base.iterdir() if path.is_dir()) if base.exists() else []
+
+
+def _size(path: Path) -> int:
+    files: list[Path] = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+    return sum(one.stat().st_size for one in files if one.exists())
+
+
+def _take_away(one: Unneeded) -> None:
+    if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
+        record: dict[str, Any] = read_json(one.group)
+        write_json(one.group, {**record, "gone": True})
+    for path in one.paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""What a step learned, stored under a name that stands for all that it depends on: arrays and JSON, no pickle."""
+
+import dataclasses
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis.pipeline.columns.hashed import hashed_makers
+from tamis.pipeline.files.atomic import atomic_path, fingerprint
+from tamis.pipeline.store.runs import Run
+from tamis.selectors.catalog import SELECTORS
+from tamis.selectors.contract import inputs_of
+
+MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
+
+
+def model_path(run: Run, step: int) -> Path:
+    """Models are named by all that they depend on, so runs that differ only in a budget share one."""
+    plan = run.step(step)
+    learned_from = _learned_from(run, step, plan.selector)
+    if plan.choice == "ranked":  # what it picks depends on how much it may
+        learned_from["budget"] = repr(plan.budget)
+    return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
+
+
+def prepared_path(run: Run, step: int) -> Path:
+    """Of what a selector prepares (`prepares` tells which settings that depends on), so that thresholds share it."""
+    learned_from = _learned_from(run, step, run.step(step).selector.prepares())
+    return run.store / "models" / fingerprint({**learned_from, "prepared": True}) / "prepared.npz"
+
+
+def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
+    plan = run.step(step)
+    learned_from = {
+        "earlier": run.recipe.steps[:step],
+        "selector": [plan.name, dataclasses.asdict(selector), plan.where],
+        "seed": run.recipe.seed,
+        "code": run.code,
+        "columns": run.columns,
+        "pool": run.pool.fingerprint,
+        "target": run.target.fingerprint if run.target else None,
+        "version": MODEL_VERSION,
+    }
+    before = [
+        run.step(number).selector for number in range(step + 1) if run.recipe.steps_given[number].name in SELECTORS
+    ]
+    if run.evaluation and any(getattr(one, "needs_evaluation", False) for one in before):
+        learned_from["evaluation"] = run.evaluation.fingerprint  # what it dropped is no candidate of later steps
+    if hashed := [maker.fingerprint for one in before for maker in hashed_makers(inputs_of(one))]:
+        learned_from["hashed"] = hashed
+    if apart := run.inputs.get("aside"):
+        learned_from["aside"] = apart
+    return learned_from
+
+
+def save_fitted(path: Path, learned: Any) -> None:
+    """Arrays as they are, everything else as JSON, the settings not at all: no pickle is written or read."""
+    arrays, plain = {}, {}
+    for field in dataclasses.fields(learned):
+        value = getattr(learned, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif not dataclasses.is_dataclass(value):
+            plain[field.name] = value
+    with atomic_path(path) as beside, beside.open("wb") as out:
+        np.savez(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
+
+
+@lru_cache(maxsize=4)
+def load_fitted(path: Path, selector: Any, prepared: Any = None) -> Any:
+    kind: Any = prepared or getattr(selector, "fitted", type(selector))
+    with np.load(path, allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files if name != "_plain"}
+        values |= json.loads(str(stored["_plain"]))
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            values[field.name] = selector
+    return kind(**values)
+
+
+def fitted_of(run: Run, step: int) -> Any:
+    selector = run.step(step).selector
+    try:
+        return load_fitted(model_path(run, step), selector)
+    except TypeError:  # a selector with a list or map among its settings has no hash
+        return load_fitted.__wrapped__(model_path(run, step), selector)

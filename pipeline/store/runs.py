@@ -1,0 +1,175 @@
+"""A run's folder and what it needs to be opened again from any process: the recipe as resolved, and its inputs.
+
+`request.json` is written first and says what was asked; `inputs.json` says which shards the run sees; `manifest.json`
+is written last and means that the run is complete."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.columns.declared import Maker, bound, column_folder, declared_makers
+from tamis.pipeline.columns.hashed import hashed_makers
+from tamis.pipeline.errors import RunError
+from tamis.pipeline.files.atomic import fingerprint, read_json
+from tamis.pipeline.files.remote import readable
+from tamis.pipeline.read.ingest import Part, Pool, current_pool
+from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
+from tamis.pipeline.recipe.recipe import Recipe
+from tamis.selectors.contract import inputs_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe applied to a store, in its folder STORE/runs/NAME."""
+
+    folder: Path
+    recipe: Recipe
+    recipe_folder: Path
+    allow_code: bool
+    code: dict[str, str]  # digests of the user's Python files that the recipe names
+    columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def store(self) -> Path:
+        return self.folder.parent.parent
+
+    @cached_property
+    def steps(self) -> list[StepPlan]:
+        return resolve_steps(self.recipe, self.recipe_folder, self.allow_code)
+
+    def step(self, number: int) -> StepPlan:
+        """One step alone, so that a built-in one can be read beside a user's own without running that."""
+        return resolve_step(self.recipe, number, self.recipe_folder, self.allow_code)
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        path = self.folder / "inputs.json"
+        if not path.exists():
+            raise RunError(f"run {self.folder}: it never got as far as reading its pool. Start it again.")
+        return read_json(path)
+
+    @cached_property
+    def pool(self) -> Pool:
+        return current_pool(self.store / "pool", self.inputs["pool"])
+
+    @cached_property
+    def beside(self) -> Pool | None:
+        """All target sources, then all evaluation sources; parts say which source they came from."""
+        if not self.inputs["target"]:
+            return None
+        return current_pool(self.target_folder, self.inputs["target"])
+
+    @cached_property
+    def target(self) -> Pool | None:
+        """The target's sources alone."""
+        return self._of_sources(lambda origin: origin < len(self.recipe.target)) if self.recipe.target else None
+
+    @cached_property
+    def evaluation(self) -> Pool | None:
+        """The evaluation's sources alone."""
+        return self._of_sources(lambda origin: origin >= len(self.recipe.target)) if self.recipe.evaluation else None
+
+    def _of_sources(self, wanted: Callable[[int], bool]) -> Pool | None:
+        if self.beside is None:
+            return None
+        return replace(self.beside, parts=[part for part in self.beside.parts if wanted(part.origin)])
+
+    @property
+    def target_folder(self) -> Path:
+        asked = [source.model_dump(exclude_defaults=True) for source in self.recipe.beside]
+        return self.store / "targets" / fingerprint(asked)
+
+    @cached_property
+    def asked(self) -> list[Maker]:
+        """The recipe's columns, without what some of them learn from: all that is known before the inputs are read."""
+        return declared_makers(self.recipe, self.recipe_folder, self.allow_code)
+
+    @cached_property
+    def declared(self) -> list[Maker]:
+        """The recipe's columns; before the inputs are settled, as they were asked for."""
+        if not (self.folder / "inputs.json").exists():
+            return self.asked
+        return bound(self.asked, self.pool, self.target.fingerprint if self.target else None)
+
+    @cached_property
+    def makers(self) -> list[Maker]:
+        """All columns that the run needs: the declared ones, and the hashed texts that its steps ask for."""
+        wanted = {}
+        for step in self.steps:
+            for maker in hashed_makers(inputs_of(step.selector)):
+                wanted[maker.fingerprint] = maker
+        return [*self.declared, *wanted.values()]
+
+    def columns_base(self, of_target: bool) -> Path:
+        return (self.target_folder if of_target else self.store) / "columns"
+
+    def column(self, maker: Maker, of_target: bool = False) -> Path:
+        return column_folder(self.columns_base(of_target), maker)
+
+    def learned(self, maker: Maker) -> Path:
+        """Where the model lies that a column's maker learned, if it learns any."""
+        return self.store / "models" / maker.fingerprint
+
+    def part(self, name: str) -> Part:
+        return self.pool.parts[self.part_number(name)]
+
+    def part_number(self, name: str) -> int:
+        """A shard's place in the run's list."""
+        return self._part_numbers[name]
+
+    @cached_property
+    def _part_numbers(self) -> dict[str, int]:
+        return {part.name: number for number, part in enumerate(self.pool.parts)}
+
+    def ledger(self, step: int) -> Path:
+        return self.folder / "ledger" / f"step-{step:02d}"
+
+    def step_record(self, step: int) -> Path:
+        """Counts, line and facts of a step; written after its ledger. Apart from it, so that a folder is one table."""
+        return self.folder / "steps" / f"step-{step:02d}.json"
+
+    def work(self, step: int) -> Path:
+        """Scores on their way to the ledger; gone when the run is complete."""
+        return self.folder / ".work" / f"step-{step:02d}"
+
+    @property
+    def complete(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+
+@lru_cache(maxsize=8)
+def _open(folder: Path, _changed_ns: int) -> Run:
+    request = read_json(folder / "request.json")
+    return Run(
+        folder=folder,
+        recipe=Recipe.model_validate(request["recipe"]),
+        recipe_folder=Path(request["recipe_folder"]),
+        allow_code=request["allow_code"],
+        code=request["code"],
+        columns=request.get("columns", {}),
+    )
+
+
+def open_run(folder: Path | str) -> Run:
+    """The run in a folder. Raises RunError where there is none. Cached: tasks of one process share it."""
+    folder = readable(Path(folder)).resolve()
+    request = folder / "request.json"
+    if not request.exists():
+        raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")
+    inputs = folder / "inputs.json"
+    seen = max(path.stat().st_mtime_ns for path in (request, inputs) if path.exists())
+    return _open(folder, seen)
+
+
+def open_complete(folder: Path | str) -> Run:
+    """The same, for readers of results. Raises RunError where the run has not ended."""
+    run = open_run(folder)
+    if not run.complete:
+        raise RunError(f"run {folder}: not complete. The same `tamis run` goes on from where it stopped.")
+    return run

@@ -1,0 +1,119 @@
+"""`tamis where` and `tamis forget`: everything that a store holds of a key, and taking it out of all that comes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.errors import StoreError
+from tamis.pipeline.explain.show import visible
+from tamis.pipeline.files.atomic import read_json, store_lock
+from tamis.pipeline.labels.rounds import rounds
+from tamis.pipeline.progress import say
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.read.ingest import current_pool, records_of
+from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.schemas import LEDGER_REASONS
+from tamis.pipeline.store.runs import open_run
+from tamis.pipeline.store.set_aside import forget_keys, forgotten_keys
+
+SHOWN = 10  # keys of a list
+
+
+def where(store: Path, key: str) -> str:
+    """Its samples, what every run made of them, and what people said of them. Raises StoreError where there is none."""
+    samples = list(_samples(_checked(store), [key]))
+    if not samples:
+        raise StoreError(f"store {store}: no sample of the pool has the key {key!r}")
+    lines = []
+    for sample in samples:
+        lines.append(f"{visible(key)}  ({hex_id(sample['sample_id'])})")
+        lines.append(f"  from      {visible(sample['source'])}:{sample['position']}")
+        lines += [f"  same as   {visible(other)}, by content" for other in _of_content(store, sample)]
+        for folder in _complete(store):
+            verdict = _verdict(folder, sample["sample_id"])
+            lines += [f"  run       {folder.name}: {verdict}"] if verdict else []
+        for path in rounds(store / "labels"):
+            table = pq.read_table(path, columns=["sample_id", "label"])
+            said = table.filter(pc.equal(table["sample_id"], pa.scalar(sample["sample_id"], pa.uint64())))
+            lines += [f"  labeled   {path.stem}: {visible(row['label'])}" for row in said.to_pylist()]
+    if key in forgotten_keys(store).to_pylist():
+        lines.append("  forgotten: no run from then on may choose it")
+    return "\n".join(lines)
+
+
+def forget(store: Path, keys: list[str]) -> str:
+    """Never choose these keys again, also where they come only later; tells who holds them now. Raises StoreError."""
+    store = _checked(store)
+    with store_lock(store, say):
+        new = forget_keys(store, keys, datetime.now(UTC).isoformat(timespec="seconds"))
+    samples = list(_samples(store, keys))
+    ids = pa.array([sample["sample_id"] for sample in samples], pa.uint64())
+    lines = [f"forgotten: {len(set(keys)):,} keys, {len(new):,} of them new; {len(samples):,} samples of the pool"]
+    gone = sorted(set(keys) - {sample["key"] for sample in samples})[:SHOWN]
+    lines += [f"  {visible(key)}: not in the pool; it will not be chosen if it comes" for key in gone]
+    for sample in samples:
+        others = [visible(other) for other in _of_content(store, sample) if other not in keys]
+        lines += [f"  {visible(sample['key'])}: {other} has the same content and is not forgotten" for other in others]
+    for folder in _complete(store):
+        held = pq.read_table(folder / "selection.parquet", columns=["sample_id", "key"])
+        mine = held.filter(pc.is_in(held["sample_id"], value_set=ids))["key"].to_pylist()
+        if mine:
+            more = f" and {len(mine) - SHOWN:,} more" if len(mine) > SHOWN else ""
+            shown = ", ".join(map(visible, mine[:SHOWN])) + more
+            lines.append(f"  run {folder.name} holds {len(mine):,} of them: {shown}")
+    return "\n".join(lines)
+
+
+def _checked(store: Path) -> Path:
+    if not is_store(store):
+        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    return store.absolute()
+
+
+def _samples(store: Path, keys: list[str]) -> Iterator[dict[str, Any]]:
+    wanted = pc.field("key").isin(pa.array(keys, pa.string()))
+    fields = ["sample_id", "key", "source", "position", "content_hash"]
+    once: dict[int, dict[str, Any]] = {}  # `tamis compact` leaves a sample in two shards
+    for path in _shards(store):
+        once |= {row["sample_id"]: row for row in pq.read_table(path, columns=fields, filters=wanted).to_pylist()}
+    yield from once.values()
+
+
+def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:
+    """Keys of other samples with the same content."""
+    same = pc.field("content_hash") == pa.scalar(sample["content_hash"], pa.binary(16))
+    found = [pq.read_table(path, columns=["sample_id", "key"], filters=same).to_pylist() for path in _shards(store)]
+    keys = [row["key"] for rows in found for row in rows if row["sample_id"] != sample["sample_id"]]
+    return list(dict.fromkeys(keys))
+
+
+def _shards(store: Path) -> list[Path]:
+    """All shards that any run saw, whether it ended or not; of one that did not, those that are here."""
+    known = {record["group"] for record in records_of(store / "pool")}
+    groups: set[int] = set()
+    for path in (store / "runs").glob("*/inputs.json"):
+        seen = set(read_json(path)["pool"])
+        groups |= seen if (path.parent / "manifest.json").exists() else seen & known
+    return [part.path for part in current_pool(store / "pool", sorted(groups)).parts]
+
+
+def _complete(store: Path) -> list[Path]:
+    return sorted(path.parent for path in (store / "runs").glob("*/manifest.json"))
+
+
+def _verdict(folder: Path, sample_id: int) -> str | None:
+    """What became of the sample at the last step that saw it; None where the run did not."""
+    run = open_run(folder)
+    mine = pc.field("sample_id") == pa.scalar(sample_id, pa.uint64())
+    for step in reversed(range(len(run.recipe.steps))):
+        for part in run.pool.parts:
+            for row in pq.read_table(run.ledger(step) / part.name, filters=mine).to_pylist():
+                told = f"{row['selector']}: {row['reason']} ({LEDGER_REASONS.get(row['reason'], '')})"
+                return ("SELECTED" if row["kept"] else "not selected") + f", step {step}, {told}"
+    held = pq.read_table(folder / "selection.parquet", columns=["sample_id"], filters=mine)
+    return "SELECTED" if held.num_rows else None

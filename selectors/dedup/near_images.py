@@ -1,0 +1,113 @@
+"""Images that look the same but for size, compression or brightness: of each group one is kept, by perceptual hash.
+
+The column is of `embed: perceptual_hash`: 64 bits of an image's lowest frequencies (Zauner 2010, section 3.2.1). Two
+images meet where at most `distance` bits differ; groups are what chains of meetings join. Pairs are found by cutting
+the 64 bits into distance + 1 bands, one of which must be equal (Manku et al. 2007), then counting bits. 60 bytes a
+sample; O(n^2 / 2^(64 / bands)), so no distances above 8. Not for crops, rotations or other photos of one thing
+(`semantic_dedup`), nor for drawings and scans that are mostly white: look at some groups first."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.dedup.groups import Members, decided, lowest_is_best
+from tamis.selectors.passes import Places, brought
+from tamis.selectors.ranked import Ranked
+from tamis.selectors.vectors.columns import as_array
+
+BITS = 64
+MOST = 8  # bits: nine bands of seven; wider ones compare each image with every hundredth other
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearDedupImages:
+    """column    of `embed: perceptual_hash`
+    distance  bits of 64 that may differ
+    keep      which of a group: first (smallest key), largest, or a field, whose highest value is best
+    """
+
+    choice: ClassVar[str] = "ranked"
+    rules: ClassVar[bool] = True
+    budgeted: ClassVar[bool] = False
+    fitted: ClassVar[type] = Ranked
+
+    column: str
+    distance: int = 4
+    keep: str = "first"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.distance <= MOST:
+            raise ValueError(f"distance is 0 to {MOST} bits of 64, found {self.distance}")
+
+    def inputs(self) -> Inputs:
+        more = {"first": (), "largest": ("width", "height")}.get(self.keep, (self.keep,))
+        return Inputs(fields=(self.column, "key", *more))
+
+    def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
+        """`pool` is read several times. Raises ValueError where the column holds no hashes, or `keep` no numbers."""
+        given = Members.of(pool, self._has_hash, self._worse)
+        compared = Codes(self.column)
+        roots = np.arange(len(given.ids))
+        for codes in brought(pool, given.ids, roots, lambda batch: [compared.read(batch)]):
+            roots = within(given.comparable, codes, self.distance)
+        return decided(self, given, pool, roots, compared)
+
+    def _has_hash(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        there: npt.NDArray[np.bool_] = batch[self.column].is_valid().to_numpy(zero_copy_only=False)
+        return there
+
+    def _worse(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
+        if self.keep == "first":
+            return np.zeros(batch.num_rows)
+        if self.keep == "largest":
+            sides = [batch[name].fill_null(0).to_numpy(zero_copy_only=False) for name in ("width", "height")]
+            return -sides[0].astype(np.float64) * sides[1]
+        return lowest_is_best(batch, self.keep)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Hashes: how many bits differ."""
+
+    column: str
+    row_bytes: ClassVar[int] = 8
+    shown: ClassVar[str] = "distance {:.0f} of 64 bits"
+
+    def read(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+        """Raises ValueError where the column holds no hashes."""
+        try:
+            vectors, _ = as_array(batch[self.column])
+        except ValueError as error:
+            raise ValueError(f"column {self.column!r}: {error}; `embed: perceptual_hash` makes one") from error
+        return codes_of(vectors, self.column)
+
+    def alike(self, some: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+        return 0.0 - np.bitwise_count(some ^ others)
+
+
+def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:
+    """[rows] 64 bits, from the signs of vectors [rows, 64]. Raises ValueError where they are no hashes."""
+    if vectors.shape[1] != BITS or not np.isin(np.abs(vectors), [0, BITS**-0.5]).all():
+        raise ValueError(f"column {column!r} holds no hashes of {BITS} bits; `embed: perceptual_hash` makes some")
+    return np.packbits(vectors > 0, axis=1).view(np.uint64)[:, 0]
+
+
+def within(comparable: npt.NDArray[np.bool_], codes: npt.NDArray[np.uint64], distance: int) -> Places:
+    """[codes] the first of all that chains of codes at most so far apart lead to."""
+    from tamis.selectors.loops.pairs import join_near, settle
+
+    root = np.arange(len(comparable))
+    some = np.flatnonzero(comparable)
+    edges = np.linspace(0, BITS, distance + 2).round().astype(int)
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        bands = (codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = some[np.lexsort([codes[some], bands[some]])]
+        ends = np.append(np.flatnonzero(np.diff(bands[order])) + 1, len(order))
+        join_near(root, order, codes, ends.astype(np.int64), distance)
+    settle(root)
+    return root

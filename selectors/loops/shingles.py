@@ -1,0 +1,268 @@
+"""Compiled loops over texts: normalised, cut into shingles, hashed, signed, looked up. Imported where used."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from tamis.selectors.texts.minhash import DIGIT, LETTER, SEPARATES, WORDS
+
+Array = npt.NDArray[Any]
+
+
+GROWS = 3  # a Hangul syllable of 3 bytes becomes three letters of 3
+SPACE, ZERO = 32, 48
+
+
+@njit(cache=True, nogil=True)
+def normalised(data: Array, begin: int, end: int, kinds: Array, ends: Array, letters: Array, out: Array) -> int:
+    """Write a text's words, parted by one space each, to `out`; returns the bytes written."""
+    written = 0
+    place = begin
+    while place < end:
+        code, size = _character(data, place)
+        kind = kinds[code]
+        place += size
+        if kind == LETTER:
+            for at in range(ends[code - 1] if code else 0, ends[code]):
+                out[written] = letters[at]
+                written += 1
+        elif kind == DIGIT:
+            out[written] = ZERO
+            written += 1
+            place = _after_number(data, place, end, kinds)
+        elif kind == SEPARATES and written and out[written - 1] != SPACE:
+            out[written] = SPACE
+            written += 1
+    return written - 1 if written and out[written - 1] == SPACE else written
+
+
+@njit(cache=True, nogil=True)
+def _after_number(data: Array, place: int, end: int, kinds: Array) -> int:
+    """Where the number ends whose first digit was before `place`: 1000.50 is one, of 1.2.3 the first two."""
+    points = 0
+    while place < end:
+        point = 1 if points == 0 and data[place] in (44, 46) else 0
+        if place + point >= end:
+            break
+        code, size = _character(data, place + point)
+        if kinds[code] != DIGIT:
+            break
+        points += point
+        place += point + size
+    return place
+
+
+@njit(cache=True, nogil=True)
+def _character(data: Array, place: int) -> Any:
+    """Code point and size of a character in valid UTF-8."""
+    first = np.int64(data[place])
+    if first < 0x80:
+        return first, 1
+    if first < 0xE0:
+        return ((first & 31) << 6) | (data[place + 1] & 63), 2
+    if first < 0xF0:
+        return ((first & 15) << 12) | ((data[place + 1] & 63) << 6) | (data[place + 2] & 63), 3
+    high = ((first & 7) << 18) | ((data[place + 1] & 63) << 12)
+    return high | ((data[place + 2] & 63) << 6) | (data[place + 3] & 63), 4
+
+
+@njit(cache=True, nogil=True)
+def _shingles(text: Array, size: int, found: Array) -> int:
+    """Hash each five words, from the first byte to the end of the fifth; returns how many there are."""
+    begins = np.empty(WORDS, np.int64)
+    count, start, shingles = 0, 0, 0
+    for place in range(size + 1):
+        if place < size and text[place] != SPACE:
+            continue
+        begins[count % WORDS] = start
+        count += 1
+        start = place + 1
+        if count >= WORDS:
+            found[shingles] = xxh64(text, begins[count % WORDS], place)
+            shingles += 1
+    return shingles
+
+
+@njit(cache=True, nogil=True)
+def _mixed_shingles(text: Array, size: int, found: Array) -> int:
+    """The same with a cheaper hash: of each word once, eight bytes at a time, then of five such."""
+    p1, p2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
+    told = np.zeros(WORDS, np.uint64)
+    count, shingles, taken = 0, 0, 0
+    word, block = np.uint64(0), np.uint64(0)
+    for place in range(size + 1):
+        if place < size and text[place] != SPACE:
+            block = (block << np.uint64(8)) | np.uint64(text[place])
+            taken += 1
+            if taken & 7 == 0:
+                word = (word ^ block) * p1
+                word ^= word >> np.uint64(29)
+                block = np.uint64(0)
+            continue
+        word = (word ^ block) * p1
+        told[count % WORDS] = word ^ (word >> np.uint64(32))
+        count += 1
+        taken, word, block = 0, np.uint64(0), np.uint64(0)
+        if count >= WORDS:
+            mixed = np.uint64(0)
+            for back in range(WORDS):
+                mixed = (mixed ^ told[(count + back) % WORDS]) * p2
+                mixed ^= mixed >> np.uint64(31)
+            found[shingles] = mixed
+            shingles += 1
+    return shingles
+
+
+@njit(cache=True, nogil=True)
+def _longest(ends: Array) -> int:
+    longest = 0
+    for text in range(len(ends) - 1):
+        longest = max(longest, ends[text + 1] - ends[text])
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def sign(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, a: Array, b: Array, out: Array,
+    shingled: Array,
+) -> None:  # fmt: skip
+    """Into `out` [texts, hashes] the least of (a x + b) mod 2^61 - 1 over a text's shingles x."""
+    prime = np.uint64((1 << 61) - 1)
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    found = np.empty(len(room) // 2 + 1, np.uint64)
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        count = _shingles(room, size, found)
+        shingled[text] = count > 0
+        for place in range(count):
+            x = found[place]
+            for j in range(len(a)):
+                value = x * a[j] + b[j]
+                value = (value & prime) + (value >> np.uint64(61))
+                if value >= prime:
+                    value -= prime
+                out[text, j] = min(out[text, j], value)
+
+
+@njit(cache=True, nogil=True)
+def sign_fast(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, a: Array, b: Array, out: Array,
+    shingled: Array,
+) -> None:  # fmt: skip
+    """The same in 32 bits: into `out` the least of a x + b, mixed by a step of MurmurHash3's finalizer."""
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    found = np.empty(len(room) // 2 + 1, np.uint64)
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        count = _mixed_shingles(room, size, found)
+        shingled[text] = count > 0
+        for place in range(count):
+            x = np.uint32(found[place] >> np.uint64(32))
+            for j in range(len(a)):
+                value = np.uint32(x * a[j] + b[j])
+                value = np.uint32((value ^ (value >> np.uint32(15))) * np.uint32(0x85EBCA6B))
+                out[text, j] = min(out[text, j], value)
+
+
+@njit(cache=True, nogil=True)
+def _rotated(value: Any, bits: int) -> Any:
+    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
+
+
+@njit(cache=True, nogil=True)
+def _whole(data: Array, place: int, size: int) -> Any:
+    value = np.uint64(0)
+    for byte in range(size):
+        value |= np.uint64(data[place + byte]) << np.uint64(8 * byte)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def xxh64(data: Array, begin: int, end: int) -> Any:
+    """XXH64 with seed 0, after its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md)."""
+    p1, p2, p3 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
+    p4, p5 = np.uint64(0x85EBCA77C2B2AE63), np.uint64(0x27D4EB2F165667C5)
+    size = end - begin
+    place = begin
+    if size >= 32:
+        v1, v2, v3, v4 = p1 + p2, p2, np.uint64(0), np.uint64(0) - p1
+        while place + 32 <= end:
+            v1 = _rotated(v1 + _whole(data, place, 8) * p2, 31) * p1
+            v2 = _rotated(v2 + _whole(data, place + 8, 8) * p2, 31) * p1
+            v3 = _rotated(v3 + _whole(data, place + 16, 8) * p2, 31) * p1
+            v4 = _rotated(v4 + _whole(data, place + 24, 8) * p2, 31) * p1
+            place += 32
+        state = _rotated(v1, 1) + _rotated(v2, 7) + _rotated(v3, 12) + _rotated(v4, 18)
+        for lane in (v1, v2, v3, v4):
+            state = (state ^ (_rotated(lane * p2, 31) * p1)) * p1 + p4
+    else:
+        state = p5
+    state += np.uint64(size)
+    while place + 8 <= end:
+        state = _rotated(state ^ (_rotated(_whole(data, place, 8) * p2, 31) * p1), 27) * p1 + p4
+        place += 8
+    if place + 4 <= end:
+        state = _rotated(state ^ (_whole(data, place, 4) * p1), 23) * p2 + p3
+        place += 4
+    while place < end:
+        state = _rotated(state ^ (np.uint64(data[place]) * p5), 11) * p1
+        place += 1
+    state = (state ^ (state >> np.uint64(33))) * p2
+    state = (state ^ (state >> np.uint64(29))) * p3
+    return state ^ (state >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)
+def grams(text: Array, count: int) -> Array:
+    """Hashes of each `count` words of a normalised text."""
+    begins, ends = _word_places(text, len(text))
+    found = np.empty(max(0, len(begins) - count + 1), np.uint64)
+    for first in range(len(found)):
+        found[first] = xxh64(text, begins[first], ends[first + count - 1])
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _word_places(text: Array, size: int) -> Any:
+    """Where each word begins and ends."""
+    count = 0
+    begins, ends = np.empty(size // 2 + 1, np.int64), np.empty(size // 2 + 1, np.int64)
+    start = 0
+    for place in range(size + 1):
+        if place == size or text[place] == SPACE:
+            if place > start:
+                begins[count], ends[count] = start, place
+                count += 1
+            start = place + 1
+    return begins[:count], ends[:count]
+
+
+@njit(cache=True, nogil=True)
+def meet(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, sizes: Array, edges: Array,
+    hashes: Array, items: Array, out: Array,
+) -> None:  # fmt: skip
+    """Into `out` [3, texts] the first n-gram of each text that is among `hashes`: its item, first word, and length.
+
+    Hashes of one length lie between two `edges`, rising."""
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        starts, stops = _word_places(room, size)
+        for first in range(len(starts)):
+            for number in range(len(sizes)):
+                last = first + sizes[number] - 1
+                if last >= len(starts):
+                    continue
+                wanted = xxh64(room, starts[first], stops[last])
+                low, high = edges[number], edges[number + 1]
+                while low < high:
+                    middle = (low + high) // 2
+                    low, high = (middle + 1, high) if hashes[middle] < wanted else (low, middle)
+                if low < edges[number + 1] and hashes[low] == wanted:
+                    out[0, text], out[1, text], out[2, text] = items[low], first, sizes[number]
+                    break
+            if out[0, text] >= 0:
+                break

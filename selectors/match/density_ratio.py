@@ -1,0 +1,210 @@
+"""Importance resampling on embeddings: prefer samples where the target is denser than the pool.
+
+The log density ratio of Xie et al. 2023 (arXiv:2302.03169, eq. 1) with other features: `ratio: codes` counts k-means
+codes instead of n-grams (codes.py), log((t + e) / 2e) of a centre's target count t and its count e if the target were
+distributed as the pool, averaged over quantisers; `ratio: logistic` is a regularised discriminator of target against
+pool on the same codes, each pool row scored by one that never saw it. Fits on at most 20,000 rows of each. Not for
+embeddings that don't carry what the target has in common: see whether its neighbours look alike first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.chance import Ids, gumbel, uniform
+from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.learners.logistic import fit_logistic, principal
+from tamis.selectors.rows import hashes_of
+from tamis.selectors.vectors.codes import SHARES, Centres, counts, fit_centres, nearest_two, soft
+from tamis.selectors.vectors.columns import Vectors, as_array
+
+FIT_ROWS = 20_000  # of pool and target each: 40 MB of 512 numbers; a centre's rate is then known to 10%
+FOLDS = 5
+PRINCIPAL = 256  # directions of the codes that the discriminator sees
+DIGITS = 9  # scores are rounded here: sums of floats differ beyond it with the size of a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensityRatio:
+    """features     a column of vectors
+    ratio        the estimator: k-means codes, or a discriminator on them
+    choose       top: the highest scores; sample: by Gumbel noise on them, as published
+    temperature  of that noise
+    in_target    pool samples that are in the target, too: marked in the ledger, or never chosen
+    """
+
+    needs_target: ClassVar[bool] = True
+    fitted: ClassVar[type]
+
+    features: str
+    ratio: Literal["codes", "logistic"] = "codes"
+    choose: Literal["top", "sample"] = "top"
+    temperature: float = 1.0
+    in_target: Literal["mark", "exclude"] = "mark"
+    seed: int = 0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature can't be negative, found {self.temperature}")
+
+    @property
+    def noise(self) -> float:
+        return self.temperature if self.choose == "sample" else 0.0
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=("content_hash", self.features))
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedRatio":
+        """Raises ValueError where pool or target have no vectors."""
+        mine = self._sampled(pool)
+        theirs = Sampled.joined([self._sampled(target, with_hashes=True) for target in targets])
+        if not len(theirs.ids):
+            raise ValueError(f"importance_resampling: no sample of the target has a vector in {self.features!r}")
+        if not len(mine.ids):  # earlier steps kept none: nothing to score
+            mine = theirs
+        both = np.concatenate([mine.vectors, theirs.vectors])
+        centres = fit_centres(both, np.concatenate([mine.ids, ~theirs.ids]), self.seed, self.step)
+        pool_counts, target_counts = counts(mine.vectors, centres), counts(theirs.vectors, centres)
+        learned: dict[str, Any] = {
+            "settings": self,
+            "centres": centres,
+            "pool_counts": pool_counts,
+            "target_counts": target_counts,
+            "target_hashes": np.unique(theirs.hashes),
+        }
+        if self.ratio == "codes":
+            nothing = np.zeros((0, 0))
+            return FittedRatio(**learned, mean=nothing, directions=nothing, weights=nothing)
+        return FittedRatio(**learned, **self._discriminators(mine, theirs, centres))
+
+    def _sampled(self, batches: Batches, with_hashes: bool = False) -> "Sampled":
+        """At most FIT_ROWS rows with vectors, by a hash of their ids, in the ids' order."""
+        held = Sampled.none()
+        for batch in batches:
+            vectors, there = as_array(batch[self.features])
+            hashes = hashes_of(batch)
+            ids, contents = batch["sample_id"].to_numpy()[there], contents_of(hashes)[there]
+            every = hashes if with_hashes else hashes[:0]
+            held = Sampled.joined([held, Sampled(ids, contents, vectors[there], every)])
+            if len(held.ids) > 2 * FIT_ROWS:
+                held = held.thinned(self.seed, self.step)
+        return held.thinned(self.seed, self.step)
+
+    def _discriminators(self, mine: "Sampled", theirs: "Sampled", centres: Centres) -> dict[str, Any]:
+        ours, others = soft(mine.vectors, centres), soft(theirs.vectors, centres)
+        mean, directions = principal(np.concatenate([ours, others]), PRINCIPAL)
+        x, y = (ours - mean) @ directions, (others - mean) @ directions
+        fold = fold_of(mine.contents, self.seed, self.step)
+        weights = [fit_logistic(x[fold != number], y) for number in range(FOLDS)]
+        return {"mean": mean, "directions": directions, "weights": np.stack(weights)}
+
+
+def contents_of(hashes: npt.NDArray[np.bytes_]) -> Ids:
+    """[rows] the first half of each content hash."""
+    return np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)[:, 0] if len(hashes) else np.empty(0, np.uint64)
+
+
+def fold_of(contents: Ids, seed: int, step: int) -> npt.NDArray[np.int64]:
+    """[rows] which fold a sample belongs to: by content, so that no sample is scored by one that saw its copy."""
+    return (uniform(contents, seed, step, "fold") * FOLDS).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    ids: Ids
+    contents: Ids
+    vectors: Vectors
+    hashes: npt.NDArray[np.bytes_]  # content hashes of all rows, also of those that were not drawn
+
+    @staticmethod
+    def none() -> "Sampled":
+        none = np.empty(0, np.uint64)
+        return Sampled(none, none, np.empty((0, 0), np.float32), np.empty(0, "S16"))
+
+    @staticmethod
+    def joined(several: Sequence["Sampled"]) -> "Sampled":
+        filled = [one for one in several if len(one.ids)] or list(several[:1]) or [Sampled.none()]
+        return Sampled(
+            np.concatenate([one.ids for one in filled]),
+            np.concatenate([one.contents for one in filled]),
+            np.concatenate([one.vectors for one in filled]),
+            np.concatenate([one.hashes for one in several]) if several else np.empty(0, "S16"),
+        )
+
+    def thinned(self, seed: int, step: int) -> "Sampled":
+        drawn = np.argsort(uniform(self.ids, seed, step, "fit"), kind="stable")[:FIT_ROWS]
+        drawn = drawn[np.argsort(self.ids[drawn], kind="stable")]
+        return Sampled(self.ids[drawn], self.contents[drawn], self.vectors[drawn], self.hashes)
+
+
+@dataclass(frozen=True)
+class FittedRatio:
+    settings: DensityRatio
+    centres: Centres  # [quantisers, centres, dim]
+    pool_counts: Floats  # [quantisers, centres]
+    target_counts: Floats  # [quantisers, centres]
+    target_hashes: npt.NDArray[np.bytes_]  # sorted content hashes of all target samples
+    mean: npt.NDArray[Any] = field(repr=False)  # [codes] of the discriminator's features
+    directions: npt.NDArray[Any] = field(repr=False)  # [codes, principal]
+    weights: npt.NDArray[Any] = field(repr=False)  # [folds, principal + 1], the constant last
+
+    @property
+    def log_ratio(self) -> Floats:
+        """[quantisers, centres] nats; -log 2 where the target has nothing, so that no centre forbids."""
+        pool = self.pool_counts + 1e-6
+        expected = pool * (self.target_counts.sum(1, keepdims=True) / pool.sum(1, keepdims=True))
+        return np.log((self.target_counts + expected) / (2 * expected))
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        """[rows] log density ratio in nats, NaN where a row has no vector."""
+        vectors, there = as_array(batch[self.settings.features])
+        if self.settings.ratio == "codes":
+            scores = self._by_codes(vectors)
+        else:
+            scores = self._by_discriminator(vectors, contents_of(hashes_of(batch)))
+        return np.where(there, np.round(scores, DIGITS), np.nan)
+
+    def _by_codes(self, vectors: Vectors) -> Floats:
+        parts = [
+            ratio[nearest_two(vectors, some)] @ SHARES for some, ratio in zip(self.centres, self.log_ratio, strict=True)
+        ]
+        return np.mean(parts, axis=0)
+
+    def _by_discriminator(self, vectors: Vectors, contents: Ids) -> Floats:
+        x = (soft(vectors, self.centres) - self.mean) @ self.directions
+        fold = fold_of(contents, self.settings.seed, self.settings.step)
+        return (x * self.weights[fold, :-1]).sum(1) + self.weights[fold, -1]
+
+    def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
+        """[1, rows] scores, plus Gumbel noise where the choice is sampled."""
+        if not self.settings.noise:
+            return scores
+        noise = gumbel(batch["sample_id"].to_numpy(), self.settings.seed, self.settings.step, "gumbel/0")
+        return scores + self.settings.noise * noise
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        barred = self.is_in_target(batch) & (self.settings.in_target == "exclude")
+        return [("in_target" if one else None) for one in barred.tolist()]
+
+    def is_in_target(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        return np.isin(hashes_of(batch), self.target_hashes)
+
+
+DensityRatio.fitted = FittedRatio
+KL_FLOOR = 1e-10
+
+
+def divergence(target: Floats, other: Floats, pool: Floats) -> float | None:
+    """KL(target || other) in nats over the centres, the mean of the quantisers; None where one of them is empty.
+
+    A selection of 200 leaves most of 256 centres empty, so `other` is counted with half a sample a centre more, spread
+    as the pool is."""
+    if not target.sum() or not other.sum() or not pool.sum():
+        return None
+    spread = pool / pool.sum(1, keepdims=True) * (pool.shape[1] / 2)
+    p, q = (values / values.sum(1, keepdims=True) for values in (target, other + spread))
+    return float((p * (np.log(p + KL_FLOOR) - np.log(q + KL_FLOOR))).sum(1).mean())

@@ -1,0 +1,251 @@
+"""Importance resampling: prefer samples whose n-grams are more frequent in the target than in the pool.
+
+Data Selection for Language Models via Importance Resampling (Xie et al. 2023, arXiv:2302.03169): a text's log weight
+is the sum of log p_target(b) - log p_pool(b) over the hashed buckets b of its n-grams (section 3, eq. 1).
+`form: published` is that method. The default form is ours: each n-gram counts once a text, its log ratio is
+log((observed + 1/2) / (expected + 1/2)) of its count in the target, and the score is their mean, so that neither
+length nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without words in common with the target
+(another language), nor for finding quality: it matches a distribution, whatever that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.chance import gumbel
+from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.match.quality_mask import mask_reasons
+from tamis.selectors.rows import hashes_of
+from tamis.selectors.texts.ngrams import Ngrams
+
+Counts = npt.NDArray[np.int64]
+FLOOR = 1e-8  # added to both probabilities by the published method, so that an empty bucket has a logarithm
+
+FORMS: dict[str, dict[str, Any]] = {
+    "tamis": {
+        "buckets": 1 << 18, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.5, "weight": "mean",
+        "choose": "top", "min_length": 0,
+    },
+    "published": {
+        "buckets": 10_000, "hash": "sha256", "occurrences": "all", "smoothing": 0.0, "weight": "sum",
+        "choose": "sample", "min_length": 100,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceResampling:
+    """Settings; those left out are the form's (see FORMS).
+
+    features     what a text is made of; hashed n-grams
+    ngrams       highest order of the n-grams
+    smoothing    pseudo-count added to observed and expected counts; 0: the published floor of 1e-8 instead
+    min_length   tokens; shorter texts are never chosen
+    quality_mask keep to texts that look like prose (published preprocessing)
+    temperature  of the Gumbel noise on the scores; 0 is the same as `choose: top`
+    targets      pooled: one distribution; by_size, or a list of proportions: one for each target source in turn
+    in_target    pool texts that are in the target, too: marked in the ledger, or never chosen
+    """
+
+    needs_target: ClassVar[bool] = True
+    fitted: ClassVar[type]
+
+    features: Literal["ngrams"] = "ngrams"
+    form: Literal["tamis", "published"] = "tamis"
+    ngrams: int = 2
+    buckets: int | None = None
+    hash: Literal["fnv1a", "sha256"] | None = None
+    occurrences: Literal["distinct", "all"] | None = None
+    smoothing: float | None = None
+    weight: Literal["sum", "mean"] | None = None
+    choose: Literal["top", "sample"] | None = None
+    temperature: float | None = None
+    min_length: int | None = None
+    quality_mask: bool = False
+    targets: Literal["pooled", "by_size"] | list[float] = "pooled"
+    in_target: Literal["mark", "exclude"] = "mark"
+    seed: int = 0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.map  # noqa: B018  the n-gram settings check themselves
+        if (self.smoothing or 0) < 0 or (self.min_length or 0) < 0 or (self.temperature or 0) < 0:
+            raise ValueError("smoothing, min_length and temperature can't be negative")
+        if self.chosen("choose") == "top" and self.temperature:
+            raise ValueError("temperature is the noise of `choose: sample`; with `choose: top` leave it out")
+        if self.chosen("choose") == "sample" and self.chosen("weight") == "mean" and self.temperature is None:
+            raise ValueError(
+                "`choose: sample` on means needs a `temperature` on their own scale (try 0.01): "
+                "noise of 1 nat, right for sums, drowns means"
+            )
+        if isinstance(self.targets, list) and not (self.targets and min(self.targets) >= 0 and sum(self.targets) > 0):
+            raise ValueError(f"targets: proportions must be positive numbers, found {self.targets}")
+
+    def chosen(self, name: str) -> Any:
+        """A setting, or the form's default for it."""
+        value = getattr(self, name)
+        return FORMS[self.form][name] if value is None else value
+
+    @property
+    def map(self) -> Ngrams:
+        return Ngrams(
+            order=self.ngrams,
+            buckets=self.chosen("buckets"),
+            hash=self.chosen("hash"),
+            distinct=self.chosen("occurrences") == "distinct",
+        )
+
+    @property
+    def noise(self) -> float:
+        """Temperature in effect: the published noise is 1 on sums."""
+        if self.chosen("choose") == "top":
+            return 0.0
+        return 1.0 if self.temperature is None else self.temperature
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=("content_hash", *(["text"] if self.quality_mask else [])), ngrams=self.map)
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedImportance":
+        return self.fit_counts(self.count(pool), [self.count(target, with_hashes=True) for target in targets])
+
+    def count(self, batches: Batches, with_hashes: bool = False) -> "Seen":
+        """What one pass over some batches leaves; two of these merge by adding, in any order."""
+        from tamis.selectors.loops.buckets import add_counts
+
+        seen = Seen(np.zeros(self.map.buckets, np.int64))
+        for batch in batches:
+            add_counts(flat(batch, self.map)[0], seen.buckets)
+            if with_hashes:
+                seen.hashes.append(hashes_of(batch))
+        return seen
+
+    def fit_counts(self, pool: "Seen", targets: Sequence["Seen"]) -> "FittedImportance":
+        if self.targets == "pooled":
+            targets = [Seen.merged(targets)]
+        sizes = [float(target.buckets.sum()) for target in targets]
+        proportions = sizes if isinstance(self.targets, str) else self.targets
+        if len(proportions) != len(targets):
+            raise ValueError(f"targets: {len(proportions)} proportions for {len(targets)} target sources")
+        return FittedImportance(
+            settings=self,
+            pool_counts=pool.buckets,
+            target_counts=np.stack([target.buckets for target in targets]),
+            proportions=np.array(proportions) / sum(proportions),
+            target_hashes=np.unique(
+                np.concatenate([h for target in targets for h in target.hashes] or [np.empty(0, "S16")])
+            ),
+        )
+
+
+@dataclass
+class Seen:
+    """Bucket counts, and the content hashes of a target's samples (16 bytes each; of the pool's, none)."""
+
+    buckets: Counts
+    hashes: list[npt.NDArray[np.bytes_]] = field(default_factory=list)
+
+    @staticmethod
+    def merged(several: Sequence["Seen"]) -> "Seen":
+        return Seen(np.sum([one.buckets for one in several], axis=0), [h for one in several for h in one.hashes])
+
+
+@dataclass(frozen=True)
+class FittedImportance:
+    settings: ImportanceResampling
+    pool_counts: Counts  # [buckets]
+    target_counts: Counts  # [targets, buckets]
+    proportions: Floats  # [targets], sum 1
+    target_hashes: npt.NDArray[np.bytes_]  # sorted content hashes of all target samples
+
+    @cached_property
+    def log_ratio(self) -> Floats:
+        """[targets, buckets], nats."""
+        smoothing = self.settings.chosen("smoothing")
+        return np.stack([log_ratio(target, self.pool_counts, smoothing) for target in self.target_counts])
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        """[rows] log importance weight in nats (sum or mean); with separate targets the best of them."""
+        return self.scores(batch).max(axis=0)
+
+    def scores(self, batch: pa.RecordBatch) -> Floats:
+        """[targets, rows]: one log weight for each target."""
+        from tamis.selectors.loops.buckets import gather_sums
+
+        buckets, places = flat(batch, self.settings.map)
+        sums = np.stack([gather_sums(buckets, places, ratio) for ratio in self.log_ratio])
+        if self.settings.chosen("weight") == "sum":
+            return sums
+        count = np.diff(places)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(count > 0, sums / count, np.nan)
+
+    def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
+        """[targets, rows] scores, plus Gumbel noise where the choice is sampled; each target draws its own."""
+        if not self.settings.noise:
+            return scores
+        ids, seed, step = batch["sample_id"].to_numpy(), self.settings.seed, self.settings.step
+        noise = [gumbel(ids, seed, step, f"gumbel/{target}") for target in range(len(scores))]
+        return scores + self.settings.noise * np.stack(noise)
+
+    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        reasons = np.full(batch.num_rows, None, object)
+        if self.settings.quality_mask:
+            reasons[:] = mask_reasons(batch["text"])
+        reasons[batch["n_tokens"].to_numpy() < self.settings.chosen("min_length")] = "too_short"
+        if self.settings.in_target == "exclude":
+            reasons[self.is_in_target(batch)] = "in_target"
+        return reasons.tolist()
+
+    def is_in_target(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        return np.isin(hashes_of(batch), self.target_hashes)
+
+    def explain(self, text: str, target: int = 0) -> list[tuple[str, int, float]]:
+        """(n-gram, times counted, nats) by size of its part; the parts sum to the score exactly.
+
+        Where each bucket counts once, the first n-gram of the text in that bucket bears its part."""
+        names, buckets = self.settings.map.named(text)
+        parts: dict[str, list[float]] = {}
+        met: set[int] = set()
+        counted = 0
+        for name, bucket in zip(names, buckets.tolist(), strict=True):
+            if self.settings.map.distinct and bucket in met:
+                continue
+            met.add(bucket)
+            counted += 1
+            part = parts.setdefault(name, [0, 0.0])
+            part[0] += 1
+            part[1] += self.log_ratio[target, bucket]
+        share = counted if self.settings.chosen("weight") == "mean" else 1
+        rows = [(name, int(count), total / share) for name, (count, total) in parts.items()]
+        return sorted(rows, key=lambda row: (-abs(row[2]), row[0]))
+
+
+ImportanceResampling.fitted = FittedImportance
+
+
+def log_ratio(target: Counts, pool: Counts, smoothing: float) -> Floats:
+    """[buckets] natural log of target over pool frequency.
+
+    With smoothing a: log((t + a) / (e + a)), e = the target's count if it were distributed as the pool; a bucket
+    that neither has shown is worth nothing. Without: log(p_t + 1e-8) - log(p_p + 1e-8), as published."""
+    target_total, pool_total = max(int(target.sum()), 1), max(int(pool.sum()), 1)
+    if smoothing == 0:
+        return np.log(target / target_total + FLOOR) - np.log(pool / pool_total + FLOOR)
+    expected = pool * (target_total / pool_total)
+    return np.log((target + smoothing) / (expected + smoothing))
+
+
+def flat(batch: pa.RecordBatch, ngrams: Ngrams) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Buckets of all rows, one after another, and [rows + 1] offsets into them, from the `ngrams` field."""
+    column = batch["ngrams"]
+    if not len(column) or column.buffers()[2] is None:
+        return np.empty(0, ngrams.dtype), np.zeros(len(column) + 1, np.int64)
+    kind = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column) + 1]
+    size = np.dtype(ngrams.dtype).itemsize
+    data = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    return data.view(ngrams.dtype), (offsets - offsets[0]).astype(np.int64) // size

@@ -1,0 +1,156 @@
+"""Published rules of what looks like prose, each a drop with the rule's name as reason: Gopher, C4, FineWeb.
+
+text_measures.py says what is measured, and whence; here are the published limits, which `limits` replaces. The first
+rule that a text breaks is the reason, and the measure that broke it is told. With `column`, one of `measure: text`,
+nothing is measured again. Not for languages without spaces, for code, for texts full of numbers and marks
+(gopher_letters drops nine of ten statutes), or for short texts such as captions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
+from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
+
+Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
+FAMILIES: tuple[Family, ...] = ("gopher_repetition", "gopher", "fineweb")  # asked for where none is named
+
+
+class Rule(NamedTuple):
+    """A text must have at least `least` and at most `most` of a measure."""
+
+    name: str
+    measure: str
+    least: float | None = None
+    most: float | None = None
+
+
+TOP_SHARES = (0.20, 0.18, 0.16)  # of characters in the most frequent 2-, 3- and 4-gram
+REPEATED_SHARES = (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)  # of characters in repeated 5- to 10-grams
+RULES: dict[str, tuple[Rule, ...]] = {
+    "gopher": (
+        Rule("gopher_word_count", "words", 50, 100_000),
+        Rule("gopher_word_length", "word_length", 3, 10),
+        Rule("gopher_hashes", "hashes", None, 0.1),
+        Rule("gopher_ellipses", "ellipses", None, 0.1),
+        Rule("gopher_bullets", "bullets", None, 0.9),
+        Rule("gopher_cut_lines", "cut_lines", None, 0.3),
+        Rule("gopher_letters", "letters", 0.8),
+        Rule("gopher_stop_words", "stop_words", 2),
+    ),
+    "gopher_repetition": (
+        Rule("gopher_repeated_paragraphs", "repeated_paragraphs", None, 0.3),
+        Rule("gopher_repeated_paragraphs_characters", "repeated_paragraphs_characters", None, 0.2),
+        Rule("gopher_repeated_lines", "repeated_lines", None, 0.3),
+        Rule("gopher_repeated_lines_characters", "repeated_lines_characters", None, 0.2),
+        *(Rule(f"gopher_top_{n}_gram", f"top_{n}_gram", None, m) for n, m in zip(TOP_NGRAMS, TOP_SHARES, strict=True)),
+        *(
+            Rule(f"gopher_repeated_{n}_grams", f"repeated_{n}_grams", None, m)
+            for n, m in zip(REPEATED_NGRAMS, REPEATED_SHARES, strict=True)
+        ),
+    ),
+    "c4": (
+        Rule("c4_lorem_ipsum", "lorem_ipsum", None, 0),
+        Rule("c4_curly_bracket", "curly_brackets", None, 0),
+        Rule("c4_sentences", "sentences", 5),
+    ),
+    "fineweb": (
+        Rule("fineweb_no_lines", "lines", 1),
+        Rule("fineweb_line_ends", "line_ends", 0.12),
+        Rule("fineweb_short_lines", "short_lines", None, 0.67),
+        Rule("fineweb_repeated_lines", "line_repeats", None, 0.01),
+        Rule("fineweb_line_breaks", "line_breaks", None, 0.3),
+    ),
+}
+RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextQuality(ByVerdict):
+    """apply   which rules: gopher, gopher_repetition, c4, fineweb; in this order
+    column  of `measure: text`, where there is one
+    limits  other ones by rule: [least, most], either may be null
+    """
+
+    rules: ClassVar[bool] = True
+    unscored: ClassVar[bool] = True
+    budgeted: ClassVar[bool] = False
+
+    apply: list[Family] = field(default_factory=lambda: list(FAMILIES))
+    column: str | None = None
+    limits: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.apply:
+            raise ValueError(f"apply: wanted some of {', '.join(RULES)}")
+        for name, pair in self.limits.items():
+            known = [rule.name for family in self.apply for rule in RULES[family]]
+            if name not in known:
+                raise ValueError(f"limits: no rule {name!r} is applied; there are: {', '.join(known)}")
+            if len(pair) != 2:
+                raise ValueError(f"limits: {name}: wanted [least, most], either may be null, found {pair}")
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=("text",) if self.column is None else tuple(self._fields(self.column).values()))
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "TextQuality":
+        return self
+
+    def score(self, batch: pa.RecordBatch) -> Floats:
+        return np.zeros(batch.num_rows)
+
+    def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
+        """The rule that is broken, and the measure that broke it."""
+        return [
+            None if found is None else (found[0].name, f"{found[0].measure} {found[1]:.4g}")
+            for found in self._broken(batch)
+        ]
+
+    def takes(self, reason: str) -> str | None:
+        """What the rule of this name asks for."""
+        rule = next((one for family in self.apply for one in RULES[family] if one.name == reason), None)
+        if rule is None:
+            return None
+        least, most = self.limits.get(rule.name, (rule.least, rule.most))
+        bounds = [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None]
+        return f"{rule.measure} of {' and '.join(bounds)}"
+
+    def _fields(self, column: str) -> dict[str, str]:
+        """Measures of the families asked for -> names of the column's fields."""
+        names = dict.fromkeys(name for family in self.apply for name in NAMES[family])
+        return {name: column if name == "words" else f"{column}_{name}" for name in names}
+
+    def _broken(self, batch: pa.RecordBatch) -> Iterator[tuple[Rule, float] | None]:
+        if self.column is None:
+            for text in batch["text"].to_pylist():
+                yield broken(text or "", self.apply, self.limits)
+            return
+        names = self._fields(self.column)
+        columns = [batch[name].to_pylist() for name in names.values()]
+        for row in zip(*columns, strict=True):
+            told: Any = dict(zip(names, row, strict=True))
+            families = ((family, told) for family in self.apply)
+            yield _first_broken(families, self.limits)
+
+
+def broken(
+    text: str, apply: Sequence[str], limits: dict[str, list[float | None]] | None = None
+) -> tuple[Rule, float] | None:
+    """The first rule that the text breaks, and the measure that broke it."""
+    words = words_of(text)
+    return _first_broken(((family, MEASURED[family](text, words)) for family in apply), limits or {})
+
+
+def _first_broken(
+    families: Iterator[tuple[str, Measures]], limits: dict[str, list[float | None]]
+) -> tuple[Rule, float] | None:
+    for family, told in families:
+        for rule in RULES[family]:
+            least, most = limits.get(rule.name, (rule.least, rule.most))
+            value = np.float32(told[rule.measure])  # as columns hold it: both ways decide alike
+            if (least is not None and value < np.float32(least)) or (most is not None and value > np.float32(most)):
+                return rule, float(value)
+    return None
