@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from real_text import documents
+from tamis.pipeline.columns.hashed import made as signatures_of
 from tamis.pipeline.columns.hashed import minhash_maker
 from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.memory import peak
@@ -214,9 +215,7 @@ class Stored:
 
 def made(folder: Path, count: int) -> None:
     maker = minhash_maker("exact")
-    assert maker.make is not None
-    assert maker.schema is not None
-    schema = pa.schema([("sample_id", pa.uint64()), ("key", pa.string()), *maker.schema])
+    schema = pa.schema([("sample_id", pa.uint64()), ("key", pa.string()), *maker.schema()])
     first = 0
     for turn in range(count):
         batches = []
@@ -225,7 +224,7 @@ def made(folder: Path, count: int) -> None:
             first += len(texts)
             keys = pa.array([f"{n:09d}" for n in ids.tolist()])
             batches.append(
-                pa.record_batch([pa.array(ids), keys, *maker.make(pa.record_batch({"text": texts}))], schema)
+                pa.record_batch([pa.array(ids), keys, *signatures_of(maker, pa.record_batch({"text": texts}))], schema)
             )
         write_batches(folder / f"{turn:03d}.parquet", schema, batches)
 

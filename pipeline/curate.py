@@ -14,31 +14,25 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.history import write_history
-from tamis.pipeline.choose.ledger import step_summary
 from tamis.pipeline.choose.selection import write_selection
 from tamis.pipeline.choose.steps import choose, count_parts, fit_step, score_parts
-from tamis.pipeline.columns.declared import filling, make_part, stands
-from tamis.pipeline.columns.fill_rows import Judged, fill_judged
-from tamis.pipeline.columns.filling import Filling
 from tamis.pipeline.columns.labels import read_labels
-from tamis.pipeline.columns.learning import learn
-from tamis.pipeline.decode.plans import PLAIN
 from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.explain.report.page import write_report
-from tamis.pipeline.explain.show import visible
 from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.progress import Counter, say
-from tamis.pipeline.read.ingest import Part, Pool, ingest, rows_read
-from tamis.pipeline.read.names import NOTHING, repeated_names
+from tamis.pipeline.progress import Counter, say, visible
+from tamis.pipeline.read.ingest import ingest
+from tamis.pipeline.read.names import repeated_names
+from tamis.pipeline.read.pool import Pool, rows_read
 from tamis.pipeline.store.costs import metered, note
 from tamis.pipeline.store.manifest import write_manifest
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import settle
-from tamis.selectors.contract import Inputs, inputs_of
+from tamis.selectors.contract import inputs_of
 from tamis.selectors.texts.ngrams import load_loops
 
 Spent = dict[str, Any]
@@ -87,7 +81,7 @@ def curate(folder: Path, engine: Engine) -> Path:
             stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
             stages.many(f"{label}: score", score_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: choose", choose, folder, step.number, rows=rows)
-        rows = step_summary(run, step.number)["kept"]
+        rows = run.summary(step.number)["kept"]
     stages.one("selection", write_selection, folder, rows=rows)
     stages.one("exports and report", write_outputs, folder, rows=rows)
     return finish(folder)
@@ -98,13 +92,12 @@ def fill(folder: Path, stages: "Stages") -> Run:
     stages.read(folder)
     run = open_run(folder)
     names = [part.name for part in run.pool.parts]
-    if any(maker.judge is None for maker in run.makers):
-        stages.many("columns", make_columns, names, folder, rows=_unmade(run, False), model=_needs_model(run))
-    for maker in run.makers:
-        if maker.judge is not None and maker.judge.learns:
-            stages.one(f"train {maker.name}", train_model, folder, maker.name, model=True)
-    if any(maker.judge is not None for maker in run.makers):
-        stages.many("judge", judge_columns, names, folder, rows=_unmade(run, True), model=True)
+    for turn, makers in enumerate(turns(run)):
+        for maker in makers:
+            if maker.kind.learns:
+                stages.one(f"train {maker.name}", learn, folder, maker.name, model=True)
+        heavy = any(maker.kind.heavy for maker in makers)
+        stages.many(stage_name(makers), make_columns, names, folder, turn, rows=unmade(run, makers), model=heavy)
     return run
 
 
@@ -152,17 +145,7 @@ class Stages:
 
 def _model_reads(run: Run) -> bool:
     """Whether the decode that reads the pool also feeds a model."""
-    return any(maker.reads_images and maker.tower and maker.tower.embedder not in PLAIN for maker in run.asked)
-
-
-def _unmade(run: Run, judged: bool) -> int:
-    """Rows of the shards for which a column is still to be made."""
-    makers = [maker for maker in run.makers if (maker.judge is not None) == judged]
-    return sum(part.rows for part in run.pool.parts if not all(stands(run.column(m), part) for m in makers))
-
-
-def _needs_model(run: Run) -> bool:
-    return any(maker.tower is not None or maker.detector is not None for maker in run.makers)
+    return any(maker.output.way == "images" and maker.kind.heavy for maker in run.asked)
 
 
 def read_inputs(folder: Path) -> None:
@@ -171,12 +154,12 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     warming = Thread(target=_load_loops, args=(run,), daemon=True)
     warming.start()
-    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=_image_columns(run, False))
+    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=made_in_the_decode(run, False))
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
     if run.recipe.beside:
         what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))  # read as one
-        columns = _image_columns(run, True)
+        columns = made_in_the_decode(run, True)
         target = ingest(run.target_folder, run.recipe.beside, run.recipe.strict, say, is_target=True, columns=columns)
         _need_rows_beside(run, target)
         _say_counts(what, target)
@@ -191,7 +174,7 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
         run.column(maker)
-        if run.beside and maker.of_target:
+        if run.beside and maker.kind.of_target:
             run.column(maker, of_target=True)
     _say_counts("pool", pool)
     if run.recipe.labels is not None:
@@ -216,11 +199,6 @@ def _say_labels(path: Path, pool: Pool) -> None:
         some = visible(", ".join(conflicts[:3]))
         said += f"; {len(conflicts):,} with two labels, which count as labeled without saying as what ({some})"
     say(said)
-
-
-def _image_columns(run: Run, of_target: bool) -> list[Filling]:
-    """The columns that one decode can serve together with the shards themselves."""
-    return [filling(maker, run.column(maker, of_target)) for maker in run.asked if maker.reads_images]
 
 
 def _say_counts(what: str, pool: Pool) -> None:
@@ -251,49 +229,6 @@ def _need_rows_beside(run: Run, pool: Pool) -> None:
     groups += [(f"evaluation source {n}", [len(origins) + n]) for n in range(len(run.recipe.evaluation))]
     for what, sources in groups:
         _need_rows(what, replace(pool, parts=[part for part in pool.parts if part.origin in sources]))
-
-
-def make_columns(folder: Path, names: list[str]) -> None:
-    """Make the named parts of every column that the run needs; with the first also the target's."""
-    run = open_run(folder)
-    first = run.pool.parts[0].name in names
-    for maker in [maker for maker in run.makers if maker.judge is None]:
-        repeated = repeated_names(run.pool) if maker.joins_by_name else NOTHING
-        for name in names:
-            make_part(maker, run.columns_base(of_target=False), run.part(name), say, repeated)
-        if first and run.beside and maker.of_target:
-            for part in run.beside.parts:
-                make_part(maker, run.columns_base(of_target=True), part, say)
-
-
-def train_model(folder: Path, name: str) -> None:
-    """Train the model of a column that learns, unless it stands."""
-    run = open_run(folder)
-    learn(run, next(maker for maker in run.makers if maker.name == name))
-
-
-def judge_columns(folder: Path, names: list[str]) -> None:
-    """The named parts of the columns that models judge, in one pass over a part; with the first also the target's."""
-    run = open_run(folder)
-    for name in names:
-        _judge(run, run.part(name), of_target=False)
-    if run.pool.parts[0].name in names and run.beside:
-        for part in run.beside.parts:
-            _judge(run, part, of_target=True)
-
-
-def _judge(run: Run, part: Part, of_target: bool) -> None:
-    columns = [
-        Judged(maker.name, maker.judge, run.column(maker, of_target), run.learned(maker))
-        for maker in run.makers
-        if maker.judge is not None
-        and (maker.of_target or not of_target)
-        and not stands(run.column(maker, of_target), part)
-    ]
-    if columns:
-        reads = dict.fromkeys(field for column in columns for field in column.judge.reads)
-        tell = (lambda _: None) if of_target else say  # a target without values is no loss: few columns are for it
-        fill_judged(columns, part, side_by_side(run, part, Inputs(fields=tuple(reads)), of_target), tell)
 
 
 def write_outputs(folder: Path) -> None:

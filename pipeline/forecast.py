@@ -6,25 +6,27 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import Maker, check_judges, declared_makers
+from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.read.sources import SourceFile, find_files
+from tamis.pipeline.recipe.expressions import check_where
 from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
 from tamis.pipeline.store.costs import ADDED, money
-from tamis.pipeline.store.database import check_where
 from tamis.selectors.contract import inputs_of
+
+OF_NEW = ("read", "columns", "judge")  # stages that work on new rows alone; older runs called one `judge`
 
 
 def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code: bool) -> str:
     """Lines for `tamis plan`. Reads no data: sizes, records and manifests alone."""
-    steps = resolve_steps(recipe, recipe_folder, allow_code)
+    declared = declared_makers(recipe, recipe_folder, allow_code)
+    check_columns(declared, recipe.kept, bool(recipe.target))
+    steps = resolve_steps(recipe, recipe_folder, allow_code, by_name(declared))
     for step in steps:
         if step.where is not None:
             check_where(step.where)
-    declared = declared_makers(recipe, recipe_folder, allow_code)
-    check_judges(declared, recipe.kept, bool(recipe.target))
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = new_bytes = 0
     for what, sources, _folder in (
@@ -70,7 +72,7 @@ def _read_already(store: Path, number: int, files: list[SourceFile]) -> tuple[in
 
 def _column_state(store: Path | None, maker: Maker) -> str:
     column, _, output = maker.name.partition(".")
-    learns = maker.judge is not None and maker.judge.learns
+    learns = maker.kind.learns
     for found in sorted((store / "columns").glob(f"{column}*")) if store else []:
         folder = found / output
         record = folder / "column.json"
@@ -98,7 +100,7 @@ def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int) -
     rows = last["pool"]["rows"] / max(1e-9, 1 - share_new)
     stages = []
     for stage in last["costs"]:
-        of_new = stage["stage"] in ("read", "columns", "judge")
+        of_new = stage["stage"].startswith(OF_NEW)
         known = [
             row for manifest in told for row in manifest["costs"] if row["stage"] == stage["stage"] and row["rows"]
         ]

@@ -3,6 +3,7 @@
 Threads suffice: parsing, compression and the compiled loops run outside the interpreter's lock."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
 
 
 def cores() -> int:

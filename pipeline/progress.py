@@ -24,6 +24,11 @@ def hushed() -> Iterator[None]:
         _quiet.clear()
 
 
+def visible(text: str) -> str:
+    """On one line and without control characters: untrusted text must not steer a terminal."""
+    return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())
+
+
 class Counter:
     """Counts items of one stage: a bar that is redrawn on a terminal, a line at the end elsewhere.
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import check_judges, code_file, declared_makers
+from tamis.pipeline.columns.declared import by_name, check_columns, declared_makers
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
@@ -22,9 +22,10 @@ from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.ingest import READER_VERSION
 from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.expressions import check_where
 from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
-from tamis.pipeline.store.database import check_where
+from tamis.pipeline.recipe.user_code import code_file
 from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
@@ -148,8 +149,8 @@ def _said(error: Exception, store: Path) -> Exception:
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     """Everything wrong that can be seen without reading the data. Raises TamisError."""
     makers = declared_makers(recipe, recipe_folder, allow_code)
-    check_judges(makers, recipe.kept, bool(recipe.target))
-    for step in resolve_steps(recipe, recipe_folder, allow_code):
+    check_columns(makers, recipe.kept, bool(recipe.target))
+    for step in resolve_steps(recipe, recipe_folder, allow_code, by_name(makers)):
         if step.where is not None:
             check_where(step.where)
     for source in [*recipe.pool, *recipe.beside]:
@@ -161,12 +162,14 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
 
     A complete run's name is taken for good (RunError); an incomplete one of another recipe has no result to lose."""
     asked = recipe.model_dump(mode="json", exclude={"engine"})  # the engine changes no decision
+    makers = declared_makers(recipe, recipe_folder, allow_code)
     request = {
         "recipe": asked,
         "recipe_folder": str(recipe_folder.absolute()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
-        "columns": {maker.name: maker.fingerprint for maker in declared_makers(recipe, recipe_folder, allow_code)},
+        "columns": {maker.name: maker.fingerprint for maker in makers},
+        "names": sorted(by_name(makers)),
         "made_by": {
             "tamis": version("tamis"),
             "reader": READER_VERSION,

@@ -1,5 +1,7 @@
 """Fields of a batch as arrays, without a copy."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,3 +27,18 @@ def has_label(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         return np.zeros(batch.num_rows, bool)
     told: npt.NDArray[np.bool_] = batch["labels"].is_valid().to_numpy(zero_copy_only=False)
     return told
+
+
+def in_training_slice(batch: pa.RecordBatch, *columns: str) -> npt.NDArray[np.bool_]:
+    """[rows] whether a model of one of these columns was trained on the row; False where that is not known."""
+    seen = np.zeros(batch.num_rows, bool)
+    for column in columns:
+        name = f"{column}_in_training_slice"
+        if name in batch.schema.names:
+            seen |= np.asarray(batch[name].fill_null(False).to_numpy(zero_copy_only=False), bool)
+    return seen
+
+
+def of_batch(batch: pa.RecordBatch, name: str) -> list[Any] | None:
+    """Values of a field that may be absent."""
+    return batch[name].to_pylist() if name in batch.schema.names else None

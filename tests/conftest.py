@@ -127,7 +127,7 @@ def run_in() -> Runner:
         **changes: Any,
     ) -> Outcome:
         recipe = folder / f"{name}.yaml"
-        recipe.write_text(yaml.safe_dump({**BASIC, **changes}), encoding="utf-8")
+        recipe.write_text(yaml.safe_dump({**BASIC, **changes}, sort_keys=False), encoding="utf-8")
         with hushed():
             return run_recipe(load_recipe(recipe), folder, folder / store, allow_code=allow_code, engine=engine)
 

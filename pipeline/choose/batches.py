@@ -12,12 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import BATCH_ROWS, by_name
+from tamis.pipeline.columns.contract import ALL
+from tamis.pipeline.columns.declared import by_name
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.errors import DamageFound, RecipeError
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs, inputs_of
+
+BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
 
 
 def candidates(run: Run, part: Part, step: int, inputs: Inputs, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
@@ -70,7 +73,8 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
     declared = by_name(run.declared)
     kept = {name for source in run.recipe.pool for name in source.keep}
     known = {*declared, *(kept - {"labels"})}  # a kept field of that name is the source's, not what people labeled
-    fields = [*inputs.fields, *(n for n in inputs.optional if n not in inputs.fields and n in known)]
+    asked = _all_fields(part, inputs.fields) if ALL[0] in inputs.fields else inputs.fields
+    fields = [*asked, *(n for n in inputs.optional if n not in asked and n in known)]
     own = {name: name for name in fields if name not in declared and name != "sample_id"}
     files = [(part.path, own)]  # (file, its field -> the batch's)
     files += [
@@ -79,8 +83,7 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
         if name in declared
     ]
     for maker in hashed_makers(inputs):
-        assert maker.schema is not None
-        files.append((run.column(maker, of_target) / part.name, {name: name for name in maker.schema.names}))
+        files.append((run.column(maker, of_target) / part.name, {name: name for name in maker.schema().names}))
     readers = [_reader(path, ["sample_id", *names]) for path, names in files]
     for batches in zip(*readers, strict=True):
         if missing := [name for name in own if name not in batches[0].schema.names]:
@@ -93,6 +96,11 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
                 raise DamageFound(f"{path}: its samples are not those of {part.path}. Delete it and run again.")
             arrays |= {name: batch[field] for field, name in names.items()}
         yield pa.record_batch(arrays)
+
+
+def _all_fields(part: Part, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Every field of the part, and what else was asked for."""
+    return tuple(dict.fromkeys([*pq.read_schema(part.path).names, *(name for name in asked if name not in ALL)]))
 
 
 def _reader(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import candidates
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN
 from tamis.selectors.chance import uniform

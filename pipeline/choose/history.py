@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.files.atomic import read_json, write_json
-from tamis.pipeline.read.ingest import Part, current_pool, leaves, records_of
+from tamis.pipeline.read.pool import Part, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import EARLIER, aside, earlier_runs
@@ -47,11 +47,6 @@ def write_history(run: Run) -> None:
         "kl": _divergences(run, new.parts, old.parts) if new.rows and old.rows else {},
     }
     write_json(path, told)
-
-
-def history_of(folder: Path) -> dict[str, Any] | None:
-    path = folder / "history.json"
-    return read_json(path) if path.exists() else None
 
 
 def lines(history: dict[str, Any]) -> list[str]:

@@ -10,11 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import LEDGER
-from tamis.pipeline.store.runs import Run
 
 
 def by_part(reader: Any, parts: int) -> Iterator[tuple[int, pa.Table]]:
@@ -96,7 +94,3 @@ class Record:
             "last_kept": self.last,
             "first_dropped": self.first,
         }
-
-
-def step_summary(run: Run, step: int) -> dict[str, Any]:
-    return read_json(run.step_record(step))

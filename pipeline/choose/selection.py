@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import write_batches
+from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.schemas import POOL
-from tamis.pipeline.store.database import connect, quoted, rows, view
+from tamis.pipeline.store.database import connect, rows, view
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import aside
 from tamis.sql import text as sql_text

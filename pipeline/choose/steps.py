@@ -19,7 +19,7 @@ from tamis.pipeline.choose.facts import density_facts, importance_facts
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.store.database import connect, rows, scope_mask

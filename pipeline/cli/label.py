@@ -52,11 +52,10 @@ def label_import(
         these answers settle earlier ones (a round of `label_errors`); else a contradiction is left out
     """
     from tamis.pipeline.columns.detect.file import read_class_names
-    from tamis.pipeline.explain.show import visible
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.labels.files import read_answers
     from tamis.pipeline.labels.rounds import import_answers
-    from tamis.pipeline.progress import say
+    from tamis.pipeline.progress import say, visible
 
     named = None if classes is None else read_class_names(classes)
     answers = read_answers(file)

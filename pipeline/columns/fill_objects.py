@@ -9,22 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.columns.detect.boxes import Checked, Found, as_structs, checked
-from tamis.pipeline.columns.detect.detectors import Detector
+from tamis.pipeline.columns.detect.objects import Detector, Features
 from tamis.pipeline.columns.fill_images import placed
-from tamis.pipeline.columns.filling import Filling, ImagePass, retried
-from tamis.pipeline.columns.notes import Notes, at_model
-from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Encoded
-from tamis.pipeline.files.atomic import batch_writer, read_json
+from tamis.pipeline.columns.filling import Filling
+from tamis.pipeline.columns.notes import Notes
+from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Decoded, Encoded
+from tamis.pipeline.decode.passes import AtWork, ImagePass, retried
+from tamis.pipeline.files.atomic import batch_writer
+from tamis.pipeline.parallel import at_model
 from tamis.pipeline.progress import Counter
-from tamis.pipeline.read.ingest import Part
 from tamis.pipeline.read.names import Repeated
+from tamis.pipeline.read.pool import Part
 from tamis.selectors.objects.proposals import struct_type
 
 Rows = list[dict[str, Any]]
@@ -47,24 +50,24 @@ class Row(NamedTuple):
 class Proposing(Notes):
     """A detector at work for one column, as the image pass sees it."""
 
-    is_plain = False
+    heavy = True
 
-    def __init__(self, detector: Detector, folder: Path, name: str) -> None:
+    def __init__(self, maker: Maker, folder: Path) -> None:
         super().__init__(folder)
-        self.detector, self.name = detector, name
+        self.maker, self.name = maker, maker.name
+        self.detector = cast("Detector", maker.kind)  # kinds whose way is objects are
 
     @cached_property
     def model(self) -> Any:
         with at_model:
-            model = self.detector.model()
-            self.note(used=model.facts)
+            model = self.maker.model(self.folder)
+            self.use(model.facts)
         return model
 
     @cached_property
     def classes(self) -> list[str] | None:
         """The only ones that may be; None: any."""
-        named: list[str] | None = self.detector.settings.wanted(self.detector.folder)
-        return named
+        return self.detector.wanted(self.maker.folder)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -73,9 +76,9 @@ class Proposing(Notes):
     @property
     def batch(self) -> int:
         """Images at once: the recipe's, the recorded one, or what this machine is best at."""
-        known = read_json(self.record).get("detect_batch")
+        known = self.known("detect_batch")
         if known is None:
-            known = self.detector.settings.batch or self.model.best_batch()
+            known = vars(self.detector).get("batch") or self.model.best_batch()
             self.note(detect_batch=known)
         return int(known)
 
@@ -85,6 +88,9 @@ class Proposing(Notes):
             self.note(detect_batch=before // 2)
         return before > 1
 
+    def look_at(self, decoded: Decoded) -> None:
+        pass
+
     def start(self, array: Any, lost: npt.NDArray[np.bool_]) -> Callable[[], list[Found | None]]:
         """Begin with a block of prepared images; the call gives what was found in each."""
         call = self.model.start(array, self.batch) if len(array) else list
@@ -92,15 +98,19 @@ class Proposing(Notes):
         return lambda: [None if bad else found for bad, found in zip(gone, call(), strict=True)]
 
 
-def fill_objects(
-    detector: Detector, folder: Path, name: str, part: Part, repeated: Repeated, say: Callable[[str], None]
-) -> None:
+def fill_objects(maker: Maker, folder: Path, part: Part, repeated: Repeated, say: Callable[[str], None]) -> None:
     """Write the part whole. `repeated` are the names that more than one sample of the pool has."""
-    column = Proposing(detector, folder, name)
-    features = None if detector.features is None else Filling(detector.features, folder, name)
-    at_work: list[Any] = [] if detector.kind == "file" else [column]
+    column = Proposing(maker, folder)
+    features = None if column.detector.features is None else _describing(maker, column.detector.features, folder)
+    at_work: list[AtWork] = [] if column.detector.from_file else [column]
     at_work += [] if features is None else [features]
     retried(at_work, lambda: _write(column, features, part, repeated, say), say)
+
+
+def _describing(maker: Maker, features: Features, folder: Path) -> Filling:
+    """What describes crops, at work for the same column."""
+    made_of = features.kind.made_of(maker.folder)
+    return Filling(Maker(maker.name, features.kind, features.output, made_of, made_of, maker.folder), folder)
 
 
 def _write(
@@ -111,8 +121,10 @@ def _write(
     kind = struct_type(features.type.list_size if features else None)
     told = {b"pool_part": part.digest.encode(), b"tamis": json.dumps(column.model.facts, sort_keys=True).encode()}
     schema = pa.schema([("sample_id", pa.uint64()), (column.name, pa.list_(kind)), ("count", pa.int32())], told)
-    rows = _from_file(column, part, repeated, lost) if column.detector.kind == "file" else _detected(column, part, lost)
-    described = _described(features, rows, column.detector.margin, lost) if features else _plain(rows)
+    from_file = column.detector.from_file
+    rows = _from_file(column, part, repeated, lost) if from_file else _detected(column, part, lost)
+    margin = column.detector.features.margin if features else 0.0
+    described = _described(features, rows, margin, lost) if features else _plain(rows)
     unknown = 0
     # no compression or statistics: vectors have nothing to gain by them
     with batch_writer(column.folder / part.name, schema, compression="none", write_statistics=False) as write:
@@ -138,7 +150,7 @@ def _write(
 
 
 def _hint(column: Proposing) -> str:
-    if column.detector.kind != "file":
+    if not column.detector.from_file:
         return "are the images still there?"
     names = column.model.names[:1]
     return f"do the names look alike? The file has {names[0]!r}" if names else "the file names no image"
@@ -154,7 +166,7 @@ def _from_file(column: Proposing, part: Part, repeated: Repeated, lost: Sums[str
 def _detected(column: Proposing, part: Part, lost: Sums[str]) -> Iterator[list[Row]]:
     """Proposals of a model; an image that is gone, or is not what was read, has none."""
     side = column.plan["size"]
-    with ImagePass([column]) as work:  # type: ignore[list-item]  # as a Filling, but gives proposals
+    with ImagePass([column]) as work:
         stream = (((batch, images), images) for batch, images in placed(part, ("height",)))
         for (batch, images), facts, (values,) in work.blocks(stream):
             rows: Rows = batch.select(["sample_id", "width", "height", "content_hash"]).to_pylist()

@@ -1,56 +1,82 @@
-"""Parts of columns that models give texts: all of them for a shard in one pass over its texts."""
+"""Parts of columns that are made of rows: all of a turn for a shard in one pass over it.
 
-import json
-from collections import Counter as Sums
+Texts are read, and by models of one tokenizer cut into tokens, once for all columns that want them."""
+
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from tamis.pipeline.columns.judges import Judge, Model
-from tamis.pipeline.columns.loss.causal_lm import pieces
-from tamis.pipeline.columns.notes import Notes, at_model
-from tamis.pipeline.files.atomic import batch_writer
+from tamis.pipeline.columns.contract import RowModel, Told
+from tamis.pipeline.columns.declared import Maker
+from tamis.pipeline.columns.notes import Notes
+from tamis.pipeline.columns.parts import Write, part_schema, part_writer
+from tamis.pipeline.columns.pieces import pieces
+from tamis.pipeline.parallel import at_model
 from tamis.pipeline.progress import Counter
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 
 
-class Judged(NamedTuple):
-    """One column to be filled: its judge, its folder, and the folder of its model where that was learned here."""
+class ToFill(NamedTuple):
+    """One column to be filled: its maker, its folder, and the folder of its model where that was learned here."""
 
-    name: str
-    judge: Judge
+    maker: Maker
     folder: Path
     learned: Path
 
 
-def fill_judged(
-    columns: list[Judged], part: Part, batches: Iterable[pa.RecordBatch], say: Callable[[str], None]
-) -> None:
-    """Write the part of each column whole; `batches` are the part's rows with all that the judges read."""
-    with at_model, ExitStack() as stack:
-        models: list[Model] = [column.judge.model(column.learned) for column in columns]
-        writers, sums = [], [Sums[str]() for _ in columns]
-        for column, model in zip(columns, models, strict=True):
-            notes = Notes(column.folder)
-            notes.note(used=model.facts)
-            told = {b"pool_part": part.digest.encode(), b"tamis": json.dumps(model.facts, sort_keys=True).encode()}
-            schema = pa.schema([pa.field("sample_id", pa.uint64()), *column.judge.schema], metadata=told)
-            writers.append(stack.enter_context(batch_writer(column.folder / part.name, schema)))
+def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatch], say: Callable[[str], None]) -> None:
+    """Write the part of each column whole; `batches` are the part's rows with all that the columns read."""
+    heavy = any(column.maker.kind.heavy for column in columns)
+    with at_model if heavy else nullcontext(), ExitStack() as stack:
+        models: list[RowModel] = [column.maker.model(column.learned) for column in columns]
+        told = [Told() for _ in columns]
+        without = [0] * len(columns)
+        writers: list[tuple[pa.Schema, Write]] = []
+        counter = Counter(_label(columns, part), part.rows, "rows") if heavy else None
         cut = (piece for batch in batches for piece in (pieces(batch) if "text" in batch.schema.names else [batch]))
-        counter = Counter(" + ".join(column.name for column in columns) + f" {part.name}", part.rows, "texts")
         for batch in cut:
             shared: dict[Any, Any] = {}
-            for column, model, write, sum_ in zip(columns, models, writers, sums, strict=True):
-                made = model.values(batch, shared)
-                write(pa.record_batch([batch["sample_id"], *made], ["sample_id", *column.judge.schema.names]))
-                sum_.update({"without_value": made[0].null_count, **model.counts})
-            counter.add(batch.num_rows)
-        counter.end()
-    for column, sum_ in zip(columns, sums, strict=True):
-        for what, rows in sum_.items():
-            Notes(column.folder).count(what, part.name, rows)
-        if sum_["without_value"] == part.rows:
-            say(f"{column.name} {part.name}: not one of {part.rows:,} samples has a value")
+            made = []
+            for column, model, one in zip(columns, models, told, strict=True):
+                one.shared = shared
+                made.append(model.values(_as_named(batch, column.maker), one))
+            writers = writers or [
+                _opened(stack, column, model, part, arrays[0].type)
+                for column, model, arrays in zip(columns, models, made, strict=True)
+            ]
+            for number, ((schema, write), arrays) in enumerate(zip(writers, made, strict=True)):
+                write(pa.record_batch([batch["sample_id"], *arrays], schema.names))
+                without[number] += arrays[0].null_count
+            if counter is not None:
+                counter.add(batch.num_rows)
+        if counter is not None:
+            counter.end()
+    for column, one, rows in zip(columns, told, without, strict=True):
+        what = "vector" if column.maker.output.vectors else "value"
+        for name, count in {f"without_{what}": rows, **one.counts}.items():
+            Notes(column.folder).count(name, part.name, count)
+        if rows == part.rows and column.maker.kind.told_if_empty:
+            say(f"{column.maker.name} {part.name}: not one of {rows:,} samples has a {what}{column.maker.kind.hint}")
+
+
+def _as_named(batch: pa.RecordBatch, maker: Maker) -> pa.RecordBatch:
+    """With outputs of the column itself under the names that its kind knows them by."""
+    for name, whole in zip(maker.output.reads, maker.reads, strict=True):
+        batch = batch if name == whole else batch.append_column(name, batch[whole])
+    return batch
+
+
+def _opened(
+    stack: ExitStack, column: ToFill, model: RowModel, part: Part, main: pa.DataType
+) -> tuple[pa.Schema, Write]:
+    """The part's file; what the model tells of itself goes into it, and into the column's record."""
+    Notes(column.folder).use(model.facts)
+    schema = part_schema(column.maker.schema(main), part.digest, model.facts)
+    return schema, stack.enter_context(part_writer(column.folder, part.name, schema))
+
+
+def _label(columns: list[ToFill], part: Part) -> str:
+    return " + ".join(column.maker.name for column in columns) + f" {part.name}"

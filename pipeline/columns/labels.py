@@ -8,9 +8,65 @@ import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.labels.rounds import round_rows
+from tamis.pipeline.files.atomic import digest_of_input, fingerprint
+
+LABELS_VERSION = 2
+
+
+def rounds(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.parquet"))
+
+
+def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
+    """The rows of each round."""
+    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
+
+
+@dataclass(frozen=True)
+class GivenLabels(ColumnKind):
+    """path: a CSV, or a folder of rounds, which may not be there yet."""
+
+    verb: ClassVar[str] = "labels"
+    kind: ClassVar[str] = "given"
+    heavy: ClassVar[bool] = False
+    told_if_empty: ClassVar[bool] = False
+
+    path: str
+
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(main=pa.string(), more=(("confirmed", pa.bool_()),), reads=("key",))]
+
+    def made_of(self, folder: Path) -> dict[str, Any]:
+        """Raises RecipeError."""
+        path = Path(self.path)
+        if not path.is_file() and path.name != "labels":
+            raise RecipeError(f"labels {path}: no such file; wanted a CSV of key and label, or STORE/labels")
+        if path.is_file():
+            digest = digest_of_input(path)
+        else:
+            digest = fingerprint({one.name: digest_of_input(one) for one in rounds(path)})
+        return {"maker": "labels", "digest": digest, "version": LABELS_VERSION}
+
+    def load(self, place: Path) -> "LabelsModel":
+        return LabelsModel(read_labels(Path(self.path)))
+
+
+class LabelsModel(NoModel):
+    def __init__(self, labels: "Labels") -> None:
+        self.labels = labels
+
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
+        """The label, and whether the sample was asked again and answered."""
+        ids, keys = batch["sample_id"].to_pylist(), batch["key"].to_pylist()
+        said = [self.labels.of(sample_id, key) for sample_id, key in zip(ids, keys, strict=True)]
+        return [pa.array(said, pa.string()), pa.array([sample_id in self.labels.confirmed for sample_id in ids])]
 
 
 @dataclass(frozen=True)

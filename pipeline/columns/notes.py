@@ -7,7 +7,7 @@ from typing import Any
 
 from tamis.pipeline.files.atomic import read_json, write_json
 
-at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
+_one = threading.RLock()
 
 
 class Notes:
@@ -20,15 +20,25 @@ class Notes:
     def record(self) -> Path:
         return self.folder / "column.json"
 
+    def known(self, name: str) -> Any:
+        """What was noted under a name, or None."""
+        return read_json(self.record).get(name)
+
     def note(self, **facts: Any) -> None:
-        with at_model:
+        with _one:
             known = read_json(self.record)
             if any(known.get(name) != fact for name, fact in facts.items()):
                 write_json(self.record, {**known, **facts})
 
+    def use(self, facts: dict[str, Any]) -> None:
+        """What its models tell of themselves."""
+        if facts:
+            with _one:
+                self.note(used={**(self.known("used") or {}), **facts})
+
     def count(self, what: str, part: str, rows: int) -> None:
         """Rows of a part of which something is to be told: `texts_cut`, `without_vector`, `images_gone`."""
-        with at_model:
+        with _one:
             known = read_json(self.record).get(what, {})
             if known.get(part, 0) != rows:
                 self.note(**{what: {**known, part: rows}})

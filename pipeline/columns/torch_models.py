@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.pipeline.decode.passes import TooLarge
+
 Result = Callable[[], npt.NDArray[np.float32]]
 FIRST_BATCH, LARGEST_BATCH = 16, 256  # images; a block of decoded images is 256
 SLOW_SECONDS = 1.0  # a trial that takes longer is the last
 GAIN = 1.03  # a batch twice as large must be 3% faster to be worth its memory
-
-
-class TooLarge(Exception):
-    """The batch does not fit the accelerator's memory."""
 
 
 def devices() -> list[str]:

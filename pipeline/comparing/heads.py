@@ -18,7 +18,7 @@ from tamis.pipeline.choose.drawn import Drawn
 from tamis.pipeline.columns.declared import by_name, vectors_of
 from tamis.pipeline.comparing.training import DOUBLINGS
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.learners.heads import fit_head

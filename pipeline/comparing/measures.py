@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.drawn import Drawn
-from tamis.pipeline.columns.declared import column_folder, make_part
 from tamis.pipeline.columns.hashed import ngrams_maker
-from tamis.pipeline.progress import say
+from tamis.pipeline.making import make_parts
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.match.density_ratio import contents_of
@@ -120,11 +119,11 @@ def _among(ids: Ids, chosen: Ids) -> npt.NDArray[np.bool_]:
 
 def _ngram_folder(run: Run, of_target: bool) -> Any:
     maker = ngrams_maker(NGRAMS)
-    base, pool = run.columns_base(of_target), run.target if of_target else run.pool
+    pool = run.target if of_target else run.pool
     assert pool is not None
     for part in pool.parts:
-        make_part(maker, base, part, say)
-    return column_folder(base, maker)
+        make_parts(run, [maker], part, of_target=of_target)
+    return run.column(maker, of_target)
 
 
 def _ngrams(parts: Any, folder: Any) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.explain.pages import write_page
-from tamis.pipeline.explain.show import visible
+from tamis.pipeline.progress import visible
 
 MEASURES = {  # name: (heading, what it means, format, whether more is better)
     "target_nats": ("target nats", "what an n-gram of the target costs under those of the selection", "{:.3f}", False),

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.ledger import step_summary
 from tamis.pipeline.columns.declared import by_name, vectors_of
 from tamis.pipeline.comparing.heads import HeadTrials
 from tamis.pipeline.comparing.measures import by_ngrams, by_vectors, duplicates, overlap
@@ -184,7 +183,7 @@ def _vectors(members: list[Member], column: str | None) -> tuple[str | None, Run
     """The column of vectors that was asked for, or else the first one, and a run that has it. Raises RecipeError."""
     for member in members:
         for maker in member.run.declared:
-            if column is None and maker.holds_vectors:
+            if column is None and maker.output.vectors:
                 return maker.name, member.run
         if column in by_name(member.run.declared):
             vectors_of(member.run.declared, column)
@@ -201,7 +200,7 @@ def _member(
     repeats: dict[str, int],
 ) -> dict[str, Any]:
     manifest = read_json(member.run.folder / "manifest.json")
-    steps = [step_summary(member.run, step.number) for step in member.run.steps]
+    steps = [member.run.summary(step.number) for step in member.run.steps]
     facts = [step["facts"] for step in steps if step.get("facts")]
     weights = pq.read_table(member.run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
     of_scores = next((fact["effective_sample_size"] for fact in facts if fact.get("effective_sample_size")), None)

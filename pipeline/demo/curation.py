@@ -16,9 +16,10 @@ from tamis.pipeline.explain.show import paths, shortest, summary
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import sample_id
+from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.recipe.recipe import load_recipe
 from tamis.pipeline.starting import Outcome, run_recipe
-from tamis.pipeline.store.database import quoted, rows
+from tamis.pipeline.store.database import rows
 from tamis.pipeline.store.query import views
 from tamis.pipeline.store.runs import open_complete
 

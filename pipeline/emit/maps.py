@@ -18,7 +18,7 @@ from tamis.pipeline.emit.places import Axes, axes_of
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.read.identity import hex_id
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.database import connect
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs

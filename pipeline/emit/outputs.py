@@ -24,8 +24,9 @@ from tamis.pipeline.emit.webdataset import write_webdataset
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.recipe.recipe import LabelStudio, Splits, Webdataset, emitted
-from tamis.pipeline.store.database import connect, quoted, rows, view
+from tamis.pipeline.store.database import connect, rows, view
 from tamis.pipeline.store.runs import Run, open_run
 
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}

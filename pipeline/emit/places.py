@@ -105,7 +105,7 @@ def _column(run: Run) -> str | None:
     """The first column of vectors of the run."""
     for maker in run.declared:
         folder = column_folders(run).get(maker.name)
-        if maker.tower is not None and maker.tower.kind != "classes" and folder is not None:
+        if maker.output.vectors and folder is not None:
             schema = pq.read_schema(folder / run.pool.parts[0].name)
             if pa.types.is_fixed_size_list(schema.field(1).type):
                 return maker.name

@@ -15,7 +15,7 @@ SHOWN = ("box", "class", "confidence")
 
 def objects_column(run: Run) -> Maker | None:
     """The column of objects that the last step with one looks at, else the recipe's first."""
-    known = {maker.name: maker for maker in run.declared if maker.detector is not None}
+    known = {maker.name: maker for maker in run.declared if maker.output.way == "objects"}
     for step in reversed(run.steps):
         if (name := getattr(step.selector, "column", None)) in known:
             return known[name]
@@ -38,8 +38,7 @@ def objects_of(run: Run, maker: Maker, ids: Iterable[int]) -> dict[int, list[dic
 
 def classes_of(run: Run, maker: Maker) -> list[str]:
     """The detector's classes in its order, where the recipe names them; else all that were proposed, by name."""
-    assert maker.detector is not None
-    named = list(maker.detector.settings.wanted(maker.detector.folder) or [])
+    named = list(maker.kind.wanted(maker.folder) or [])
     seen: set[str] = set()
     for part in run.pool.parts:
         file = pq.ParquetFile(run.column(maker) / part.name)

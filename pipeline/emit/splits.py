@@ -102,7 +102,7 @@ def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.
         signed = np.concatenate([batch["signed"].flatten().to_numpy() for batch in batches]).reshape(len(ids), BUCKETS)
         join(root, np.arange(len(ids)), meetings(shingled, signed))
     for maker in run.declared:
-        if maker.tower is not None and maker.tower.embedder == "perceptual_hash":
+        if maker.kind.bits:
             has, hashes = _hashes(run, maker, ids)
             join(root, np.arange(len(ids)), within(has, hashes, NEAR_BITS))
     settle(root)

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.explain.report.data import wilson
-from tamis.pipeline.explain.show import visible
+from tamis.pipeline.progress import visible
+from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.schemas import POOL
-from tamis.pipeline.store.database import quoted, rows
+from tamis.pipeline.store.database import rows
 from tamis.pipeline.store.query import views
 from tamis.pipeline.store.runs import Run
 from tamis.sql import text as sql_text

@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.drawn import Drawn
-from tamis.pipeline.columns.declared import by_name, stands, vectors_of
+from tamis.pipeline.columns.declared import by_name, vectors_of
+from tamis.pipeline.columns.parts import stands
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report.data import of_ids
-from tamis.pipeline.explain.show import visible
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.progress import visible
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.active.label_errors import neighbour_votes
 from tamis.selectors.contract import Inputs
@@ -93,7 +94,7 @@ def asked(run: Run, column: str, field: str | None) -> list[Told]:
         if lines := of_classes(some, name):
             told.append(Told(name, lines, sheet(some, run.pool.parts)))
             break
-    if run.target is not None and by_name(run.declared)[column].maker.of_target:
+    if run.target is not None and by_name(run.declared)[column].maker.kind.of_target:
         mine = _sampled(run, run.target.parts, column, None, of_target=True)
         others = _sampled(run, run.pool.parts, column, None, of_target=False)
         both = beside(mine, others)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.choose.history import lines as history_lines
+from tamis.pipeline.progress import visible
 from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
 
@@ -85,11 +86,6 @@ def paths(folder: Path) -> str:
         ("rejects", run.store / "pool" / "rejects.parquet"),
     ]
     return "\n".join(f"  {name:<10} {shortest(path)}" for name, path in rows if path.exists())
-
-
-def visible(text: str) -> str:
-    """On one line and without control characters: untrusted text must not steer a terminal."""
-    return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())
 
 
 def shortest(path: Path) -> str:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from tamis.pipeline.choose.ledger import step_summary
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
-from tamis.pipeline.explain.show import visible
+from tamis.pipeline.progress import visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
@@ -68,7 +67,7 @@ def _shortened(text: str | None) -> str:
 
 
 def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> list[str]:
-    summary = step_summary(run, decision["step"])
+    summary = run.summary(decision["step"])
     verdict = "kept" if decision["kept"] else "dropped"
     meaning = LEDGER_REASONS.get(decision["reason"], "")
     head = f"  step {decision['step']}    {decision['selector']}: {verdict}"

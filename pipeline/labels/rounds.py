@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.pipeline.columns.labels import round_rows, rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import store_lock, write_parquet
 
@@ -69,15 +70,6 @@ class Imported:
                 more = f", and {len(some) - LISTED:,} more" if len(some) > LISTED else ""
                 out.append(f"{len(some):,} {what}: {', '.join(some[:LISTED])}{more}")
         return out
-
-
-def rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*.parquet"))
-
-
-def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
-    """The rows of each round."""
-    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
 
 
 def import_answers(

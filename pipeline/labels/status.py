@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tamis.pipeline.columns.labels import round_rows, rounds
 from tamis.pipeline.emit.tasks import asked_ids
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.labels.rounds import round_rows, rounds
 from tamis.pipeline.store.query import column_folders
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.selectors.budget import shown

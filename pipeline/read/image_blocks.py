@@ -1,18 +1,19 @@
 """Rows of images become blocks: decoded once, with their sizes, hashes and the vectors of every column to be filled."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from tamis.pipeline.columns.filling import Filling, ImagePass
 from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Encoded
+from tamis.pipeline.decode.passes import ImagePass, Kept
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.blocks import Block, Reject, shorten, unfit
-from tamis.pipeline.read.images import Item, Row, image_rows
+from tamis.pipeline.read.image_rows import image_rows
+from tamis.pipeline.read.images import Item, Row
 from tamis.pipeline.read.shards import vectors_field
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
@@ -20,7 +21,7 @@ from tamis.pipeline.schemas import CAPTIONS
 
 
 def image_blocks(
-    source: Source, files: list[SourceFile], types: dict[str, pa.DataType], fillings: list[Filling], skip: int
+    source: Source, files: list[SourceFile], types: dict[str, pa.DataType], fillings: Sequence[Kept], skip: int
 ) -> Iterator[tuple[Block, int]]:
     """(block, rows of the group consumed so far); `skip` rows were consumed by an earlier process.
 
@@ -34,11 +35,7 @@ def image_blocks(
         for some, facts, values in work.blocks(_cut(items)):
             block = _block(source, types, some, facts, values)
             consumed += len(some)
-            counter.add(
-                block.table.num_rows,
-                sum(map(_size, some)),
-                f"the model waited {work.share_waited:.0%}" if any(not f.is_plain for f in fillings) else "",
-            )
+            counter.add(block.table.num_rows, sum(map(_size, some)), work.note)
             yield block, consumed
     counter.end()
 

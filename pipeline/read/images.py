@@ -4,21 +4,17 @@ A row's key is its path below the pool's root without the last suffix, so a fold
 What lies beside an image under the same key is its sidecar (`.txt` a caption, `.json` fields); a file that is neither
 image nor sidecar is a reject, so that files and members = samples + rejects + sidecars, to the file."""
 
-import csv
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-
-import pyarrow as pa
 
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.decode.worker import read_bytes
 from tamis.pipeline.errors import Unusable
-from tamis.pipeline.files.bytes_in import Truncated
 from tamis.pipeline.read.blocks import Reject, shorten
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
 from tamis.pipeline.read.tars import Member, members, read_range
@@ -26,7 +22,6 @@ from tamis.pipeline.recipe.recipe import Source
 
 CAPTION_FILES = ("txt", "caption", "text")  # suffixes of sidecars that hold a caption
 SIDECAR_BYTES = 16 << 20  # more is no caption
-SNIFF_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -43,50 +38,6 @@ class Row:
 
 
 Item = Row | Reject
-
-
-def image_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
-    """Rows and rejects of one group of files, in order; each can be stored as text."""
-    from tamis.pipeline.read.image_tables import downloaded_rows, table_rows
-
-    if source.format == "images":
-        yield from map(_storable, folder_rows(source, files))
-        return
-    for stem, some in groupby(files, key=lambda file: file.path.removesuffix(Path(file.path).suffix)):
-        paths = [Path(file.path) for file in some]
-        try:
-            if source.format == "webdataset":
-                for path in paths:
-                    yield from map(_storable, tar_rows(source, path))
-            elif source.format == "img2dataset":
-                yield from map(_storable, downloaded_rows(source, Path(stem), paths))
-            else:
-                for path in paths:
-                    yield from map(_storable, table_rows(source, path))
-        except Truncated as error:
-            place = error.args[1] if len(error.args) > 1 else None
-            yield Reject(str(paths[0]), place, None, "truncated", shorten(error.args[0]))
-        except Unusable as error:
-            yield Reject(str(paths[0]), None, None, error.args[0], shorten(error.args[1]))
-        except (OSError, pa.ArrowException, csv.Error) as error:
-            yield Reject(str(paths[0]), None, None, "unreadable_file", shorten(str(error)))
-
-
-def _storable(item: Item) -> Item:
-    """A row whose names or captions are no text (lone surrogates, bytes of other encodings) is a reject."""
-    if isinstance(item, Row):
-        try:
-            for text in (item.source, item.uri, item.key or "", *(caption["text"] for caption in item.captions)):
-                text.encode()
-        except UnicodeEncodeError as error:
-            item = lost(item.source, item.position, item.key, "invalid_utf8", f"its name or a caption: {error}")
-        else:
-            return item
-    return item._replace(source=_shown(item.source), key=None if item.key is None else _shown(item.key))
-
-
-def _shown(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def lost(source: str, position: int | None, key: str | None, reason: str, detail: str) -> Reject:
@@ -204,9 +155,3 @@ def suffix(name: str) -> str:
 def without_suffix(name: str) -> str:
     path = PurePosixPath(name)
     return str(path.parent / path.stem) if path.name else name
-
-
-def sniff(source: Source, files: list[SourceFile]) -> dict[str, list[Any]]:
-    """Values of the kept fields in the first rows, for settling their types."""
-    some = [item.fields for item in islice(image_rows(source, files), SNIFF_ROWS) if isinstance(item, Row)]
-    return {name: [fields.get(name) for fields in some] for name in source.keep.values()}

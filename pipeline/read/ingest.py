@@ -6,8 +6,7 @@ whose rows were rejected because of it; their files are read again into new shar
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.filling import Filling, retried
-from tamis.pipeline.columns.torch_models import TooLarge
-from tamis.pipeline.errors import DamageFound, SourceError, StoreError
-from tamis.pipeline.files.atomic import digest_file, fingerprint, read_json, write_json, write_parquet
-from tamis.pipeline.files.urls import fetched, let_go
+from tamis.pipeline.decode.passes import Kept, TooLarge, retried
+from tamis.pipeline.errors import SourceError, StoreError
+from tamis.pipeline.files.atomic import digest_file, read_json, write_json, write_parquet
+from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.read import jsonl, tables
-from tamis.pipeline.read.blocks import Block, Fields, Reject
-from tamis.pipeline.read.chunking import chunked
+from tamis.pipeline.read.blocks import Block, Reject
+from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.image_blocks import image_blocks
 from tamis.pipeline.read.kept_types import settle_types
+from tamis.pipeline.read.pool import (
+    Pool,
+    lost_record,
+    parts_of,
+    records_of,
+    rejects_of,
+    superseded,
+    view_of,
+)
 from tamis.pipeline.read.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.read.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
 from tamis.pipeline.recipe.recipe import Source
@@ -34,52 +40,13 @@ from tamis.pipeline.schemas import POOL, REJECTS
 READER_VERSION = 2  # raise when the same files would give other rows
 
 
-@dataclass(frozen=True)
-class Part:
-    """One shard as a pool's record lists it."""
-
-    path: Path
-    rows: int
-    digest: str
-    origin: int  # which of the recipe's sources it came from
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The shards that a run sees, in order, and where the rows went that are not in them."""
-
-    folder: Path
-    parts: list[Part]
-    groups: list[int]
-    rejects: dict[str, int]  # reason -> rows
-    source_rows: int
-
-    @property
-    def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint([part.digest for part in self.parts])
-
-    @property
-    def records(self) -> list[Path]:
-        """Files that say what was read into it, and what was rejected."""
-        names = (f"{group:05d}.{kind}" for group in self.groups for kind in ("json", "parquet"))
-        return [self.folder / ".groups" / name for name in names]
-
-
 def ingest(
     folder: Path,
     sources: list[Source],
     strict: bool,
     say: Callable[[str], None],
     is_target: bool = False,
-    columns: Sequence[Filling] = (),
+    columns: Sequence[Kept] = (),
 ) -> Pool:
     """Bring a pool up to date with its sources and return it. Raises SourceError, StoreError.
 
@@ -99,7 +66,7 @@ def ingest(
                 retried(list(columns), partial(writer.write_images, number, group), say)
             else:
                 writer.write(number, group)
-    pool = _view(folder, writer.current)
+    pool = view_of(folder, writer.current)
     _write_rejects(folder)
     if strict and pool.rejects:
         raise SourceError(f"strict: {sum(pool.rejects.values())} rows were rejected; see {folder / 'rejects.parquet'}.")
@@ -111,15 +78,7 @@ def _need_all(folder: Path, records: list[dict[str, Any]]) -> None:
     again. Raises DamageFound."""
     numbers = {record["group"] for record in records}
     if missing := set(range(max(numbers, default=-1))) - numbers:
-        raise _lost(folder, min(missing))
-
-
-def _lost(folder: Path, group: int) -> DamageFound:
-    path = folder / ".groups" / f"{group:05d}.json"
-    return DamageFound(
-        f"{path}: missing, of what a run has seen. If that run did not end, its command mends it; else restore the "
-        "file, or begin a new --store."
-    )
+        raise lost_record(folder, min(missing))
 
 
 def _names(group: list[SourceFile]) -> str:
@@ -159,15 +118,6 @@ def _forget(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-REJECTS_FILE = "{:05d}.parquet"  # of a group, beside its record
-
-
-def records_of(folder: Path) -> list[dict[str, Any]]:
-    """What was ever read, group by group."""
-    paths = sorted((folder / ".groups").glob("*.json"), key=lambda path: (len(path.name), path.name))  # 99999, 100000
-    return [read_json(path) for path in paths]
-
-
 def _still_true(
     records: list[dict[str, Any]], files: list[tuple[int, list[SourceFile]]], sources: list[Source]
 ) -> tuple[list[dict[str, Any]], set[tuple[int, str]]]:
@@ -196,26 +146,6 @@ def _still_true(
     return current, {(record["origin"], file["path"]) for record in current for file in record["files"]}
 
 
-def rows_read(folder: Path) -> int:
-    """Rows of source files that were ever read into a pool, usable or not."""
-    records = [record for record in records_of(folder) if "replaces" not in record]
-    return sum(sum(p["rows"] for p in one["parts"]) + sum(one["rejects"].values()) for one in records)
-
-
-def superseded(records: list[dict[str, Any]]) -> set[int]:
-    """Groups that others of these stand for since `tamis compact`."""
-    return {group for record in records for group in record.get("replaces", [])}
-
-
-def leaves(records: list[dict[str, Any]]) -> dict[int, set[int]]:
-    """Of each group the groups that were read, itself or those that it stands for."""
-    found: dict[int, set[int]] = {}
-    for record in records:
-        mine = record.get("replaces")
-        found[record["group"]] = {leaf for group in mine for leaf in found[group]} if mine else {record["group"]}
-    return found
-
-
 class GroupWriter:
     """Writes groups one after another, each against everything that the current groups hold."""
 
@@ -228,7 +158,7 @@ class GroupWriter:
         current: list[dict[str, Any]],
         strict: bool,
         is_target: bool,
-        columns: Sequence[Filling] = (),
+        columns: Sequence[Kept] = (),
     ) -> None:
         self.is_target, self.columns = is_target, list(columns)
         self.folder, self.sources, self.types, self.strict = folder, sources, types, strict
@@ -246,7 +176,7 @@ class GroupWriter:
             block = call()
             return block, as_samples(block, self._namespace(origin), schema, self.is_target)
 
-        for block, samples in ordered_map(read, _calls(source, files, self.types)):
+        for block, samples in ordered_map(read, block_calls(source, files, self.types)):
             self._refuse(block)
             shards.rejects += block.rejects
             shards.add(samples)
@@ -283,7 +213,9 @@ class GroupWriter:
 
     def _known(self) -> Seen:
         if self._seen is None:
-            self._seen = Seen.of([(group["group"], self.folder / part["name"]) for group, part in _parts(self.current)])
+            self._seen = Seen.of(
+                [(group["group"], self.folder / part["name"]) for group, part in parts_of(self.current)]
+            )
         return self._seen
 
     def _namespace(self, origin: int) -> str:
@@ -372,92 +304,6 @@ REJECTS_OF_GROUP = pa.schema([field for field in REJECTS if field.name != "part_
 def pool_schema(types: dict[str, pa.DataType]) -> pa.Schema:
     """The pool's own fields, then the kept ones in the order of the recipe."""
     return pa.schema([*POOL, *[pa.field(name, kind) for name, kind in types.items()]])
-
-
-def _calls(source: Source, files: list[SourceFile], types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
-    """One call for each block of the files, in order; calls may run in any thread."""
-    for file in files:
-        path = fetched(file.path, file.mtime_ns)
-        for call in _calls_of(source, path, Path(file.root), types):
-            named = call if str(path) == file.path else partial(_as_from, call, file.path)
-            yield partial(chunked, named, source.chunk.words) if source.chunk else named
-
-
-def _as_from(call: Callable[[], Block], url: str) -> Block:
-    """A block of a fetched file speaks of where that came from."""
-    block = call()
-    rejects = [reject._replace(source=url) for reject in block.rejects]
-    return replace(block, source=url, uri=url if block.uri else None, rejects=rejects)
-
-
-def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
-    natural = {origin: types[name] for name, origin in source.keep.items()}
-    natural[source.text] = pa.string()
-    if source.format == "jsonl":
-        key = {source.key: key_type(path, source.key)} if source.key else {}
-        yield from jsonl.blocks(path, Fields.of(source, {**key, **natural}))
-    elif source.format == "texts":
-        fields = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
-        yield partial(tables.text_file_block, path, root, fields)
-    else:
-        if source.key:
-            natural.setdefault(source.key, pa.string())
-        fields = Fields.of(source, natural)
-        if source.format == "csv":
-            blocks = tables.csv_blocks(path, fields)
-        elif source.format == "hf":
-            blocks = tables.table_blocks(path, fields, tables.arrow_batches)
-        else:
-            blocks = tables.table_blocks(path, fields, tables.parquet_batches)
-        for block in blocks:
-            yield partial(_same, block)
-
-
-def _same(block: Block) -> Block:
-    return block
-
-
-def key_type(path: Path, name: str) -> pa.DataType:
-    """Integer keys are parsed as integers and stored as text; anything else is text."""
-    values = [value for value in jsonl.sniff(path, [name])[name] if value is not None]
-    whole = bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    return pa.int64() if whole else pa.string()
-
-
-def _parts(groups: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for group in groups:
-        for part in group["parts"]:
-            yield group, part
-
-
-def _view(folder: Path, groups: list[dict[str, Any]]) -> Pool:
-    groups = sorted(groups, key=lambda record: min(record.get("replaces", [record["group"]])))
-    parts = [
-        Part(folder / part["name"], part["rows"], part["digest"], group["origin"]) for group, part in _parts(groups)
-    ]
-    rejects: Counter[str] = Counter()
-    for group in groups:
-        rejects.update(group["rejects"])
-    rows = sum(part.rows for part in parts) + sum(rejects.values())
-    return Pool(folder, parts, [group["group"] for group in groups], dict(rejects), rows)
-
-
-def current_pool(folder: Path, groups: list[int]) -> Pool:
-    """A pool as an earlier run saw it, from the groups that its manifest lists. Raises DamageFound where the record of
-    one is missing: fewer rows would go by unseen."""
-    wanted = set(groups)
-    found = [record for record in records_of(folder) if record["group"] in wanted]
-    if missing := wanted - {record["group"] for record in found}:
-        raise _lost(folder, min(missing))
-    return _view(folder, found)
-
-
-def rejects_of(folder: Path, groups: list[int] | None = None) -> pa.Table:
-    """All rejects of some groups, or of all that were ever read, in their order."""
-    wanted = None if groups is None else set(groups)
-    records = [r for r in records_of(folder) if r["rejects"] and (wanted is None or r["group"] in wanted)]
-    tables = [pq.ParquetFile(folder / ".groups" / REJECTS_FILE.format(record["group"])).read() for record in records]
-    return pa.concat_tables([REJECTS.empty_table(), *tables])
 
 
 def _write_rejects(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.read.identity import sample_ids
-from tamis.pipeline.read.ingest import Pool
+from tamis.pipeline.read.pool import Pool
 
 
 @dataclass(frozen=True)

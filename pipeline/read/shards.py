@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tamis.pipeline.decode.passes import Kept
 from tamis.pipeline.files.atomic import digest_file, write_parquet
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.identity import content_hashes, hex_id, sample_ids, string_offsets
-
-if TYPE_CHECKING:
-    from tamis.pipeline.columns.filling import Filling
 
 SHARD_ROWS = 50_000
 SHARD_IMAGES = 10_000
@@ -74,7 +72,7 @@ class ShardWriter:
         first_part: int,
         seen: Seen,
         schema: pa.Schema,
-        columns: Sequence["Filling"] = (),
+        columns: Sequence[Kept] = (),
     ) -> None:
         self.folder, self.group, self.seen, self.schema, self.columns = folder, group, seen, schema, columns
         self.first_part = first_part
@@ -170,7 +168,7 @@ def _write(
     path: Path,
     table: pa.Table,
     schema: pa.Schema,
-    columns: Sequence["Filling"],
+    columns: Sequence[Kept],
     told: Callable[[str, str], None] | None,
 ) -> tuple[str, str]:
     """A shard, then the parts of its columns, which name its digest."""

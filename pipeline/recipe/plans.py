@@ -1,12 +1,13 @@
 """A recipe's steps as what will run: selector, budget, scope. What is wrong is found here, before anything starts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.columns.declared import column_names, load_object, need_permission
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
+from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import SELECTORS, build, build_class
 from tamis.selectors.contract import inputs_of
@@ -27,9 +28,9 @@ class StepPlan:
         return getattr(self.selector, "choice", "budget")
 
 
-def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool) -> list[StepPlan]:
-    """Raises RecipeError, CodeNotAllowed."""
-    plans = [resolve_step(recipe, number, folder, allow_code) for number in range(len(recipe.steps))]
+def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Collection[str]) -> list[StepPlan]:
+    """`columns`: names of the recipe's columns and of their fields. Raises RecipeError, CodeNotAllowed."""
+    plans = [resolve_step(recipe, number, folder, allow_code, columns) for number in range(len(recipe.steps))]
     if "labels" in [emitted(entry)[0] for entry in recipe.emit] and not any(tells_labels(p.selector) for p in plans):
         raise RecipeError("emit labels: no step tells labels; add `self_paced` or `label_errors`")
     for name, settings in map(emitted, recipe.emit):
@@ -44,16 +45,18 @@ def tells_labels(selector: Any) -> bool:
     return issubclass(getattr(selector, "fitted", object), Labeled)
 
 
-def resolve_step(recipe: Recipe, number: int, folder: Path, allow_code: bool) -> StepPlan:
+def resolve_step(recipe: Recipe, number: int, folder: Path, allow_code: bool, columns: Collection[str]) -> StepPlan:
     """Raises RecipeError, CodeNotAllowed."""
     step = recipe.steps_given[number]
     try:
-        return _plan(number, step, recipe, folder, allow_code)
+        return _plan(number, step, recipe, folder, allow_code, columns)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"steps.{number} ({step.name}): {error}") from error
 
 
-def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: bool) -> StepPlan:
+def _plan(
+    number: int, step: Step, recipe: Recipe, folder: Path, allow_code: bool, columns: Collection[str]
+) -> StepPlan:
     settings = dict(step.settings)
     budget = parse_budget(settings)
     if ":" in step.name and step.name not in SELECTORS:
@@ -61,8 +64,7 @@ def _plan(number: int, step: Step, recipe: Recipe, folder: Path, allow_code: boo
         selector = build_class(load_object(step.name, folder), settings, recipe.seed, number)
     else:
         selector = build(step.name, settings, recipe.seed, number)
-    fields = {name for source in recipe.pool for name in source.keep}
-    fields |= column_names(recipe, folder)
+    fields = {*recipe.kept, *columns}
     if isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None:
         counted = getattr(selector, "tokens_field", None)
         budget = replace(budget, by=counted if counted in fields else None)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, write_batches, write_json, write_parquet
 from tamis.pipeline.progress import say
-from tamis.pipeline.read.ingest import REJECTS_FILE, records_of, superseded
+from tamis.pipeline.read.pool import REJECTS_FILE, records_of, superseded
 from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
 from tamis.pipeline.read.sources import is_store
 from tamis.pipeline.schemas import REJECTS

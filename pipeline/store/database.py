@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.parallel import cores
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
+from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
 
 if TYPE_CHECKING:
     from tamis.pipeline.store.runs import Run
@@ -65,23 +66,6 @@ def rows(con: Any, query: str, parameters: dict[str, Any] | None = None) -> list
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
-def one_select(con: Any, query: str) -> str:
-    """The query, if it is one SELECT. Raises QueryError."""
-    import duckdb
-
-    try:
-        statements = con.extract_statements(query)
-    except duckdb.Error as error:
-        raise QueryError(f"sql: {problem_of(error)}") from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryError("sql: wanted one SELECT statement; nothing here can be changed")
-    return statements[0].query
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
     """A view over Parquet files by name, or by schema and name; file names can't be bound, so they are quoted."""
     called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
@@ -116,26 +100,6 @@ def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     return f"select * exclude ({hidden}), {packed} from ({query})"
 
 
-def check_where(where: str) -> None:
-    """Refuse what is not one expression, before anything starts; unknown names show when the pool is there."""
-    import duckdb
-
-    with duckdb.connect() as con:
-        try:
-            one_select(con, f"select ({where}\n)")
-            tree = str(rows(con, "select json_serialize_sql($query) as tree", {"query": f"select ({where}\n)"}))
-        except (QueryError, duckdb.Error) as error:
-            raise QueryError(f"where {where!r}: not an SQL expression ({problem_of(error)})") from error
-        volatile = rows(
-            con, "select distinct function_name as name from duckdb_functions() where stability = 'VOLATILE'"
-        )
-    if '"SUBQUERY"' in tree:
-        raise QueryError(f"where {where!r}: no subqueries; it is asked of one shard at a time")
-    for row in volatile:
-        if f'"function_name":"{row["name"]}"' in tree:
-            raise QueryError(f"where {where!r}: {row['name']}() answers otherwise each time; use a step `random`")
-
-
 def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
     """Ids of the part's samples for which a step's `where` holds. Raises QueryError."""
     import duckdb
@@ -147,8 +111,3 @@ def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
             return np.asarray(con.sql(query).fetchnumpy()["sample_id"], np.uint64)
         except duckdb.Error as error:
             raise QueryError(f"where {where!r}: {problem_of(error)}") from error
-
-
-def problem_of(error: Exception) -> str:
-    """The first paragraph of DuckDB's message, on one line."""
-    return " ".join(str(error).split("\n\n")[0].split())

@@ -15,11 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.history import history_of
-from tamis.pipeline.choose.ledger import step_summary
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.files.atomic import digest_file, fingerprint, json_bytes, read_json, write_json, write_parquet
-from tamis.pipeline.read.ingest import Pool, rejects_of
+from tamis.pipeline.read.pool import Pool, rejects_of
 from tamis.pipeline.store.costs import COSTS, by_stage, money, noted
 from tamis.pipeline.store.learned import model_path
 from tamis.pipeline.store.runs import Run, open_run
@@ -45,13 +43,13 @@ def write_manifest(folder: Path) -> Path:
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
                 "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
-                **(_of_target(run, maker, run.beside) if run.beside and maker.of_target else {}),
+                **(_of_target(run, maker, run.beside) if run.beside and maker.kind.of_target else {}),
             }
             for maker in run.makers
         ],
-        "steps": [step_summary(run, step.number) for step in run.steps],
+        "steps": [run.summary(step.number) for step in run.steps],
         "models": {str(path.relative_to(run.store)): digest_file(path) for path in _models(run)},
-        "history": history_of(folder),
+        "history": run.history,
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -71,7 +69,7 @@ def write_manifest(folder: Path) -> Path:
 def _models(run: Run) -> list[Path]:
     """Files of what the run's steps and columns learned."""
     fitted = [model_path(run, step.number) for step in run.steps]
-    learned = [run.learned(maker) for maker in run.makers if maker.judge is not None and maker.judge.learns]
+    learned = [run.learned(maker) for maker in run.makers if maker.kind.learns]
     inside = [path for folder in learned for path in sorted(folder.rglob("*")) if path.is_file()]
     return sorted({*fitted, *(path for path in inside if not path.name.startswith("."))})
 

@@ -11,9 +11,10 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from tamis.pipeline.errors import DamageFound, QueryError
-from tamis.pipeline.explain.show import visible
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.store.database import connect, lock, one_select, problem_of, quoted, rows, view
+from tamis.pipeline.progress import visible
+from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
+from tamis.pipeline.store.database import connect, lock, rows, view
 from tamis.pipeline.store.runs import Run
 
 

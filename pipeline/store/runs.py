@@ -9,12 +9,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.columns.declared import Maker, bound, column_folder, declared_makers
+from tamis.pipeline.columns.declared import Maker, bound, column_names, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
+from tamis.pipeline.columns.parts import column_folder
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.files.remote import readable
-from tamis.pipeline.read.ingest import Part, Pool, current_pool
+from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.selectors.contract import inputs_of
@@ -30,6 +31,7 @@ class Run:
     allow_code: bool
     code: dict[str, str]  # digests of the user's Python files that the recipe names
     columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
+    names: frozenset[str]  # what steps may call columns and their fields
 
     @property
     def name(self) -> str:
@@ -41,11 +43,11 @@ class Run:
 
     @cached_property
     def steps(self) -> list[StepPlan]:
-        return resolve_steps(self.recipe, self.recipe_folder, self.allow_code)
+        return resolve_steps(self.recipe, self.recipe_folder, self.allow_code, self.names)
 
     def step(self, number: int) -> StepPlan:
         """One step alone, so that a built-in one can be read beside a user's own without running that."""
-        return resolve_step(self.recipe, number, self.recipe_folder, self.allow_code)
+        return resolve_step(self.recipe, number, self.recipe_folder, self.allow_code, self.names)
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -134,6 +136,16 @@ class Run:
         """Counts, line and facts of a step; written after its ledger. Apart from it, so that a folder is one table."""
         return self.folder / "steps" / f"step-{step:02d}.json"
 
+    def summary(self, step: int) -> dict[str, Any]:
+        """That record."""
+        return read_json(self.step_record(step))
+
+    @property
+    def history(self) -> dict[str, Any] | None:
+        """How what was new differs from what earlier runs saw; None where that was not asked, or is not yet known."""
+        path = self.folder / "history.json"
+        return read_json(path) if path.exists() else None
+
     def work(self, step: int) -> Path:
         """Scores on their way to the ledger; gone when the run is complete."""
         return self.folder / ".work" / f"step-{step:02d}"
@@ -146,13 +158,15 @@ class Run:
 @lru_cache(maxsize=8)
 def _open(folder: Path, _changed_ns: int) -> Run:
     request = read_json(folder / "request.json")
+    recipe, recipe_folder = Recipe.model_validate(request["recipe"]), Path(request["recipe_folder"])
     return Run(
         folder=folder,
-        recipe=Recipe.model_validate(request["recipe"]),
-        recipe_folder=Path(request["recipe_folder"]),
+        recipe=recipe,
+        recipe_folder=recipe_folder,
         allow_code=request["allow_code"],
         code=request["code"],
         columns=request.get("columns", {}),
+        names=frozenset(request.get("names") or column_names(recipe, recipe_folder)),  # older runs have none on record
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import fingerprint, read_json, write_parquet
-from tamis.pipeline.read.ingest import Pool
+from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.store.runs import Run
 

@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tamis.pipeline.columns.labels import rounds
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.explain.show import visible
 from tamis.pipeline.files.atomic import read_json, store_lock
-from tamis.pipeline.labels.rounds import rounds
-from tamis.pipeline.progress import say
+from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.identity import hex_id
-from tamis.pipeline.read.ingest import current_pool, records_of
+from tamis.pipeline.read.pool import current_pool, records_of
 from tamis.pipeline.read.sources import is_store
 from tamis.pipeline.schemas import LEDGER_REASONS
 from tamis.pipeline.store.runs import open_run

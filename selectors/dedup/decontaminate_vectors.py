@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
 from tamis.selectors.dedup.near_images import BITS, codes_of
-from tamis.selectors.match.norm_sim import unit_vectors
-from tamis.selectors.vectors.columns import best_match, unit
+from tamis.selectors.vectors.columns import unit, unit_vectors
+from tamis.selectors.vectors.nearest import best_match
 
 BLOCK = 16_384  # items at once
 ROUNDING = 1e-6  # of a cosine in float32

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.vectors.columns import BLOCK, OTHERS, Vectors, best_match
+from tamis.selectors.vectors.columns import BLOCK, Vectors
+from tamis.selectors.vectors.nearest import OTHERS, best_match
 
 Mask = npt.NDArray[np.bool_]
 Cosines = npt.NDArray[np.float64]

@@ -19,7 +19,7 @@ from tamis.selectors.contract import Batches, Inputs
 from tamis.selectors.dedup.near_vectors import components, greedy
 from tamis.selectors.dedup.similarity_table import ORDERS, SimilarityTable, similarity_table
 from tamis.selectors.ranked import Ranked, filtered
-from tamis.selectors.vectors.columns import best_match
+from tamis.selectors.vectors.nearest import best_match
 
 ROUNDING = 1e-6  # of a cosine in float32: identical vectors reach a similarity of 1
 TRIED_ROWS = 20_000, 50_000  # at least and at most, on which a similarity for `keep_share` is tried, by whole clusters

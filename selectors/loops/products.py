@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tamis.selectors.loops.constants import CLOSE, NEARLY
 from tamis.selectors.loops.pairs import join_two
-from tamis.selectors.vectors.columns import CLOSE, NEARLY
 
 Array = npt.NDArray[Any]
 FINITE = {"nnan", "nsz"}  # no product is NaN: lets a maximum be taken several numbers at a time

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from tamis.selectors.texts.minhash import DIGIT, LETTER, SEPARATES, WORDS
+from tamis.selectors.loops.constants import DIGIT, LETTER, SEPARATES, WORDS
 
 Array = npt.NDArray[Any]
 

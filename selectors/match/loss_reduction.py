@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.quality.perplexity import in_training_slice, of_batch
 from tamis.selectors.quantiles import numbers_of
+from tamis.selectors.rows import in_training_slice, of_batch
 
 
 @dataclass(frozen=True, kw_only=True)

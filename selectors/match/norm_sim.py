@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.vectors.columns import as_array, best_match, unit
+from tamis.selectors.vectors.columns import unit, unit_vectors
+from tamis.selectors.vectors.nearest import best_match
 
 BLOCK = 16_384  # of the target at once
 DIGITS = 9  # of a score: beyond them lies what the order of sums changes
@@ -73,14 +74,6 @@ class FittedNormSim:
                 some = unit(self.target[first : first + BLOCK])
                 told = np.maximum(told, best_match(vectors, some, absolute=True)[1])
         return np.where(there, np.round(told, DIGITS), np.nan)
-
-
-def unit_vectors(batch: pa.RecordBatch, column: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    try:
-        vectors, there = as_array(batch[column])
-    except ValueError as error:
-        raise ValueError(f"column {column!r}: {error}; `embed:` in `columns` makes one") from error
-    return unit(vectors), there
 
 
 NormSim.fitted = FittedNormSim

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
-from tamis.selectors.match.norm_sim import unit_vectors
-from tamis.selectors.vectors.columns import best_match
+from tamis.selectors.vectors.columns import unit_vectors
 from tamis.selectors.vectors.k_means import ROWS_A_CLUSTER, Sample, learned
+from tamis.selectors.vectors.nearest import best_match
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ boilerplate and lists, which are easy to predict: deduplicate first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Floats, Inputs
 from tamis.selectors.quantiles import groups_of, numbers_of, shares_below, sorted_values
+from tamis.selectors.rows import in_training_slice
 
 BUCKETS = ("head", "middle", "tail")
 KEPT_BUCKET = {"low": 0, "middle": 1, "high": 2}
@@ -139,18 +140,3 @@ class FittedPerplexity:
 
 
 Perplexity.fitted = FittedPerplexity
-
-
-def in_training_slice(batch: pa.RecordBatch, *columns: str) -> npt.NDArray[np.bool_]:
-    """[rows] whether a model of one of these columns was trained on the row; False where that is not known."""
-    seen = np.zeros(batch.num_rows, bool)
-    for column in columns:
-        name = f"{column}_in_training_slice"
-        if name in batch.schema.names:
-            seen |= np.asarray(batch[name].fill_null(False).to_numpy(zero_copy_only=False), bool)
-    return seen
-
-
-def of_batch(batch: pa.RecordBatch, name: str) -> list[Any] | None:
-    """Values of a field that may be absent."""
-    return batch[name].to_pylist() if name in batch.schema.names else None

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-BUCKETS, ROWS, WORDS = 14, 8, 5
+from tamis.selectors.loops.constants import DIGIT, DROPPED, LETTER, SEPARATES
+
+BUCKETS, ROWS = 14, 8
 HASHES = BUCKETS * ROWS
 PRIME = np.uint64((1 << 61) - 1)
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 BMP, ALL = 1 << 16, 0x110000  # characters of at most 3 bytes in UTF-8, and all there are
-SEPARATES, LETTER, DIGIT, DROPPED = range(4)
 Form = Literal["exact", "fast"]
 Hashes = npt.NDArray[np.uint64]
 

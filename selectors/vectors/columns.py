@@ -8,13 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.vectors.faiss_search import best_among
-
 Vectors = npt.NDArray[np.float32]
-BLOCK, OTHERS = 256, 4096  # rows multiplied at once: products of 4 MB
-CLOSE = 8  # that are nearly as large: copies are many and equal
+BLOCK = 256  # rows multiplied at once
 INFINITE = 0x7C00  # bits of a half without its sign; what is more is no number
-NEARLY = 2e-6  # products of unit vectors in float32 differ by less, whatever the order of sums
 
 
 def vector_type(dim: int) -> pa.DataType:
@@ -51,6 +47,14 @@ def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
     return found
 
 
+def unit_vectors(batch: pa.RecordBatch, column: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    try:
+        vectors, there = as_array(batch[column])
+    except ValueError as error:
+        raise ValueError(f"column {column!r}: {error}; `embed:` in `columns` makes one") from error
+    return unit(vectors), there
+
+
 def row_dots(some: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """[rows] product of each pair of rows, summed in float64 in one order, whatever the rows around and the threads."""
     told = np.empty(len(some))
@@ -58,37 +62,6 @@ def row_dots(some: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -
         rows = slice(first, first + BLOCK)
         told[rows] = (some[rows].astype(np.float64) * others[rows]).sum(1)
     return told
-
-
-def best_match(
-    some: Vectors, others: Vectors, absolute: bool = False
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """[some] place of the nearest of `others` by inner product, and that product; of equal ones the first.
-
-    No others: place 0 and -inf."""
-    found = None if absolute else best_among(some, others, np.full(len(some), 2 * NEARLY), squared=False)
-    place, best, sure = found or (np.empty(len(some), np.int64), np.empty(len(some)), np.zeros(len(some), bool))
-    left = np.flatnonzero(~sure)
-    place[left], best[left] = _best_match(some[left] if len(left) < len(some) else some, others, absolute)
-    return place, best
-
-
-def _best_match(
-    some: Vectors, others: Vectors, absolute: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    from tamis.selectors.loops.products import largest
-
-    place, best = np.zeros(len(some), np.int64), np.full(len(some), -np.inf)
-    for start in range(0, len(others), OTHERS):
-        theirs = others[start : start + OTHERS]
-        for first in range(0, len(some), BLOCK):
-            rows = slice(first, first + BLOCK)
-            mine = some[rows]
-            products = mine @ theirs.T
-            products = np.abs(products, out=products) if absolute else products
-            counts = np.full(len(mine), len(theirs))
-            largest(products, mine, theirs, counts, start, absolute, place[rows], best[rows])
-    return place, best
 
 
 def as_halves(column: Any) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.columns.embed.towers import towers
+from tamis.pipeline.columns.catalog import kind_of
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.files.atomic import read_json, write_json
@@ -102,7 +102,8 @@ def test_classes_of_another_file_are_told_from_the_vectors_that_stand(
 
 def test_every_file_of_a_models_folder_counts(tmp_path: Path) -> None:
     def made_of() -> Any:
-        return towers("mini", {"embed": "sentence_transformers", "model": "model"}, tmp_path, images=False)[1]
+        settings = {"embed": "sentence_transformers", "model": "model"}
+        return kind_of("mini", settings, tmp_path, allow_code=False).made_of(tmp_path)
 
     (tmp_path / "model").mkdir()
     found = []
@@ -115,7 +116,7 @@ def test_every_file_of_a_models_folder_counts(tmp_path: Path) -> None:
     found = []
     for weights in (b"1", b"2"):
         (tmp_path / "model" / "m.data").write_bytes(weights)
-        found.append(json.dumps(towers("m", onnx, tmp_path, images=True)[1]))
+        found.append(json.dumps(kind_of("m", onnx, tmp_path, allow_code=False).made_of(tmp_path)))
     assert len(set(found)) == 2
 
 

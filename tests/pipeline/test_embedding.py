@@ -16,7 +16,8 @@ from tamis.pipeline.columns import torch_models
 from tamis.pipeline.columns.embed import open_clip
 from tamis.pipeline.columns.embed.open_clip import ClipModel, OpenClip
 from tamis.pipeline.columns.embed.precomputed import PrecomputedModel
-from tamis.pipeline.columns.torch_models import TooLarge, find_batch
+from tamis.pipeline.columns.torch_models import find_batch
+from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError, RunError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.store.query import ask
@@ -81,7 +82,9 @@ def test_image_vectors_are_those_of_open_clips_own_preprocessing_and_tower(
     assert cosine(texts["china/00"], wanted) > 1 - 1e-5
     assert texts["china/01"] is None, "an image without a caption has no text vector"
     record = json.loads((tmp_path / "store" / "columns" / "clip" / "image" / "column.json").read_text())
-    assert (record["batch"], record["dim"], record["precision"]) == (16, 256, "fp32")
+    assert record["batch"] == 16
+    record = record["used"]
+    assert (record["dim"], record["precision"]) == (256, "fp32")
     assert record["preprocessing"]["size"] == [224, 224] and len(record["weights"]) == 32
     part = pq.read_schema(tmp_path / "store" / "columns" / "clip" / "image" / "part-00000.parquet")
     assert json.loads(part.metadata[b"tamis"])["weights"] == record["weights"]

@@ -22,7 +22,8 @@ from hostile_images import GOOD, Case, make_corpus, packed, photo
 from tamis.pipeline.decode import decoders
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.read import image_blocks
-from tamis.pipeline.read.images import Row, image_rows
+from tamis.pipeline.read.image_rows import image_rows
+from tamis.pipeline.read.images import Row
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.sources import find_files
 from tamis.pipeline.recipe.recipe import parse_recipe
@@ -302,7 +303,7 @@ def workers_at_work() -> list[int]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            ours = parent == os.getpid() and b"decode_worker" in (place / "cmdline").read_bytes()
+            ours = parent == os.getpid() and b"decode.worker" in (place / "cmdline").read_bytes()
             if ours and "(deleted)" in (place / "maps").read_text():
                 mine.append(int(place.name))
         except (OSError, ValueError, IndexError):  # it ended while we looked

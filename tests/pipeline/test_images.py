@@ -380,7 +380,7 @@ def test_ctrl_c_in_the_middle_of_decoding_leaves_no_worker_and_goes_on(photos: P
     assert "Traceback" not in said
     wait_until = time.monotonic() + 10
     while (
-        left := subprocess.run(["pgrep", "-f", "decode_worker"], capture_output=True, check=False).stdout.split()
+        left := subprocess.run(["pgrep", "-f", "decode.worker"], capture_output=True, check=False).stdout.split()
     ) and (time.monotonic() < wait_until):
         time.sleep(0.1)
     assert not left, "a worker ends when nobody can ask it any more"

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.columns.labels import read_labels
+from tamis.pipeline.columns.labels import read_labels, rounds
 from tamis.pipeline.emit.tasks import export_tasks
 from tamis.pipeline.errors import RecipeError, StoreError
 from tamis.pipeline.labels.files import read_answers
-from tamis.pipeline.labels.rounds import Answer, import_answers, rounds
+from tamis.pipeline.labels.rounds import Answer, import_answers
 from tamis.pipeline.labels.status import status
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl

@@ -18,7 +18,7 @@ import pytest
 from tamis.pipeline.columns.loss import causal_lm, trained
 from tamis.pipeline.columns.loss.causal_lm import LossModel, windows_of
 from tamis.pipeline.columns.loss.kenlm import ccnet_normalised
-from tamis.pipeline.columns.torch_models import TooLarge
+from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError, RunError
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.files.atomic import read_json

@@ -18,7 +18,8 @@ from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.files import bytes_in
 from tamis.pipeline.read import jsonl
 from tamis.pipeline.read.blocks import Fields
-from tamis.pipeline.read.ingest import Pool, ingest
+from tamis.pipeline.read.ingest import ingest
+from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.recipe import Source, parse_recipe
 from tests_support import write_jsonl
 

@@ -13,8 +13,9 @@ from tamis.selectors.match.norm_sim import NormSim
 from tamis.selectors.match.target_clusters import TargetClusters
 from tamis.selectors.quality.clip_score import ClipScore, StoredClipScore
 from tamis.selectors.quality.neg_clip_loss import NegClipLoss
-from tamis.selectors.vectors.columns import as_array, as_column, best_match, unit
+from tamis.selectors.vectors.columns import as_array, as_column, unit
 from tamis.selectors.vectors.k_means import Sample
+from tamis.selectors.vectors.nearest import best_match
 
 
 def pairs(count: int, dim: int = 64, seed: int = 0, noise: float = 1.0) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tamis.pipeline.columns import declared
+from tamis.pipeline.choose import batches
 from tamis.pipeline.read import image_blocks, shards
 from tamis.selectors.catalog import SELECTORS
 from tests_support import BASIC, Runner, write_jsonl
@@ -255,7 +255,7 @@ def test_order_of_rows_shards_and_batches_do_not_matter(
     monkeypatch.setattr(shards, "SHARD_ROWS", 16)
     monkeypatch.setattr(shards, "SHARD_IMAGES", 16)
     monkeypatch.setattr(image_blocks, "BLOCK_IMAGES", 16)
-    monkeypatch.setattr(declared, "BATCH_ROWS", 5)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 5)
     pieces = decisions(run_in, place(tmp_path / "pieces", RECORDS[::-1]), case)
     assert len(list((tmp_path / "pieces" / "store" / "pool").glob("part-*"))) >= 5
     assert pieces == whole

@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.pipeline.columns.hashed import minhash_maker
+from tamis.pipeline.columns.hashed import made, minhash_maker
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
@@ -73,9 +73,7 @@ def test_signatures_are_the_formula_to_the_bit() -> None:
 
 def signed(texts: list[str], form: Any = "exact") -> dict[str, Any]:
     """The column that near_dedup reads."""
-    made = minhash_maker(form).make
-    assert made is not None
-    values = made(pa.record_batch({"text": pa.array(texts, pa.string())}))
+    values = made(minhash_maker(form), pa.record_batch({"text": pa.array(texts, pa.string())}))
     return dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))
 
 

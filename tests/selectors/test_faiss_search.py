@@ -9,8 +9,9 @@ import pytest
 from tamis.selectors.dedup.near_vectors import nearest_earlier
 from tamis.selectors.dedup.semantic import SemanticDedup
 from tamis.selectors.vectors import faiss_search
-from tamis.selectors.vectors.columns import as_column, best_match, unit
+from tamis.selectors.vectors.columns import as_column, unit
 from tamis.selectors.vectors.k_means import nearest
+from tamis.selectors.vectors.nearest import best_match
 
 
 @pytest.fixture

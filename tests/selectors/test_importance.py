@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.pipeline.columns.hashed import ngrams_maker
+from tamis.pipeline.columns.hashed import made, ngrams_maker
 from tamis.pipeline.read.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel
 from tamis.selectors.match.importance import FittedImportance, ImportanceResampling, log_ratio
@@ -23,7 +23,7 @@ from tamis.selectors.match.importance_facts import coverage, divergence, effecti
 def batch_of(texts: list[str], selector: ImportanceResampling) -> pa.RecordBatch:
     array = pa.array(texts, pa.string())
     source = pa.record_batch({"text": array})
-    tokens, buckets = ngrams_maker(selector.map).make(source)
+    tokens, buckets = made(ngrams_maker(selector.map), source)
     ids = pa.array(sample_ids("", [str(i) for i in range(len(texts))]))
     return pa.record_batch(
         {"sample_id": ids, "content_hash": content_hashes(array), "text": array, "n_tokens": tokens, "ngrams": buckets}

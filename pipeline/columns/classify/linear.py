@@ -6,12 +6,13 @@ is judged by a model that did not see its content: five folds by a hash of it. A
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.selectors.chance import uniform
@@ -25,8 +26,12 @@ NGRAMS = Ngrams(order=2, buckets=1 << 18, distinct=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(ColumnKind):
     """train: what is told apart; features: ngrams, or a column of vectors; strength: inverse of the regularisation."""
+
+    verb: ClassVar[str] = "classify"
+    kind: ClassVar[str] = "linear"
+    heavy: ClassVar[bool] = False
 
     train: Literal["target_vs_pool"] = "target_vs_pool"
     features: str = "ngrams"
@@ -37,28 +42,34 @@ class Linear:
         if not self.strength > 0:
             raise ValueError(f"strength must be above 0, found {self.strength}")
 
+    def makes(self, images: bool) -> list[Output]:
+        return [
+            Output(main=pa.float32(), reads=("content_hash", "text" if self.features == "ngrams" else self.features))
+        ]
+
     @property
-    def learns(self) -> tuple[str, ...]:
+    def learns(self) -> tuple[Sources, ...]:
         return ("pool", "target")
 
     @property
     def columns(self) -> tuple[str, ...]:
         return () if self.features == "ngrams" else (self.features,)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("content_hash", "text" if self.features == "ngrams" else self.features)
-
-    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         return {**asdict(self), "version": LINEAR_VERSION}
+
+    def learn(self, lessons: Lessons, final: Path) -> None:
+        if not (final / "linear.npz").exists():
+            train_linear(self, lessons.batches("pool"), lessons.batches("target"), final)
+
+    def load(self, place: Path) -> "LinearModel":
+        return LinearModel(self, place)
 
 
 def train_linear(
     settings: Linear, pool: Iterable[pa.RecordBatch], target: Iterable[pa.RecordBatch], final: Path
 ) -> None:
     """Make `final`/linear.npz with the folds' weights. Raises RunFailed where one side has nothing."""
-    if (final / "linear.npz").exists():
-        return
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -135,9 +146,8 @@ class LinearModel:
         with np.load(learned / "linear.npz", allow_pickle=False) as held:
             self.weights = held["weights"].astype(np.float64)
             self.facts: dict[str, Any] = {"samples": held["samples"].tolist()}
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """Probability of the target, were both sides equally many; null where there are no features."""
         x, there = features_of(self.settings, batch)
         logits = np.asarray(x @ self.weights[:, :-1].T) + self.weights[:, -1]

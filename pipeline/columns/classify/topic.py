@@ -8,12 +8,13 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.selectors.vectors.columns import as_array
@@ -23,9 +24,13 @@ NEIGHBOURS = 20  # of the local outlier factor, as published
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topic:
+class Topic(ColumnKind):
     """words: what it is about; features: a column of vectors that can embed words, too; documents: how many nearest
     samples stand for it."""
+
+    verb: ClassVar[str] = "topic"
+    kind: ClassVar[str] = "keywords"
+    heavy: ClassVar[bool] = False
 
     words: list[str]
     features: str
@@ -37,26 +42,38 @@ class Topic:
         if self.documents < 1:
             raise ValueError(f"documents must be 1 or more, found {self.documents}")
 
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(main=pa.float32(), reads=(self.features,))]
+
     @property
-    def learns(self) -> tuple[str, ...]:
+    def learns(self) -> tuple[Sources, ...]:
         return ("pool",)
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.features,)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.features,)
+    def check(self, column: str, known: dict[str, ColumnKind]) -> None:
+        if not known[self.features].embeds_words:
+            raise RecipeError(
+                f"columns.{column}: features: {self.features!r}: {known[self.features].kind} embeds no words; "
+                "open_clip and sentence_transformers do"
+            )
 
-    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         return {**asdict(self), "version": TOPIC_VERSION}
+
+    def learn(self, lessons: Lessons, final: Path) -> None:
+        if not (final / "topic.npz").exists():
+            words, _ = as_array(lessons.words(self.features, self.words))
+            learn_topic(self, words, lessons.batches("pool"), final)
+
+    def load(self, place: Path) -> "TopicModel":
+        return TopicModel(self, place)
 
 
 def learn_topic(settings: Topic, words: npt.NDArray[np.float32], pool: Iterable[pa.RecordBatch], final: Path) -> None:
     """Make `final`/topic.npz from the keywords' vectors [words, dim]. Raises RunFailed where no sample has a vector."""
-    if (final / "topic.npz").exists():
-        return
     try:
         from sklearn.neighbors import LocalOutlierFactor
     except ImportError as error:
@@ -96,9 +113,8 @@ class TopicModel:
         with np.load(learned / "topic.npz", allow_pickle=False) as held:
             self.direction = held["direction"]
             self.facts: dict[str, Any] = dict(zip(("documents", "outliers"), held["documents"].tolist(), strict=True))
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """Cosine to the topic's direction; null where there is no vector."""
         vectors, there = as_array(batch[self.settings.features])
         return [pa.array((vectors @ self.direction).astype(np.float32), mask=~there)]

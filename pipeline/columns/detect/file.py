@@ -6,7 +6,7 @@ unique in the file and in the pool. Files are read once and held as arrays, 60 b
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from tamis.pipeline.columns.detect.boxes import SHARES, Found
+from tamis.pipeline.columns.detect.objects import Detector, own_settings
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
 from tamis.pipeline.files.plain_xml import load_xml
@@ -28,23 +29,27 @@ DETECT_FILE_VERSION = 1  # raise when the same file would give other objects
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileBoxes:
+class FileBoxes(Detector):
     """path: a .json of COCO, a .parquet, or a folder of YOLO's .txt or VOC's .xml; images: for COCO results, the
     instances file that lists images and categories; classes: the only ones that are kept, for YOLO in their order (or
     a file of them); confidence: the least, one number or by class."""
 
+    kind: ClassVar[str] = "file"
+    joins_by_name: ClassVar[bool] = True
+    from_file: ClassVar[bool] = True
     default: ClassVar[float] = 0.0  # of classes that `confidence` doesn't name
 
     path: str
     images: str | None = None
     classes: list[str] | str | None = None
     confidence: float | dict[str, float] = 0.0
+    features: Any = None
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         place = folder / self.path
         if not place.exists():
             raise RecipeError(f"detect: file: nothing at {place}")
-        made_of = asdict(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
+        made_of = own_settings(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
         made_of["digest"] = fingerprint(digest_of_folder(place)) if place.is_dir() else digest_of_input(place)
         for name in ("images", "classes"):
             value = getattr(self, name)
@@ -59,6 +64,9 @@ class FileBoxes:
         if isinstance(self.classes, str):
             return [name for name in read_class_names(folder / self.classes) if name]
         return self.classes
+
+    def load(self, place: Path) -> "FileModel":
+        return FileModel(self, place)
 
 
 class NumberedImage(Found):

@@ -5,7 +5,7 @@ Ge et al. 2021, arXiv:2107.08430. Pixels are BGR of 0 to 255, the image in the t
 probabilities; confidence is the product of the last two."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tamis.pipeline.columns.detect.boxes import Boxes, Found
 from tamis.pipeline.columns.detect.file import read_class_names
+from tamis.pipeline.columns.detect.objects import Detector, own_settings
 from tamis.pipeline.columns.embed.onnx import load_session, run_session
 from tamis.pipeline.columns.torch_models import find_batch
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
@@ -36,11 +37,12 @@ COCO_80 = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxDetector:
+class OnnxDetector(Detector):
     """model: the file; size: [height, width] of its input; classes: their names in order, or a file of them (default:
     COCO's 80); confidence: the least, one number or by class; overlap: of two boxes of a class that share more (IoU)
     the surer stays; channels, scale: what the input is like; decoded: whether the file decodes its grid itself."""
 
+    kind: ClassVar[str] = "onnx"
     default: ClassVar[float] = 0.3  # of classes that `confidence` doesn't name
 
     model: str
@@ -53,6 +55,7 @@ class OnnxDetector:
     fill: int = 114
     decoded: bool = False
     batch: int | None = None
+    features: Any = None
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 32 or any(side % 32 for side in self.size):
@@ -63,7 +66,7 @@ class OnnxDetector:
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         if not (folder / self.model).is_file():
             raise RecipeError(f"detect: onnx: no file {folder / self.model}")
-        given = {name: value for name, value in asdict(self).items() if name != "batch"}
+        given = own_settings(self)
         return {
             **given,
             "model": "file",
@@ -76,6 +79,9 @@ class OnnxDetector:
         if isinstance(self.classes, str):
             return read_class_names(folder / self.classes)
         return self.classes or COCO_80
+
+    def load(self, place: Path) -> "OnnxDetectorModel":
+        return OnnxDetectorModel(self, place)
 
 
 class OnnxDetectorModel:

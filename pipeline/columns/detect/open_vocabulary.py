@@ -6,7 +6,7 @@ word stay apart. Long lists of classes are asked for in several passes, of which
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.pipeline.columns.detect.boxes import Found
+from tamis.pipeline.columns.detect.objects import Detector, own_settings
 from tamis.pipeline.columns.detect.onnx import MOST_BOXES, corners, suppress
 from tamis.pipeline.columns.loss.causal_lm import imported
 from tamis.pipeline.columns.torch_models import devices, dtype_of, find_batch, judged, precision_for, weights_digest
@@ -29,10 +30,11 @@ FILLS = {"owlv2": 128}  # grey, as it was trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenVocabulary:
+class OpenVocabulary(Detector):
     """model: a name on the hub or a folder; classes: names, or a prompt for each; confidence: the least, a number or by
     class; overlap: of two boxes of a class that share more (IoU) the surer stays; side: pixels of the longer side."""
 
+    kind: ClassVar[str] = "open_vocabulary"
     default: ClassVar[float] = 0.3  # of classes that `confidence` doesn't name
 
     model: str
@@ -42,13 +44,14 @@ class OpenVocabulary:
     side: int | None = None
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     batch: int | None = None
+    features: Any = None
 
     def __post_init__(self) -> None:
         if not self.classes or any(not name.strip() for name in self.classes):
             raise ValueError("classes: name at least one, and none with an empty name")
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        given = {name: value for name, value in asdict(self).items() if name != "batch"}
+        given = own_settings(self)
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": [OPEN_VOCABULARY_VERSION, PREPARE_VERSION]}
@@ -59,6 +62,9 @@ class OpenVocabulary:
     @property
     def prompts(self) -> dict[str, str]:
         return self.classes if isinstance(self.classes, dict) else {name: name for name in self.classes}
+
+    def load(self, place: Path) -> "OpenVocabularyModel":
+        return OpenVocabularyModel(self, place)
 
 
 class OpenVocabularyModel:

@@ -6,12 +6,14 @@ by their first token or their mean."""
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tamis.pipeline.columns.torch_models import Result, TooLarge, find_batch
+from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.torch_models import Result, find_batch
+from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
@@ -20,10 +22,13 @@ ONNX_VERSION = 1  # raise when the same pixels would give another vector
 
 
 @dataclass(frozen=True, kw_only=True)
-class Onnx:
+class Onnx(ColumnKind):
     """model: the file; size: [height, width] in pixels; resize, interpolation, fill: as in docs/recipe.md; mean, std:
     of the channels, on a scale of 0 to 1; channels: their order; layout: of the input; output: its name (default: the
     first); tokens: how three dimensions become two; dims: keep the leading dimensions; batch: images at once."""
+
+    verb: ClassVar[str] = "embed"
+    kind: ClassVar[str] = "onnx"
 
     model: str
     size: list[int] = field(default_factory=lambda: [224, 224])
@@ -46,6 +51,9 @@ class Onnx:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("mean and std: wanted three numbers each, std above 0")
 
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(way="images", vectors=True)]
+
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         if not (folder / self.model).is_file():
             raise RecipeError(f"onnx: no file {folder / self.model}")
@@ -57,6 +65,9 @@ class Onnx:
             **self._beside(folder / self.model),
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
+
+    def load(self, place: Path) -> "OnnxModel":
+        return OnnxModel(self, place)
 
     def _beside(self, model: Path) -> dict[str, Any]:
         """Digests of the files that hold weights of the model's: those whose names it speaks of."""

@@ -6,14 +6,20 @@ default. Checkpoints are read as weights alone: nothing is unpickled. Radford et
 import pickle  # for the name of its error alone
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.embed.classes import CLASS_FIELDS, CLASS_VERSION, BestClasses, read_classes
+from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.selectors.vectors.columns import as_column
 
 OPEN_CLIP_VERSION = 1  # raise when the same input would give other vectors
 TEXT_BATCH = 64
@@ -21,11 +27,14 @@ LOCAL = "local-dir:"  # how open_clip calls a model in a folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenClip:
+class OpenClip(ColumnKind):
     """model: an architecture of open_clip; pretrained: a tag, a file, or `random`; precision: `auto` is fp16 on a GPU
     and fp32 elsewhere; outputs: towers to run; classes: a YAML file of prompts by class; dims: keep the leading
     dimensions (for models trained so); scaled_decode: let the JPEG decoder shrink (faster, other pixels);
     batch: images at once, else found."""
+
+    verb: ClassVar[str] = "embed"
+    kind: ClassVar[str] = "open_clip"
 
     model: str
     pretrained: str
@@ -36,10 +45,18 @@ class OpenClip:
     scaled_decode: bool = False
     batch: int | None = None
 
-    def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        """What the vectors depend on; files by their digest."""
-        from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input
+    def makes(self, images: bool) -> list[Output]:
+        wanted = self.outputs or (["image", "text"] if images else ["text"])
+        if self.classes and "image" not in wanted:
+            raise ValueError("classes need the output `image`")
+        made = [Output("image", way="images", vectors=True)] if "image" in wanted else []
+        if "text" in wanted:
+            made.append(Output("text", reads=("text",), vectors=True))
+        return (
+            [*made, Output("class", main=pa.string(), more=CLASS_FIELDS, reads=(".image",))] if self.classes else made
+        )
 
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         given = {key: value for key, value in asdict(self).items() if key not in ("outputs", "batch", "classes")}
         file = folder / self.pretrained
         if file.is_file():
@@ -47,6 +64,26 @@ class OpenClip:
         if self.model.startswith(LOCAL) and (local := Path(self.model.removeprefix(LOCAL))).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(local)}
         return {**given, "version": [OPEN_CLIP_VERSION, PREPARE_VERSION]}
+
+    def made_of_output(self, output: str, folder: Path) -> dict[str, Any]:
+        if output != "class":
+            return {}
+        return {"classes": fingerprint([CLASS_VERSION, read_classes(folder / str(self.classes))])}
+
+    @property
+    def embeds_words(self) -> bool:
+        return True
+
+    def words(self, loaded: "ClipModel", words: list[str]) -> pa.Array:
+        return as_column(loaded.texts(words), self.dims)
+
+    def load(self, place: Path) -> "ClipModel":
+        return ClipModel(self, place)
+
+    def reader(self, loaded: "ClipModel", output: str, folder: Path) -> Any:
+        if output == "class":
+            return BestClasses(loaded, read_classes(folder / str(self.classes)), self.dims)
+        return loaded if output == "image" else TextVectors(loaded, self.dims)
 
 
 class ClipModel:

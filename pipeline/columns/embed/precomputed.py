@@ -8,30 +8,40 @@ import glob
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.read.identity import sample_ids
+from tamis.selectors.vectors.columns import as_column
 
 PRECOMPUTED_VERSION = 1
 FILES_HELD = 4  # of vectors, in memory; DataComp's shards hold 10,000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Precomputed:
+class Precomputed(ColumnKind):
     """path: files or a glob (.parquet, .npz, .npy); key: the field of keys in Parquet, or the array in .npz; vector:
     the field or array of vectors; on: the pool's field that the keys are matched with; dims: keep the leading ones."""
+
+    verb: ClassVar[str] = "embed"
+    kind: ClassVar[str] = "precomputed"
+    heavy: ClassVar[bool] = False
+    hint: ClassVar[str] = "; do the keys look alike?"
 
     path: str
     key: str = "key"
     vector: str = "vector"
     on: str = "key"
     dims: int | None = None
+
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(reads=(self.on,), vectors=True)]
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         files = [Path(name) for path in self.files(folder) for name in (path, _keys_file(path)) if name is not None]
@@ -49,6 +59,9 @@ class Precomputed:
         if not found:
             raise RecipeError(f"precomputed: {folder / self.path} finds no .parquet, .npz or .npy file")
         return found
+
+    def load(self, place: Path) -> "PrecomputedModel":
+        return PrecomputedModel(self, place)
 
 
 class PrecomputedModel:
@@ -79,6 +92,11 @@ class PrecomputedModel:
     @property
     def facts(self) -> dict[str, Any]:
         return {"dim": self.settings.dims or self.dim, "vectors": len(self._ids), "files": len(self.files)}
+
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
+        """The vectors, null where a key has none."""
+        vectors, lost = self.keys(batch[self.settings.on].cast(pa.string()).to_pylist())
+        return [as_column(vectors, self.settings.dims, lost)]
 
     def keys(self, keys: list[str | None]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """[keys, dim], and [keys] which of them have none."""

@@ -6,22 +6,31 @@ no part of a document goes unread (`long: mean`), or cut (`long: cut`). Reimers 
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from tamis.pipeline.columns.torch_models import TooLarge, declare_operators, devices, dtype_of, judged, precision_for
+from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.embed.vectors import TextVectors
+from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, precision_for
+from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import digest_of_folder
+from tamis.selectors.vectors.columns import as_column
 
 SENTENCES_VERSION = 1  # raise when the same text would give another vector
 MOST_WINDOWS = 256  # of one text: 65,000 tokens; the rest of a book is cut, and counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentenceTransformers:
+class SentenceTransformers(ColumnKind):
     """model: a name on the hub or a folder; long: what becomes of texts beyond the window; dims: keep the leading
     dimensions; batch: windows at once."""
+
+    verb: ClassVar[str] = "embed"
+    kind: ClassVar[str] = "sentence_transformers"
 
     model: str
     long: Literal["mean", "cut"] = "mean"
@@ -29,13 +38,27 @@ class SentenceTransformers:
     dims: int | None = None
     batch: int = 64
 
-    def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.files.atomic import digest_of_folder
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(reads=("text",), vectors=True)]
 
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": SENTENCES_VERSION}
+
+    @property
+    def embeds_words(self) -> bool:
+        return True
+
+    def words(self, loaded: "SentenceModel", words: list[str]) -> pa.Array:
+        return as_column(loaded.texts(words), self.dims)
+
+    def load(self, place: Path) -> "SentenceModel":
+        return SentenceModel(self, place)
+
+    def reader(self, loaded: "SentenceModel", output: str, folder: Path) -> TextVectors:
+        return TextVectors(loaded, self.dims)
 
 
 class SentenceModel:

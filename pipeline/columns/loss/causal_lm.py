@@ -15,29 +15,34 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tamis.pipeline.columns.torch_models import TooLarge, declare_operators, devices, dtype_of, judged, weights_digest
+from tamis.pipeline.columns.contract import ColumnKind, Fields, Output, Told
+from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, weights_digest
+from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import digest_of_folder
 
 LOSS_VERSION = 1  # raise when the same text would get another loss
 LONGEST_CONTEXT = 1024  # tokens, where neither recipe nor model says less
 CHARS_A_TOKEN = 20  # a text is cut here before it is tokenized: no tokenizer's tokens are this long on average
-PIECE_BYTES = 4 << 20
 LOGITS = 1 << 22  # numbers that a batch's logits may have on a processor: 16 MB, near its caches
 LOGITS_ON_GPU = 1 << 28
+LOSS: Fields = (("tokens", pa.int32()),)  # beside the loss
 Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalLM:
+class CausalLM(ColumnKind):
     """model: a name on the hub or a folder; context: tokens of a window; stride: between the windows' beginnings;
     max_tokens: of a text that are read; precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+
+    verb: ClassVar[str] = "loss"
+    kind: ClassVar[str] = "causal_lm"
 
     model: str
     context: int | None = None
@@ -48,15 +53,21 @@ class CausalLM:
     def __post_init__(self) -> None:
         check_windows(self.context, self.stride, self.max_tokens)
 
-    def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        from tamis.pipeline.files.atomic import digest_of_folder
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(main=pa.float32(), more=LOSS, reads=("text",))]
 
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         given = asdict(self)
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         elif self.model.startswith((".", "/", "~")) or self.model.count("/") > 1:
             raise RecipeError(f"causal_lm: no folder {folder / self.model}")
         return {**given, "version": LOSS_VERSION}
+
+    def load(self, place: Path) -> "Losses":
+        folder = place / self.model
+        name = folder if folder.is_dir() else self.model
+        return Losses(LossModel(name, self.context, self.stride, self.max_tokens, self.precision))
 
 
 def check_windows(context: int | None, stride: int | None, max_tokens: int) -> None:
@@ -67,18 +78,6 @@ def check_windows(context: int | None, stride: int | None, max_tokens: int) -> N
         raise ValueError(f"stride must be from 1 to context - 1, found {stride}")
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be 1 or more, found {max_tokens}")
-
-
-def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch cut where its texts are more than PIECE_BYTES: tokens take 150 times a byte while they are made."""
-    sizes = pc.fill_null(pc.binary_length(batch["text"]), 0).to_numpy(zero_copy_only=False)
-    first = held = 0
-    for row, size in enumerate(sizes.tolist()):
-        if held and held + size > PIECE_BYTES:
-            yield batch.slice(first, row - first)
-            first, held = row, 0
-        held += size
-    yield batch.slice(first)
 
 
 class Tokens(NamedTuple):
@@ -230,6 +229,26 @@ class LossModel:
                 return np.asarray((logits.logsumexp(1) - chosen).cpu().numpy(), np.float32)
         except (RuntimeError, MemoryError) as error:
             raise judged(error) from error
+
+
+class Losses:
+    """A causal model's losses as a column."""
+
+    def __init__(self, model: LossModel) -> None:
+        self.model = model
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.model.facts
+
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
+        """Mean nats a token, null where there is none, and numbers of tokens."""
+        if self.model.cuts_like not in told.shared:
+            told.shared[self.model.cuts_like] = self.model.tokens([text or "" for text in batch["text"].to_pylist()])
+        tokens = told.shared[self.model.cuts_like]
+        told.counts["texts_cut"] += tokens.cut
+        losses, counts = self.model.losses(tokens)
+        return [pa.array(losses, pa.float32(), mask=counts == 0), pa.array(counts, pa.int32())]
 
 
 def windows_of(length: int, context: int, stride: int) -> Iterator[tuple[int, int, int]]:

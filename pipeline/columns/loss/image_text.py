@@ -7,22 +7,26 @@ speaks of nothing in it. The caption's own tokens are judged, behind the model's
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from tamis.pipeline.columns.loss.causal_lm import CHARS_A_TOKEN, LOSS_VERSION, check_tokenizer, imported
+from tamis.pipeline.columns.contract import ColumnKind, Output, Told
+from tamis.pipeline.columns.loss.causal_lm import CHARS_A_TOKEN, LOSS, LOSS_VERSION, check_tokenizer, imported
 from tamis.pipeline.columns.torch_models import devices, dtype_of, judged, weights_digest
-from tamis.pipeline.decode.locate import image_bytes, is_image
+from tamis.pipeline.decode.locate import PLACE, image_bytes, is_image
 from tamis.pipeline.errors import RecipeError, Unusable
 from tamis.pipeline.files.atomic import digest_of_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTextLM:
+class ImageTextLM(ColumnKind):
     """model: a name on the hub or a folder; prompt: what stands between image and caption; max_tokens: of a caption
     that are read; precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+
+    verb: ClassVar[str] = "loss"
+    kind: ClassVar[str] = "image_text_lm"
 
     model: str
     prompt: str = "\n"
@@ -33,11 +37,18 @@ class ImageTextLM:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, found {self.max_tokens}")
 
+    def makes(self, images: bool) -> list[Output]:
+        more = (*LOSS, ("without_image", pa.float32()), ("grounding", pa.float32()))
+        return [Output(main=pa.float32(), more=more, reads=("text", "width", *PLACE))]
+
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         given = asdict(self)
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": LOSS_VERSION}
+
+    def load(self, place: Path) -> "ImageTextModel":
+        return ImageTextModel(self, place)
 
 
 class ImageTextModel:
@@ -64,17 +75,15 @@ class ImageTextModel:
         self.type = dtype_of(precision)
         self.facts: dict[str, Any] = {"weights": weights_digest(model), "precision": precision}
         self.model = model.eval().to(self.type).to(self.device)
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """Loss given the image, tokens, loss without it, their ratio; null without image or caption."""
         rows = batch.to_pylist()
-        self.counts = {"texts_cut": 0, "images_gone": 0}
         losses = np.full((len(rows), 2), np.nan)
         counts = np.zeros(len(rows), np.int32)
         for number, row in enumerate(rows):
             if is_image(row) and (row["text"] or "").strip():
-                image, caption = self._image(row), self._caption(row["text"])
+                image, caption = self._image(row, told), self._caption(row["text"], told)
                 if image is not None and caption:
                     losses[number], counts[number] = self._judge(image, caption), len(caption)
         there = np.isfinite(losses).all(1)
@@ -87,19 +96,19 @@ class ImageTextModel:
             pa.array(ratio, pa.float32(), mask=~np.isfinite(ratio)),
         ]
 
-    def _image(self, row: dict[str, Any]) -> Any:
+    def _image(self, row: dict[str, Any], told: Told) -> Any:
         from tamis.pipeline.decode.pixels import decode  # decoded once already by a worker, the same bytes
 
         try:
             return decode(image_bytes(row))[0].convert("RGB")
         except Unusable:
-            self.counts["images_gone"] += 1
+            told.counts["images_gone"] += 1
             return None
 
-    def _caption(self, text: str) -> list[int]:
+    def _caption(self, text: str, told: Told) -> list[int]:
         most = self.settings.max_tokens
         ids = self.tokenizer(text[: most * CHARS_A_TOKEN], add_special_tokens=False, verbose=False)["input_ids"]
-        self.counts["texts_cut"] += len(ids) > most or len(text) > most * CHARS_A_TOKEN
+        told.counts["texts_cut"] += len(ids) > most or len(text) > most * CHARS_A_TOKEN
         return list(ids[:most])
 
     def _judge(self, image: Any, caption: list[int]) -> tuple[float, float]:

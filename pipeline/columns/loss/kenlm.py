@@ -10,10 +10,12 @@ import re
 import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, Output, Told
+from tamis.pipeline.columns.loss.causal_lm import LOSS
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
 
@@ -26,13 +28,20 @@ DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KenLM:
+class KenLM(ColumnKind):
     """model: an ARPA or binary file of KenLM; pieces: a SentencePiece model (default: white space);
     normalise: CCNet's rules, or none."""
+
+    verb: ClassVar[str] = "loss"
+    kind: ClassVar[str] = "kenlm"
 
     model: str
     pieces: str | None = None
     normalise: Literal["ccnet", "none"] = "ccnet"
+
+    def makes(self, images: bool) -> list[Output]:
+        more = (*LOSS, ("perplexity", pa.float64()))
+        return [Output(main=pa.float32(), more=more, reads=("text",))]
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         files = [name for name in (self.model, self.pieces) if name is not None]
@@ -41,6 +50,9 @@ class KenLM:
                 raise RecipeError(f"kenlm: no file {folder / name}")
         digests = [digest_of_input(folder / name) for name in files]
         return {**asdict(self), "digests": digests, "version": KENLM_VERSION}
+
+    def load(self, place: Path) -> "KenLMModel":
+        return KenLMModel(self, place)
 
 
 class KenLMModel:
@@ -57,9 +69,8 @@ class KenLMModel:
             raise RecipeError(f"kenlm {settings.model}: can't be loaded ({problem})") from error
         self.pieces = None if settings.pieces is None else _pieces(folder / settings.pieces)
         self.facts: dict[str, Any] = {"order": self.model.order}
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """Mean nats a piece, pieces with the end, CCNet's perplexity; null for a text without pieces."""
         found = [self._of_text(text or "") for text in batch["text"].to_pylist()]
         losses, counts, perplexities = zip(*found, strict=True) if found else ((), (), ())

@@ -9,23 +9,26 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.loss.causal_lm import LOSS_VERSION, check_windows, imported, pieces
+from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
+from tamis.pipeline.columns.loss.causal_lm import LOSS, LOSS_VERSION, Losses, LossModel, check_windows, imported
+from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.columns.torch_models import devices
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.parallel import cores
 from tamis.pipeline.progress import Counter
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
 from tamis.selectors.chance import uniform
+from tamis.selectors.rows import hashes_of
 
 TRAIN_VERSION = 1  # raise when the same slice would give another model
 TOKENIZER_BYTES = 8 << 20  # of texts that byte pairs are learned from
@@ -52,15 +55,20 @@ SIZES = {  # parameters: 1.0, 6.8, 36 and 120 million
     "medium": Shape(16384, 512, 8, 8, 512, 1e-3),
     "base": Shape(32000, 768, 12, 12, 512, 1e-3),
 }
+INHERITED = ("size", "tokenizer", "max_tokens", "stride", "precision")  # of the column that a model goes on from
 TEXTS = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedLM:
+class TrainedLM(ColumnKind):
     """on: what it is trained on; tokens: how many, as `2M` (default: all there are); size: of a model from scratch;
     start: the column whose model is trained further (`from` in a recipe); epochs: passes over the tokens;
     rate: peak learning rate; batch: windows at once; tokenizer: learned byte pairs, or bytes; context, stride,
     max_tokens (default: one window), precision: of the losses, as in causal_lm."""
+
+    verb: ClassVar[str] = "loss"
+    kind: ClassVar[str] = "train"
+    renamed: ClassVar[dict[str, str]] = {"from": "start"}
 
     on: Literal["pool", "target"]
     tokens: int | str | None = None
@@ -84,9 +92,28 @@ class TrainedLM:
         if self.on == "pool" and self.tokens is None:
             raise ValueError("tokens: how many of the pool's? For instance `tokens: 2M`")
 
+    def makes(self, images: bool) -> list[Output]:
+        more = (*LOSS, ("in_training_slice", pa.bool_()))
+        return [Output(main=pa.float32(), more=more, reads=("text", "content_hash"))]
+
     @property
-    def learns(self) -> tuple[str, ...]:
+    def learns(self) -> tuple[Sources, ...]:
         return (self.on,)
+
+    @property
+    def follows(self) -> str | None:
+        return self.start
+
+    def inheriting(self, start: ColumnKind | None, given: set[str]) -> "TrainedLM":
+        """What belongs to a model is the start's; how its losses are made too, unless the recipe says otherwise. Raises
+        ValueError."""
+        if not isinstance(start, TrainedLM):
+            raise ValueError(f"from {self.start!r}: no column of that name is trained before it")  # noqa: TRY004
+        for field in ("size", "tokenizer"):
+            if field in given:
+                raise ValueError(f"{field}: it has that of {self.start!r}, which it goes on from")
+        taken = {field: value for field, value in vars(start).items() if field in INHERITED and field not in given}
+        return replace(self, **taken)
 
     @property
     def wanted(self) -> int | None:
@@ -98,8 +125,32 @@ class TrainedLM:
         except (KeyError, ValueError, IndexError, OverflowError):
             raise ValueError(f"tokens: wanted a number, or such as 500k, 2M, 1B, found {self.tokens!r}") from None
 
-    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         return {**asdict(self), "version": [LOSS_VERSION, TRAIN_VERSION]}
+
+    def learn(self, lessons: Lessons, final: Path) -> None:
+        train(self, lessons.parts(self.on), final, None if self.start is None else lessons.learned_by(self.start))
+
+    def load(self, place: Path) -> "TrainedLosses":
+        return TrainedLosses(self, place)
+
+
+class TrainedLosses(Losses):
+    """Of a model that was trained here, in `learned`."""
+
+    def __init__(self, settings: TrainedLM, learned: Path) -> None:
+        self.trained = read_json(learned / "model.json")
+        self.slice = np.load(learned / "slice.npy", allow_pickle=False)
+        most = settings.max_tokens or SIZES[settings.size].context - 1  # one window, with its mark
+        super().__init__(LossModel(learned / "lm", None, settings.stride, most, settings.precision))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {**self.model.facts, "max_tokens": self.model.max_tokens, "trained": self.trained}
+
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
+        """The same, and whether the model was trained on this content."""
+        return [*super().values(batch, told), pa.array(np.isin(hashes_of(batch), self.slice))]
 
 
 def train(settings: TrainedLM, parts: list[Part], final: Path, start: Path | None) -> None:

@@ -5,7 +5,7 @@ that differ is an error; samples without one get null, and are counted."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
 from tamis.pipeline.read.identity import sample_ids
@@ -23,18 +24,23 @@ SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Join:
+class Join(ColumnKind):
     """path: the file; key: its field of keys; value: its field of numbers; match: the pool's field that the keys are
     matched with."""
+
+    verb: ClassVar[str] = "join"
+    kind: ClassVar[str] = "file"
+    heavy: ClassVar[bool] = False
+    of_target: ClassVar[bool] = False  # no step asks what the user's own numbers of a target are
+    hint: ClassVar[str] = "; do the keys look alike?"
 
     path: str
     value: str
     key: str = "key"
     match: str = "key"
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.match,)
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(main=pa.float64(), reads=(self.match,))]
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         path = folder / self.path
@@ -43,6 +49,9 @@ class Join:
         if not path.is_file():
             raise RecipeError(f"join: no file {path}")
         return {**asdict(self), "path": path.name, "digest": digest_of_input(path), "version": JOIN_VERSION}
+
+    def load(self, place: Path) -> "Joined":
+        return Joined(self, place)
 
 
 class Joined:
@@ -68,9 +77,8 @@ class Joined:
             key = keys[int(order[differ[0]])].as_py()
             raise RecipeError(f"join {path}: {len(differ):,} keys have two values that differ, such as {key!r}")
         self.facts: dict[str, Any] = {"keys": len(ids)}
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """The numbers, null where the file has none."""
         given = batch[self.settings.match].cast(pa.string()).to_pylist()
         wanted = sample_ids("", [key or "" for key in given])

@@ -2,30 +2,36 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
 from tamis.selectors.texts.measures import ALL_NAMES, measures
 
 MEASURE_VERSION = 1  # raise when the same text would get other numbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextMeasures:
+class TextMeasures(ColumnKind):
     """No settings: thresholds are a step's."""
 
-    def fingerprinted(self, _folder: Path) -> dict[str, Any]:
+    verb: ClassVar[str] = "measure"
+    kind: ClassVar[str] = "text"
+    heavy: ClassVar[bool] = False
+
+    def makes(self, images: bool) -> list[Output]:
+        more = tuple((name, pa.float32()) for name in ALL_NAMES[1:])
+        return [Output(main=pa.float32(), more=more, reads=("text",))]
+
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
         return {**asdict(self), "version": MEASURE_VERSION}
 
+    def load(self, place: Path) -> "TextMeasuring":
+        return TextMeasuring()
 
-class TextMeasuring:
-    """A judge without a model."""
 
-    def __init__(self, _settings: TextMeasures, _folder: Path) -> None:
-        self.facts: dict[str, Any] = {}
-        self.counts: dict[str, int] = {}
-
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+class TextMeasuring(NoModel):
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         told = [measures(text or "") for text in batch["text"].to_pylist()]
         return [pa.array([one[name] for one in told], pa.float32()) for name in ALL_NAMES]

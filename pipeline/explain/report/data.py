@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.explain.report.thumbnails import with_thumbnails
 from tamis.pipeline.read.identity import hex_id
-from tamis.pipeline.read.ingest import Part
+from tamis.pipeline.read.pool import Part
+from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.schemas import POOL
-from tamis.pipeline.store.database import quoted, rows
+from tamis.pipeline.store.database import rows
 from tamis.pipeline.store.runs import Run
 from tamis.sql import text as sql_text
 

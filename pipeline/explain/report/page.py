@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.history import history_of
 from tamis.pipeline.choose.history import lines as history_lines
-from tamis.pipeline.choose.ledger import step_summary
 from tamis.pipeline.emit.places import map_of
 from tamis.pipeline.emit.proposals import objects_column, objects_of
 from tamis.pipeline.explain.pages import write_page
@@ -27,7 +25,7 @@ def write_report(folder: Path) -> None:
 
 def contents(run: Run) -> dict[str, Any]:
     """Everything that the page shows."""
-    summaries = [step_summary(run, step.number) for step in run.steps]
+    summaries = [run.summary(step.number) for step in run.steps]
     counts = {
         "pool": {"rows": run.pool.source_rows, "samples": run.pool.rows, "rejects": run.pool.rejects},
         "steps": summaries,
@@ -45,7 +43,7 @@ def contents(run: Run) -> dict[str, Any]:
         "run": run,
         "funnel": funnel_svg(funnel(counts)),
         "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
-        "history": history_lines(told) if (told := history_of(run.folder)) else [],
+        "history": history_lines(run.history) if run.history else [],
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
         "columns": _columns(run),

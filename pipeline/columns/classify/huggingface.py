@@ -1,96 +1,49 @@
-"""`classify: fasttext` and `classify: huggingface`: the probability of a label, from a classifier that the user gives.
+"""`classify: huggingface`: the probability of a label, from a sequence classifier that the user gives.
 
-Both read a text once: fastText as one line, whole; a sequence classifier its first window, and the rest is counted as
-cut. A model with one output (a regression, such as an educational score) gives that number as it is."""
+It reads a text's first window, and the rest is counted as cut. A model with one output (a regression, such as an
+educational score) gives that number as it is."""
 
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.columns.loss.causal_lm import CHARS_A_TOKEN, check_tokenizer, imported
 from tamis.pipeline.columns.torch_models import devices, dtype_of, weights_digest
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input
+from tamis.pipeline.files.atomic import digest_of_folder
 
 CLASSIFY_VERSION = 1  # raise when the same text would get another probability
-FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 WINDOW = 512  # tokens of a sequence classifier, where it does not say less
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastText:
-    """model: a .bin or .ftz file of fastText; label: whose probability, with or without `__label__`; without a label,
-    that of the likeliest one, which `NAME_best` tells."""
-
-    model: str
-    label: str | None = None
-
-    def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        path = folder / self.model
-        if not path.is_file():
-            raise RecipeError(f"fasttext: no file {path}")
-        with path.open("rb") as file:
-            if file.read(4) != FASTTEXT_MAGIC:
-                raise RecipeError(f"fasttext: {path} is no model of fastText")
-        return {**asdict(self), "model": "file", "digest": digest_of_input(path), "version": CLASSIFY_VERSION}
-
-
-class FastTextModel:
-    def __init__(self, settings: FastText, folder: Path) -> None:
-        try:
-            import fasttext
-        except ImportError as error:
-            raise RecipeError("fasttext needs the extra: pip install 'tamis[fasttext]'") from error
-        try:
-            self.model = fasttext.load_model(str(folder / settings.model))
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            raise RecipeError(f"fasttext {settings.model}: can't be loaded ({error})") from error
-        self.label = None if settings.label is None else "__label__" + settings.label.removeprefix("__label__")
-        known = sorted(label for label, _ in self._labels("a"))
-        if self.label is not None and self.label not in known:
-            shown = ", ".join(label.removeprefix("__label__") for label in known[:12])
-            raise RecipeError(
-                f"fasttext {settings.model}: no label {settings.label!r} (there are {len(known)}: {shown} …)"
-            )
-        self.facts: dict[str, Any] = {"labels": len(known)}
-        self.counts: dict[str, int] = {}
-
-    def _labels(self, line: str) -> list[tuple[str, float]]:
-        labels, chances = self.model.predict(line, k=-1, threshold=-1.0)
-        return list(zip(labels, map(float, chances), strict=True))
-
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
-        """The label's probability, and which label is likeliest; null for a blank text."""
-        chances: list[float | None] = []
-        best: list[str | None] = []
-        for text in batch["text"].to_pylist():
-            line = " ".join((text or "").split())
-            found = self._labels(line) if line else []
-            likeliest = max(found, key=lambda one: (one[1], one[0]), default=None)
-            mine = [chance for label, chance in found if label == (self.label or likeliest[0])] if likeliest else []
-            chances.append(min(1.0, mine[0]) if mine else 0.0 if found else None)
-            best.append(likeliest[0].removeprefix("__label__") if likeliest else None)
-        return [pa.array(chances, pa.float32()), pa.array(best, pa.string())]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HuggingFace:
+class HuggingFace(ColumnKind):
     """model: a name on the hub or a folder with a sequence classifier; label: whose probability, by name or number;
     precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+
+    verb: ClassVar[str] = "classify"
+    kind: ClassVar[str] = "huggingface"
 
     model: str
     label: str | int | None = None
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(main=pa.float32(), reads=("text",))]
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         given = asdict(self)
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": CLASSIFY_VERSION}
+
+    def load(self, place: Path) -> "HuggingFaceModel":
+        return HuggingFaceModel(self, place)
 
 
 class HuggingFaceModel:
@@ -120,9 +73,8 @@ class HuggingFaceModel:
         self.window = int(min(WINDOW, longest, self.tokenizer.model_max_length))
         self.facts: dict[str, Any] = {"weights": weights_digest(model), "precision": precision, "window": self.window}
         self.model = model.eval().to(dtype_of(precision)).to(self.device)
-        self.counts: dict[str, int] = {}
 
-    def values(self, batch: pa.RecordBatch, _shared: dict[Any, Any]) -> list[pa.Array]:
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """The label's probability; null for a blank text."""
         import torch
 
@@ -130,7 +82,7 @@ class HuggingFaceModel:
         most = window * CHARS_A_TOKEN
         texts = [(text or "").strip()[:most] for text in batch["text"].to_pylist()]
         found = self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-        self.counts = {"texts_cut": sum(len(ids) > window for ids in found)}
+        told.counts["texts_cut"] += sum(len(ids) > window for ids in found)
         order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: -len(found[row]))
         out = np.full(len(texts), np.nan, np.float32)
         for first in range(0, len(order), 32):

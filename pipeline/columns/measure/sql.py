@@ -1,0 +1,118 @@
+"""`sql: EXPR`: a number or a text for each row, by an expression over the pool's fields and columns made before.
+
+Checked as `where` is: one expression, no subqueries, nothing that answers otherwise each time. The database sees the
+rows that are given to it, and no file. Made again when the expression or a column that it reads changes."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
+from tamis.pipeline.errors import QueryError, RecipeError
+from tamis.pipeline.recipe.expressions import check_expression, names_in, problem_of
+from tamis.pipeline.recipe.recipe import nearest
+
+SQL_VERSION = 1  # raise when the same rows would get other values
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlColumn(ColumnKind):
+    """expression: over the fields of a row, as in `where`."""
+
+    verb: ClassVar[str] = "sql"
+    kind: ClassVar[str] = "expression"
+    heavy: ClassVar[bool] = False
+    of_target: ClassVar[bool] = False  # steps ask it of what they choose from
+    told_if_empty: ClassVar[bool] = False
+
+    expression: str
+    reads: tuple[str, ...] = ()  # found in the expression
+
+    def __post_init__(self) -> None:
+        check_expression("sql", self.expression)
+
+    def knowing(self, names: Iterable[str]) -> "SqlColumn":
+        """With the names that the expression reads; SQL does not tell upper from lower case. Raises ValueError."""
+        known = {name.casefold(): name for name in names}
+        reads, unknown = [], []
+        for name in names_in(self.expression):
+            whole, first = name.casefold(), name.casefold().partition(".")[0]
+            found = known.get(whole, known.get(first))
+            (unknown if found is None else reads).append(found or name)
+        if unknown and "->" not in self.expression and "lambda" not in self.expression.casefold():
+            raise ValueError(
+                f"no field or column {unknown[0]!r}{nearest(unknown[0], known)} "
+                f"(there are: {', '.join(sorted(known.values()))})"
+            )
+        return replace(self, reads=tuple(dict.fromkeys(reads)))
+
+    def makes(self, images: bool) -> list[Output]:
+        return [Output(reads=self.reads)]
+
+    def fingerprinted(self, folder: Path) -> dict[str, Any]:
+        return {**asdict(self), "reads": list(self.reads), "version": SQL_VERSION}
+
+    def load(self, place: Path) -> "SqlModel":
+        return SqlModel(self.expression)
+
+
+class SqlModel(NoModel):
+    """The expression, asked of batches on a connection that can reach nothing else."""
+
+    def __init__(self, expression: str) -> None:
+        import duckdb
+
+        self.expression = expression
+        self.con = duckdb.connect(config={"threads": 1, "enable_external_access": False, "lock_configuration": True})
+
+    def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
+        """Raises QueryError, RecipeError."""
+        import duckdb
+
+        con = self.con.cursor()
+        con.register("pool", _as_seen(batch))
+        try:
+            found = con.sql(f"select ({self.expression}\n) as value from pool").to_arrow_table()["value"]
+        except duckdb.Error as error:
+            raise QueryError(f"sql {self.expression!r}: {problem_of(error)}") from error
+        finally:
+            con.close()
+        return [_plain(found.combine_chunks(), self.expression)]
+
+
+def _as_seen(batch: pa.RecordBatch) -> pa.Table:
+    """Outputs of a column as a struct, so that `clip.class` reads as in the recipe; halves, which the database does not
+    know, as floats."""
+    plain: dict[str, pa.Array] = {}
+    packed: dict[str, dict[str, pa.Array]] = {}
+    for name in batch.schema.names:
+        array = _floats(batch[name])
+        column, dot, output = name.partition(".")
+        if dot and column:
+            packed.setdefault(column, {})[output] = array
+        elif not dot:
+            plain[name] = array
+    structs = {name: pa.StructArray.from_arrays(list(some.values()), list(some)) for name, some in packed.items()}
+    return pa.table({**plain, **structs})
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    kind = array.type
+    if pa.types.is_float16(kind):
+        return array.cast(pa.float32())
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_float16(kind.value_type):
+        return array.cast(pa.list_(pa.float32(), kind.list_size))
+    return array
+
+
+def _plain(values: pa.Array, expression: str) -> pa.Array:
+    """A number or a text; decimals and floats as float64."""
+    kind = values.type
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return values.cast(pa.float64())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind):
+        return values
+    raise RecipeError(f"sql {expression!r}: gives {kind}, wanted a number or a text; cast it, as in `(...)::varchar`")

@@ -1,0 +1,69 @@
+"""Which reader reads which format: the blocks of a source's files, as calls that any thread may make.
+
+Images have readers of their own (image_rows.py), since each is decoded before it is a row."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from tamis.pipeline.files.urls import fetched
+from tamis.pipeline.read import jsonl, tables
+from tamis.pipeline.read.blocks import Block, Fields
+from tamis.pipeline.read.chunking import chunked
+from tamis.pipeline.read.sources import SourceFile
+from tamis.pipeline.recipe.recipe import Source
+
+
+def block_calls(
+    source: Source, files: list[SourceFile], types: dict[str, pa.DataType]
+) -> Iterator[Callable[[], Block]]:
+    """One call for each block of the files, in order; calls may run in any thread."""
+    for file in files:
+        path = fetched(file.path, file.mtime_ns)
+        for call in _calls_of(source, path, Path(file.root), types):
+            named = call if str(path) == file.path else partial(_as_from, call, file.path)
+            yield partial(chunked, named, source.chunk.words) if source.chunk else named
+
+
+def _as_from(call: Callable[[], Block], url: str) -> Block:
+    """A block of a fetched file speaks of where that came from."""
+    block = call()
+    rejects = [reject._replace(source=url) for reject in block.rejects]
+    return replace(block, source=url, uri=url if block.uri else None, rejects=rejects)
+
+
+def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
+    natural = {origin: types[name] for name, origin in source.keep.items()}
+    natural[source.text] = pa.string()
+    if source.format == "jsonl":
+        key = {source.key: key_type(path, source.key)} if source.key else {}
+        yield from jsonl.blocks(path, Fields.of(source, {**key, **natural}))
+    elif source.format == "texts":
+        fields = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
+        yield partial(tables.text_file_block, path, root, fields)
+    else:
+        if source.key:
+            natural.setdefault(source.key, pa.string())
+        fields = Fields.of(source, natural)
+        if source.format == "csv":
+            blocks = tables.csv_blocks(path, fields)
+        elif source.format == "hf":
+            blocks = tables.table_blocks(path, fields, tables.arrow_batches)
+        else:
+            blocks = tables.table_blocks(path, fields, tables.parquet_batches)
+        for block in blocks:
+            yield partial(_same, block)
+
+
+def _same(block: Block) -> Block:
+    return block
+
+
+def key_type(path: Path, name: str) -> pa.DataType:
+    """Integer keys are parsed as integers and stored as text; anything else is text."""
+    values = [value for value in jsonl.sniff(path, [name])[name] if value is not None]
+    whole = bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return pa.int64() if whole else pa.string()
