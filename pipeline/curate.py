@@ -32,7 +32,6 @@ from tamis.pipeline.store.costs import metered, note
 from tamis.pipeline.store.manifest import write_manifest
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import settle
-from tamis.selectors.contract import inputs_of
 from tamis.selectors.texts.ngrams import load_loops
 
 Spent = dict[str, Any]
@@ -76,7 +75,7 @@ def curate(folder: Path, engine: Engine) -> Path:
     for step in run.steps:
         label = f"step {step.number} {step.name}"
         if not run.step_record(step.number).exists():
-            if hasattr(step.selector, "fit_counts"):
+            if step.selector.adds_up:
                 stages.many(f"{label}: count", count_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
             stages.many(f"{label}: score", score_parts, names, folder, step.number, rows=rows)
@@ -211,7 +210,7 @@ def _say_counts(what: str, pool: Pool) -> None:
 def _load_loops(run: Run) -> None:
     """While files are read: the compiled loops take as long to load as 64 MB of JSON to parse."""
     for step in run.steps:
-        if (ngrams := inputs_of(step.selector).ngrams) is not None:
+        if (ngrams := step.selector.inputs().ngrams) is not None:
             load_loops(ngrams)
 
 

@@ -14,7 +14,6 @@ from tamis.pipeline.recipe.expressions import check_where
 from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
 from tamis.pipeline.store.costs import ADDED, money
-from tamis.selectors.contract import inputs_of
 
 OF_NEW = ("read", "columns", "judge")  # stages that work on new rows alone; older runs called one `judge`
 
@@ -45,7 +44,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
                 line += f"; {known:,} already in the store" if known else ""
             lines.append(line + _fields(source))
     for step in steps:
-        declared += hashed_makers(inputs_of(step.selector))
+        declared += hashed_makers(step.selector.inputs())
     once = {maker.fingerprint: maker for maker in declared}
     lines += [f"column   {maker.name}: {_column_state(store, maker)}" for maker in once.values()]
     for step in steps:

@@ -18,6 +18,7 @@ from tamis.selectors.balance.clusters import ClusterBalance
 from tamis.selectors.balance.quota import Quota
 from tamis.selectors.balance.source_budgets import SourceBudgets
 from tamis.selectors.balance.uniform import Random
+from tamis.selectors.contract import Selector
 from tamis.selectors.dedup.decontaminate import Decontaminate
 from tamis.selectors.dedup.decontaminate_vectors import DecontaminateVectors
 from tamis.selectors.dedup.exact import ExactDedup
@@ -41,7 +42,7 @@ from tamis.selectors.quality.sql_filter import SqlFilter
 from tamis.selectors.quality.text_rules import TextQuality
 from tamis.selectors.quality.threshold import Threshold
 
-SELECTORS: dict[str, type] = {
+SELECTORS: dict[str, type[Selector]] = {
     "active": Active,
     "class_round_robin": ClassRoundRobin,
     "clip_score": ClipScore,
@@ -74,7 +75,7 @@ SELECTORS: dict[str, type] = {
 }
 
 
-VARIANTS: dict[str, Callable[[dict[str, Any]], type]] = {
+VARIANTS: dict[str, Callable[[dict[str, Any]], type[Selector]]] = {
     "decontaminate": lambda given: DecontaminateVectors if "column" in given else Decontaminate,
     "clip_score": lambda given: StoredClipScore if "column" in given else ClipScore,
     "importance_resampling": lambda given: (
@@ -90,14 +91,15 @@ MORE = {
 }  # for `tamis selectors`
 
 
-def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
+def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Selector:
     """The selector of that name. Raises ValueError for an unknown name, key or value."""
     if name not in SELECTORS:
         close = difflib.get_close_matches(name, SELECTORS, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(sorted(SELECTORS))}")
     kind = VARIANTS[name](settings) if name in VARIANTS else SELECTORS[name]
-    return build_class(kind, settings, seed, step)
+    built: Selector = build_class(kind, settings, seed, step)
+    return built
 
 
 def build_class(kind: type, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Any:
@@ -147,13 +149,7 @@ def describe() -> str:
                 wanted = held.__name__ if isinstance(held, type) else str(held).replace("typing.Literal", "one of ")
                 default = "required" if _required(field) else f"default {_default(field)!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
-        choice = getattr(kind, "choice", "budget")
-        common = (
-            "where"
-            if choice == "exact_dedup" or not getattr(kind, "budgeted", True)
-            else "budget, where"
-            if choice == "quota"
-            else "budget or fraction, where"
+        lines.append(
+            f"    also           {', '.join([' or '.join(kind.budgets), 'where'] if kind.budgets else ['where'])}"
         )
-        lines.append(f"    also           {common}")
     return "\n".join(lines)

@@ -1,12 +1,15 @@
-"""What a selector is: a frozen settings object that sees the pool once and then scores it, or a query that filters.
+"""What a selector is: frozen settings of one of three kinds, and what it has learned, which tells of batches.
 
-A scorer is a frozen dataclass with `fit`; what `fit` returns is a frozen dataclass whose fields are arrays, numbers,
-strings, or lists of them (so that a run can store it without pickle), with `score`. Everything else is optional and
-listed in `Scorer` and `Fitted` with its default. A user's own selector needs `fit` and `score` alone."""
+A `Scorer` sees the pool once (`fit`) and then scores it, shard by shard; a `Filter` is a scorer that keeps or drops by
+rule; a `Ranker` looks at all candidates together and says in which order to take them (`rank`). What `fit` and `rank`
+return is a `Fitted`: a frozen dataclass whose fields are arrays, numbers, strings, or lists of them, so that a run can
+store it without pickle. All that the run asks of either stands here, with its default. A user's own selector of `fit`
+and `score` alone is one, too (own.py)."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,9 @@ from tamis.selectors.texts.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]
 Floats = npt.NDArray[np.float64]
+Masks = dict[str, npt.NDArray[np.bool_]]
+Reasons = list[str | None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,67 +39,255 @@ class Inputs:
     pool_only: tuple[str, ...] = ()  # of `fields`, those that the target need not have
 
 
-class Fitted(Protocol):
-    """What a scorer has learned. Optional besides `score`:
+@dataclass(frozen=True)
+class Scored:
+    """What is told of a batch; [rows] each, or [targets, rows] where several targets are served one after another."""
 
-    `scores(batch)` -> [targets, rows] where several targets are served one after another, with `proportions`;
-    `order_keys(batch, scores)` -> [targets, rows], what the choice sorts by (default: the scores);
-    `barred(batch)` -> [rows] reason why a row may not be chosen, or None;
-    `details(batch)` -> [rows] text for the ledger, or None; both at once by `verdicts` (`ByVerdict`);
-    `groups(batch)` -> [rows] text or bytes, what quotas and deduplication group by;
-    `explain(text)` -> rows (what, count, contribution) whose contributions sum to the score."""
+    score: Floats  # float64, higher is better; NaN: not scorable, never chosen
+    order: Floats | None = None  # what the choice sorts by; None: the scores
+    barred: Reasons | None = None  # why a row may not be chosen
+    group: pa.Array | None = None  # text or bytes: what quotas and deduplication group by
+    tie: pa.Array | None = None  # text: within a group the smallest goes first
+    detail: Reasons | None = None  # what the ledger tells besides
+    related: npt.NDArray[np.uint64] | None = None  # the sample that decided; 0: none
+
+
+class Fitted:
+    """What a selector has learned. A kind says `score`, and whichever of the others are not as here."""
 
     def score(self, batch: pa.RecordBatch) -> Floats:
-        """[rows] float64, higher is better; NaN: not scorable, never chosen."""
+        """[rows]; NaN: not scorable, never chosen."""
+        raise NotImplementedError
+
+    def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats | None:
+        return None
+
+    def barred(self, batch: pa.RecordBatch) -> Reasons | None:
+        return None
+
+    def groups(self, batch: pa.RecordBatch) -> pa.Array | None:
+        return None
+
+    def tie_keys(self, batch: pa.RecordBatch) -> pa.Array | None:
+        return None
+
+    def details(self, batch: pa.RecordBatch) -> Reasons | None:
+        return None
+
+    def related_ids(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64] | None:
+        return None
+
+    def scored(self, batch: pa.RecordBatch) -> Scored:
+        """All of it at once: what the run asks for."""
+        score = self.score(batch)
+        return Scored(
+            score,
+            self.order_keys(batch, score),
+            self.barred(batch),
+            self.groups(batch),
+            self.tie_keys(batch),
+            self.details(batch),
+            self.related_ids(batch),
+        )
+
+    def target_shares(self) -> Sequence[float]:
+        """Of the budget, for targets that are served one after another."""
+        return (1.0,)
+
+    def quotas(self, budget: Any) -> dict[str, int]:
+        """Where the choice is by quota: rows wanted of each group, weights counted."""
+        raise NotImplementedError
+
+    def candidates_of(self, eligible: int) -> int:
+        """How many could have been chosen; of a ranker, those that it could have picked."""
+        return eligible
+
+    def tell(self, choice: "Choice") -> dict[str, Any]:
+        """Facts about a choice, for manifest and report; `said` among them is a list of lines for people."""
+        return {}
+
+    def stored(self) -> dict[str, Any]:
+        """What a run stores of it: its fields, but for settings."""
+        return stored_fields(self)
+
+    def explain(self, text: str, target: int = 0) -> list[tuple[str, int, float]] | None:
+        """Rows (what, count, contribution) whose contributions sum to the score; None: it can't be taken apart."""
+        return None
 
 
 Verdict = tuple[str, str] | None  # reason why a row may not be chosen, and what the ledger tells besides
 
 
-class ByVerdict:
+class ByVerdict(Fitted):
     """A `Fitted` that finds reason and detail in one look: `verdicts(batch)` -> [rows] Verdict, asked for once."""
 
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         raise NotImplementedError
 
-    def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+    def barred(self, batch: pa.RecordBatch) -> Reasons:
         return [None if found is None else found[0] for found in self.verdicts(batch)]
 
-    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+    def details(self, batch: pa.RecordBatch) -> Reasons:
         return [None if found is None else found[1] for found in self.verdicts(batch)]
 
+    def scored(self, batch: pa.RecordBatch) -> Scored:
+        score, verdicts = self.score(batch), self.verdicts(batch)
+        return Scored(
+            score,
+            self.order_keys(batch, score),
+            barred=[None if found is None else found[0] for found in verdicts],
+            detail=[None if found is None else found[1] for found in verdicts],
+        )
 
-class Scorer(Protocol):
-    """Settings. Optional besides `fit`:
 
-    `needs_target` (False), and `choice` ("budget"), class variables: the query in sql/ that turns scores to decisions;
-    `needs_evaluation` (False): `fit` is given the recipe's evaluation sources instead of its target's;
-    `rules` (False): whether it decides without a budget, by `barred` alone;
-    `unscored` (False): whether it only keeps or drops, so that the ledger tells no score;
-    `tokens_field`: the field that counts a sample's tokens, for a budget in tokens that names none;
-    `inputs()`, what the batches must hold (default: the text);
-    `fitted`, class variable: the class that `fit` returns, where that is not the settings' own;
-    `takes(reason)`: what it would have taken not to be dropped for this reason, in words, or None;
-    fields `seed` and `step`, which the run fills in."""
+def stored_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are no dataclasses themselves."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: held for name, held in fields.items() if not dataclasses.is_dataclass(held)}
+
+
+class ChosenShard(Protocol):
+    """One shard of the candidates, after the choice."""
+
+    def batches(self) -> Iterator[tuple[pa.RecordBatch, Masks]]:
+        """Candidates, and which are in scope (`pool`), chosen (`selection`), and of a `random` subset as large."""
+
+    def scores(self) -> Floats:
+        """Of those in scope."""
+
+    def texts(self) -> list[str]:
+        """Some chosen and some other texts, cut to a bounded length."""
+
+
+class Choice(Protocol):
+    """What was chosen, for a `Fitted` to tell of."""
+
+    def map(self, function: Callable[[ChosenShard], T]) -> Iterator[T]:
+        """The function of each shard, in order; several at once."""
+
+
+class Selector:
+    """Settings: a frozen dataclass whose fields are the recipe's keys. `seed` and `step` are filled in by the run."""
 
     needs_target: ClassVar[bool] = False
-    choice: ClassVar[str] = "budget"
+    needs_evaluation: ClassVar[bool] = False  # it is given the recipe's evaluation sources instead of its target's
+    needs_where: ClassVar[bool] = False  # its scope is its rule
+    ranks: ClassVar[bool] = False  # whether it is a Ranker
+    adds_up: ClassVar[bool] = False  # whether its fit sums counts of shards: `count` and `fit_counts`
+    budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
+    unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score
+    outside: ClassVar[str] = "not_in_scope"  # reason of what the step's `where` leaves out
+    fitted: ClassVar[type | None] = None  # the class that `fit` or `rank` returns; None: that of the settings
+    prepared: ClassVar[type | None] = None  # the class of what a ranker prepares once for many settings
 
-    def fit(self, pool: Batches, targets: Sequence[Batches]) -> Fitted:
-        """See pool and targets once, streaming. `targets` has one entry for each of the recipe's target sources."""
+    @property
+    def choice(self) -> str:
+        """The query in sql/ that turns scores to decisions."""
+        return "ranked" if self.ranks else "budget"
+
+    @property
+    def rules(self) -> bool:
+        """Whether it may decide without a budget."""
+        return not self.budgets
+
+    @property
+    def tokens_field(self) -> str | None:
+        """The field that counts a sample's tokens, for a budget in tokens that names none."""
+        return None
+
+    @property
+    def objects_field(self) -> str | None:
+        """The field that counts a sample's objects, for a budget in objects or minutes that names none."""
+        return None
+
+    @property
+    def priced_by(self) -> str | None:
+        """Where the choice is by quota: the field of groups whose prices a budget may give."""
+        return None
+
+    @property
+    def epochs(self) -> int:
+        """Where the choice is by quota: how often a sample may count."""
+        return 1
+
+    @property
+    def noisy(self) -> bool:
+        """Whether chance is added to the scores before they are sorted."""
+        return False
+
+    @property
+    def near_in(self) -> str | None:
+        """The column of vectors in which `why` names the nearest of the target."""
+        return None
+
+    def inputs(self) -> Inputs:
+        """What batches must hold."""
+        return Inputs()
+
+    def check(self, fields: Collection[str], targets: int) -> None:
+        """What it needs of the fields that there are, and of the number of target sources. Raises ValueError."""
+
+    def takes(self, reason: str) -> str | None:
+        """What it would have taken not to be dropped for this reason, in words."""
+        return None
+
+    def restored(self, values: dict[str, Any], prepared: bool = False) -> Any:
+        """What was learned, or prepared, from what was stored of it; a field that was not is the settings."""
+        kind: Any = self.prepared if prepared else self.fitted or type(self)
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: values.get(name, self) for name in names})
+
+    def as_settings(self) -> dict[str, Any]:
+        """JSON that stands for the settings."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]  # every selector is a dataclass
 
 
-class Ranker(Protocol):
-    """Settings of a method that looks at all candidates together and says in which order to take them, until the
-    budget ends. Optional besides `rank` as for a scorer, and:
+class Scorer(Selector):
+    """A selector that sees the pool once and then scores it, batch by batch."""
 
-    `objects_field`: the field that counts a sample's objects, for a budget in objects or minutes that names none."""
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> Any:
+        """See pool and targets once, streaming; returns a `Fitted`. `targets` has one entry for each target source."""
+        raise NotImplementedError
 
-    choice: ClassVar[str] = "ranked"
+    def count(self, batches: Batches) -> npt.NDArray[np.int64]:
+        """Where the fit `adds_up`: counts of some batches, which add up in any order."""
+        raise NotImplementedError
+
+    def fit_counts(self, counts: npt.NDArray[np.int64], targets: Sequence[Batches]) -> Any:
+        """Where the fit `adds_up`: the `Fitted` from the pool's counts."""
+        raise NotImplementedError
+
+
+class Filter(Scorer):
+    """A scorer that keeps or drops by rule: `barred` of what it learned says why."""
+
+    budgets: ClassVar[tuple[str, ...]] = ()
+
+
+class Ranker(Selector):
+    """A selector that looks at all candidates together and says in which order to take them, until the budget ends."""
+
+    ranks: ClassVar[bool] = True
 
     def rank(self, pool: Batches, budget: Any) -> Any:
-        """A `Ranked` (ranked.py); `budget` tells `units(candidates)` and `costs(batch)`, whose sum stays below."""
+        """A `Ranked` (ranked.py); `budget` tells `units(candidates)` and `costs(batch)`, whose sum stays below. `pool`
+        may be read several times."""
+        raise NotImplementedError
+
+    def prepares(self) -> Any:
+        """Where something is `prepared`: the settings that it depends on; others are as if not given."""
+        raise NotImplementedError
+
+    def prepare(self, pool: Batches) -> Any:
+        """Where something is `prepared`: an instance of that class."""
+        raise NotImplementedError
+
+    def rank_prepared(self, pool: Batches, budget: Any, prepared: Any) -> Any:
+        """The same as `rank`, from what was prepared."""
+        raise NotImplementedError
 
 
-def inputs_of(selector: Any) -> Inputs:
-    return selector.inputs() if hasattr(selector, "inputs") else Inputs()
+class RankingFilter(Ranker):
+    """A ranker that keeps or drops by rule."""
+
+    budgets: ClassVar[tuple[str, ...]] = ()

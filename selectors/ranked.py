@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Floats
+from tamis.selectors.contract import Choice, Fitted, Floats
 
 Ids = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranked(Fitted):
     """Arrays are [candidates], by rising id."""
 
     settings: Any
@@ -48,6 +48,12 @@ class Ranked:
             return [self.texts.get(f"{sample_id:016x}") for sample_id in batch["sample_id"].to_pylist()]
         values = np.abs(self.score(batch)).tolist()
         return [self.shown.format(value) if value == value else None for value in values]  # noqa: PLR0124  not NaN
+
+    def candidates_of(self, eligible: int) -> int:
+        return self.candidates
+
+    def tell(self, choice: Choice) -> dict[str, Any]:
+        return self.facts
 
     def _of(self, batch: pa.RecordBatch, values: npt.NDArray[Any], missing: Any) -> Any:
         ids = batch["sample_id"].to_numpy()

@@ -1,5 +1,6 @@
 """Fields of a batch as arrays, without a copy."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,8 @@ def in_training_slice(batch: pa.RecordBatch, *columns: str) -> npt.NDArray[np.bo
 def of_batch(batch: pa.RecordBatch, name: str) -> list[Any] | None:
     """Values of a field that may be absent."""
     return batch[name].to_pylist() if name in batch.schema.names else None
+
+
+def trained_here(asked: Collection[str], fields: Collection[str]) -> bool:
+    """Whether one of the fields asked for is there, of those that say what a model was trained on."""
+    return any(name in fields for name in asked if name.endswith("_in_training_slice"))

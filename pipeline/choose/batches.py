@@ -18,7 +18,7 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.errors import DamageFound, RecipeError
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
-from tamis.selectors.contract import Inputs, inputs_of
+from tamis.selectors.contract import Inputs
 
 BATCH_ROWS = 1024  # 1-3 MB of text: small enough to reuse warm memory, large enough for a compiled loop
 
@@ -50,11 +50,11 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
     """For each of the recipe's target sources the batches of all its parts; for a step that needs the evaluation, of
     that one's sources."""
     selector = run.steps[step].selector
-    of_evaluation = getattr(selector, "needs_evaluation", False)
+    of_evaluation = selector.needs_evaluation
     seen = run.evaluation if of_evaluation else run.target
     if seen is None:
         return []
-    inputs = inputs_of(selector)
+    inputs = selector.inputs()
     inputs = replace(inputs, fields=tuple(name for name in inputs.fields if name not in inputs.pool_only))
     parts = seen.parts
     first = len(run.recipe.target) if of_evaluation else 0

@@ -17,7 +17,6 @@ from tamis.pipeline.read.pool import Part, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import EARLIER, aside, earlier_runs
-from tamis.selectors.contract import inputs_of
 from tamis.selectors.match.importance_facts import divergence
 from tamis.selectors.texts.ngrams import Ngrams
 
@@ -73,7 +72,7 @@ def _inside(parts: list[Part], ids: Any) -> int:
 
 def _divergences(run: Run, new: list[Part], old: list[Part]) -> dict[str, float]:
     found = {}
-    ngrams = next((n for step in run.steps if (n := inputs_of(step.selector).ngrams) is not None), None)
+    ngrams = next((n for step in run.steps if (n := step.selector.inputs().ngrams) is not None), None)
     if ngrams is not None:
         folder = run.column(ngrams_maker(ngrams))
         found["n-grams"] = divergence(*(_buckets(folder, parts, ngrams) for parts in (new, old)))

@@ -2,7 +2,7 @@
 
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import candidates, side_by_side, targets
-from tamis.pipeline.choose.facts import density_facts, importance_facts
+from tamis.pipeline.choose.facts import StepChoice
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
@@ -26,9 +26,7 @@ from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
-from tamis.selectors.contract import Inputs, inputs_of
-from tamis.selectors.match.density_ratio import DensityRatio
-from tamis.selectors.match.importance import ImportanceResampling, Seen
+from tamis.selectors.contract import Inputs, Scored
 from tamis.sql import text as sql_text
 
 
@@ -39,8 +37,8 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
     for name in names:
         final = _counts(run, step, name)
         if not final.exists() and not model_path(run, step).exists():
-            seen = selector.count(in_scope(run, run.part(name), step))
-            write_parquet(final, pa.table({"bucket": seen.buckets}))
+            counts = selector.count(in_scope(run, run.part(name), step))
+            write_parquet(final, pa.table({"bucket": counts}))
 
 
 def _counts(run: Run, step: int, name: str) -> Path:
@@ -55,27 +53,24 @@ def fit_step(folder: Path, step: int) -> Path:
     run = open_run(folder)
     path = model_path(run, step)
     if not path.exists():
-        selector = run.steps[step].selector
-        if hasattr(selector, "fit_counts"):  # integers: the sum is the same in any order
-            total = Seen(np.zeros(selector.map.buckets, np.int64))
-            for part in run.pool.parts:
-                total.buckets += pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy()
-            learned = selector.fit_counts(total, [selector.count(t, with_hashes=True) for t in targets(run, step)])
-        else:
-            plan = run.steps[step]
-            ranks = plan.choice == "ranked"
-            try:
-                if ranks and hasattr(selector, "prepare"):
-                    learned = selector.rank(_Candidates(run, step), plan.budget, _prepared(run, step))
-                elif ranks:
-                    learned = selector.rank(_Candidates(run, step), plan.budget)
-                else:
-                    pool = (batch for part in run.pool.parts for batch in in_scope(run, part, step))
-                    learned = selector.fit(pool, targets(run, step))
-            except ValueError as error:
-                raise RecipeError(f"step {step} ({plan.name}): {error}") from error
-        save_fitted(path, learned)
+        plan = run.steps[step]
+        try:
+            save_fitted(path, _learned(run, plan))
+        except ValueError as error:
+            raise RecipeError(f"step {step} ({plan.name}): {error}") from error
     return path
+
+
+def _learned(run: Run, plan: StepPlan) -> Any:
+    step, selector = plan.number, plan.selector
+    if selector.prepared is not None:
+        return selector.rank_prepared(_Candidates(run, step), plan.budget, _prepared(run, step))
+    if selector.ranks:
+        return selector.rank(_Candidates(run, step), plan.budget)
+    if selector.adds_up:  # integers: the sum is the same in any order
+        counted = (pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy() for part in run.pool.parts)
+        return selector.fit_counts(sum(counted, start=np.int64(0)), targets(run, step))
+    return selector.fit((batch for part in run.pool.parts for batch in in_scope(run, part, step)), targets(run, step))
 
 
 class _Candidates:
@@ -93,10 +88,10 @@ def _prepared(run: Run, step: int) -> Any:
     path, selector = prepared_path(run, step), run.steps[step].selector
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
-            return load_fitted(path, selector, selector.prepared)
+            return load_fitted(path, selector, prepared=True)
     save_fitted(path, selector.prepare(_Candidates(run, step)))
     load_fitted.cache_clear()
-    return load_fitted(path, selector, selector.prepared)
+    return load_fitted(path, selector, prepared=True)
 
 
 def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
@@ -111,7 +106,8 @@ def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
             yield from candidates_
             continue
         yield from map(_with_labels, candidates_)
-        wanted = replace(inputs_of(plan.selector), fields=(*inputs_of(plan.selector).fields, *more))
+        inputs = plan.selector.inputs()
+        wanted = replace(inputs, fields=(*inputs.fields, *more))
         for batch in side_by_side(run, part, wanted, of_target=False):
             mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
             if mine.num_rows:
@@ -154,7 +150,7 @@ def with_scope(
     where = run.steps[step].where
     inside = None if where is None else scope_mask(run, part, where)
     apart = aside(run)[0] if step == 0 else np.zeros(0, np.uint64)
-    for batch in candidates(run, part, step, inputs or inputs_of(run.steps[step].selector), more):
+    for batch in candidates(run, part, step, inputs or run.steps[step].selector.inputs(), more):
         ids = batch["sample_id"].to_numpy()
         mask = np.ones(len(ids), bool) if inside is None else np.isin(ids, inside)
         yield batch, mask & ~np.isin(ids, apart) if len(apart) else mask
@@ -168,7 +164,7 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
         final = run.work(step) / name
         if not final.exists():
             plan, number = run.steps[step], run.part_number(name)
-            ids_alone = Inputs(fields=()) if plan.choice == "ranked" else None  # all is decided already
+            ids_alone = Inputs(fields=()) if plan.selector.ranks else None  # all is decided already
             pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)
             try:
                 write_batches(final, SCORES, (_score(run, plan, learned, number, *pair) for pair in pairs))
@@ -187,55 +183,49 @@ def _score(
     run: Run, plan: StepPlan, learned: Any, part: int, batch: pa.RecordBatch, inside: npt.NDArray[np.bool_]
 ) -> pa.Table:
     """Score rows of one batch; with several targets a row for each of them."""
-    scores = learned.scores(batch) if hasattr(learned, "scores") else learned.score(batch)[None, :]
-    keys = learned.order_keys(batch, scores) if hasattr(learned, "order_keys") else scores
+    told: Scored = learned.scored(batch)
+    scores = np.atleast_2d(told.score)
+    keys = scores if told.order is None else np.atleast_2d(told.order)
     count = batch.num_rows
     if scores.shape[1:] != (count,):
         raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
-    verdicts = learned.verdicts(batch) if hasattr(learned, "verdicts") else None
-    if verdicts is not None:
-        barred = [None if found is None else found[0] for found in verdicts]
-    else:
-        barred = learned.barred(batch) if hasattr(learned, "barred") else [None] * count
     apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
-    told = zip(apart, barred, inside.tolist(), strict=True)
-    outside = getattr(plan.selector, "outside", "not_in_scope")  # `sql` drops what the others let pass
-    barred = [why or (reason if ok else outside) for why, reason, ok in told]
-    groups = learned.groups(batch).cast(pa.binary()) if hasattr(learned, "groups") else pa.nulls(count, pa.binary())
-    ties = learned.tie_keys(batch) if hasattr(learned, "tie_keys") else pa.nulls(count, pa.string())
-    marks: Any = learned.details(batch) if verdicts is None and hasattr(learned, "details") else None
-    if verdicts is not None:
-        marks = [None if found is None else found[1] for found in verdicts]
-    if hasattr(learned, "is_in_target"):
-        marks = ["in target" if found else None for found in learned.is_in_target(batch)]
+    reasons = zip(apart, told.barred or [None] * count, inside.tolist(), strict=True)
+    barred = [why or (reason if ok else plan.selector.outside) for why, reason, ok in reasons]
     whole = np.ones(count, np.int64)
     if plan.budget is not None:  # what lies outside of the scope costs nothing, and may have no price
         whole = np.zeros(count, np.int64)
         whole[inside] = plan.budget.costs(batch.filter(pa.array(inside)))
-    costs = pa.array(whole)
-    numbers = pa.array(np.full(count, part, np.int32))
-    related = learned.related_ids(batch) if hasattr(learned, "related_ids") else np.zeros(count, np.uint64)
+    related = np.zeros(count, np.uint64) if told.related is None else told.related
+    shared = {
+        "part": pa.array(np.full(count, part, np.int32)),
+        "cost": pa.array(whole),
+        "barred": pa.array(barred, pa.string()),
+        "group_by": pa.nulls(count, pa.binary()) if told.group is None else told.group.cast(pa.binary()),
+        "tie": pa.nulls(count, pa.string()) if told.tie is None else told.tie,
+        "related_id": pa.array(related, mask=related == 0),
+    }
     tables = []
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
-        names = [
-            mark if len(scores) == 1 else f"target {target}" + (f"; {mark}" if mark else "")
-            for mark in marks or [None] * count
-        ]
         # what only keeps or drops has no score, nor has a ranker's row that it gave none: an earlier step's stands
-        unscored = plan.choice == "exact_dedup" or getattr(plan.selector, "unscored", False)
-        none = np.full(count, unscored) | (np.isnan(score) if plan.choice == "ranked" else False)
-        shown = pa.array(score, pa.float64(), mask=none)
-        tables.append(
-            pa.table(
-                [
-                    batch["sample_id"], shown, pa.array(key, pa.float64()), numbers, costs,
-                    pa.array(np.full(count, target, np.int32)), pa.array(barred, pa.string()), groups, ties,
-                    pa.array(names, pa.string()), pa.array(related, mask=related == 0),
-                ],
-                schema=SCORES,
-            )
-        )  # fmt: skip
+        none = np.full(count, plan.selector.unscored) | (np.isnan(score) if plan.selector.ranks else False)
+        arrays = {
+            **shared,
+            "sample_id": batch["sample_id"],
+            "score": pa.array(score, pa.float64(), mask=none),
+            "order_key": pa.array(key, pa.float64()),
+            "target": pa.array(np.full(count, target, np.int32)),
+            "detail": pa.array(_details(told.detail or [None] * count, target, len(scores)), pa.string()),
+        }
+        tables.append(pa.table([arrays[name] for name in SCORES.names], schema=SCORES))
     return pa.concat_tables(tables)
+
+
+def _details(details: list[str | None], target: int, targets: int) -> list[str | None]:
+    """Where several targets are served, the ledger says for which."""
+    if targets == 1:
+        return details
+    return [f"target {target}" + (f"; {detail}" if detail else "") for detail in details]
 
 
 def choose(folder: Path, step: int) -> None:
@@ -244,24 +234,16 @@ def choose(folder: Path, step: int) -> None:
     plan = run.steps[step]
     scores = [str(run.work(step) / part.name) for part in run.pool.parts]
     learned = fitted_of(run, step)
-    targets_served = len(getattr(learned, "proportions", (1.0,)))
-    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // targets_served)
+    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(learned.target_shares()))
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
-        if plan.choice == "ranked":
-            eligible = learned.candidates
+        eligible = learned.candidates_of(eligible)
         budget = plan.budget.units(eligible) if plan.budget is not None else None
         earlier = _earlier_contents(run, step) if plan.choice == "exact_dedup" else None
         reader = _decisions(con, plan, learned, scores, budget, eligible, earlier)
         for part, table in by_part(reader, len(run.pool.parts)):
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
-    facts = {}
-    if isinstance(plan.selector, ImportanceResampling):
-        facts = importance_facts(run, step, learned, record.reasons["chosen"])
-    elif isinstance(plan.selector, DensityRatio):
-        facts = density_facts(run, step, learned, record.reasons["chosen"])
-    elif hasattr(learned, "facts"):
-        facts = learned.facts
+    facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 
@@ -276,11 +258,10 @@ def _decisions(
 ) -> Any:
     """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
-    proportions: Sequence[float] = getattr(learned, "proportions", (1.0,))
+    proportions = learned.target_shares()
     if plan.choice == "quota":
         quotas = learned.quotas(plan.budget)
-        epochs = getattr(plan.selector, "max_epochs", 1)
-        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": epochs}
+        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": plan.selector.epochs}
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"

@@ -15,10 +15,9 @@ from tamis.pipeline.making import make_parts
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.match.density_ratio import contents_of
-from tamis.selectors.match.importance import flat
 from tamis.selectors.match.importance_facts import coverage, divergence
 from tamis.selectors.rows import hashes_of
-from tamis.selectors.texts.ngrams import Ngrams
+from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.vectors.columns import as_array
 
 Ids = npt.NDArray[np.uint64]

@@ -15,10 +15,10 @@ SHOWN = ("box", "class", "confidence")
 
 def objects_column(run: Run) -> Maker | None:
     """The column of objects that the last step with one looks at, else the recipe's first."""
-    known = {maker.name: maker for maker in run.declared if maker.output.way == "objects"}
+    known = {f"{maker.name}_count": maker for maker in run.declared if maker.output.way == "objects"}
     for step in reversed(run.steps):
-        if (name := getattr(step.selector, "column", None)) in known:
-            return known[name]
+        if (counted := step.selector.objects_field) in known:
+            return known[counted]
     return next(iter(known.values()), None)
 
 

@@ -39,7 +39,7 @@ def asked_ids(run: Run) -> set[int] | None:
     ranking = [
         (number, step)
         for number, step in enumerate(run.recipe.steps_given)
-        if getattr(SELECTORS.get(step.name), "choice", "") == "ranked"
+        if step.name in SELECTORS and SELECTORS[step.name].ranks
     ]
     if not ranking or ranking[-1][1].where is None:
         return None

@@ -12,7 +12,6 @@ from tamis.pipeline.store.query import key_of, ledger_rows, pool_rows, reject_ro
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.budget import shown
 from tamis.selectors.catalog import SELECTORS
-from tamis.selectors.match.density_ratio import FittedRatio
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
@@ -84,15 +83,13 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
         lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
     lines += _what_it_takes(run, decision, summary)
     learned = fitted_of(run, decision["step"]) if decision["selector"] in SELECTORS else None  # runs no user's code
-    if learned is not None and hasattr(learned, "explain"):
-        target = (
-            int(decision["detail"].split()[1].rstrip(";")) if (decision["detail"] or "").startswith("target ") else 0
-        )
-        lines += _parts(
-            learned.explain(sample["text"] or "", target) if target else learned.explain(sample["text"] or "")
-        )
-    if isinstance(learned, FittedRatio):
-        near = nearest_targets(run, learned.settings.features, sample["sample_id"])
+    if learned is not None:
+        told = decision["detail"] or ""
+        target = int(told.split()[1].rstrip(";")) if told.startswith("target ") else 0
+        lines += _parts(learned.explain(sample["text"] or "", target) or [])
+    column = run.step(decision["step"]).selector.near_in if decision["selector"] in SELECTORS else None
+    if column is not None:
+        near = nearest_targets(run, column, sample["sample_id"])
         told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
         lines.append(f"            nearest of the target: {told or 'none, the sample has no vector'}")
     return lines
@@ -104,7 +101,7 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
     unit = summary["unit"]
     budget = "the budget" if summary["budget"] is None else f"the budget of {shown(summary['budget'], unit)} {unit}"
     selector = run.step(decision["step"]).selector if decision["selector"] in SELECTORS else None
-    noise = " plus its noise" if getattr(selector, "noise", 0) else ""
+    noise = " plus its noise" if selector is not None and selector.noisy else ""
     if decision["reason"] == "below_cut" and last:
         short = last["score"] - decision["score"]
         takes = f"it took a score{noise} of {last['score']:.6g}, rank {last['rank']:,}: {budget} ends there"
@@ -113,17 +110,13 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
         return [f"            {budget} keeps none"]
     if decision["reason"] == "chosen" and first:
         return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
-    if decision["reason"] == "too_short" and selector:
-        return [f"            it took {selector.chosen('min_length')} tokens"]
-    wanted = getattr(selector, "takes", None)
-    if wanted is not None and (told := wanted(decision["reason"])):
-        return [f"            it took {told}"]
-    if decision["reason"] == "over_quota" and selector:
-        return [f"            its group {decision['detail'] or ''} was full; shares: {selector.shares}"]
-    return []
+    told = None if selector is None else selector.takes(decision["reason"])
+    return [f"            it took {told}"] if told else []
 
 
 def _parts(parts: list[tuple[str, int, float]]) -> list[str]:
+    if not parts:
+        return []
     lines = []
     for title, rows in (("for", [p for p in parts if p[2] > 0]), ("against", [p for p in parts if p[2] < 0])):
         shown = ", ".join(

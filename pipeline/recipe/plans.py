@@ -3,29 +3,29 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
 from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import SELECTORS, build, build_class
-from tamis.selectors.contract import inputs_of
+from tamis.selectors.contract import Selector
 from tamis.selectors.labeled import Labeled
+from tamis.selectors.own import adopted
 
 
 @dataclass(frozen=True)
 class StepPlan:
     number: int
     name: str  # as in the recipe
-    selector: Any
+    selector: Selector
     budget: Budget | Fraction | None
     where: str | None
 
     @property
     def choice(self) -> str:
         """The query in sql/ that turns scores into decisions."""
-        return getattr(self.selector, "choice", "budget")
+        return self.selector.choice
 
 
 def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Collection[str]) -> list[StepPlan]:
@@ -41,8 +41,8 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Colle
     return plans
 
 
-def tells_labels(selector: Any) -> bool:
-    return issubclass(getattr(selector, "fitted", object), Labeled)
+def tells_labels(selector: Selector) -> bool:
+    return selector.fitted is not None and issubclass(selector.fitted, Labeled)
 
 
 def resolve_step(recipe: Recipe, number: int, folder: Path, allow_code: bool, columns: Collection[str]) -> StepPlan:
@@ -61,38 +61,33 @@ def _plan(
     budget = parse_budget(settings)
     if ":" in step.name and step.name not in SELECTORS:
         need_permission(step.name, allow_code)
-        selector = build_class(load_object(step.name, folder), settings, recipe.seed, number)
+        selector = adopted(build_class(load_object(step.name, folder), settings, recipe.seed, number))
     else:
         selector = build(step.name, settings, recipe.seed, number)
     fields = {*recipe.kept, *columns}
     if isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None:
-        counted = getattr(selector, "tokens_field", None)
+        counted = selector.tokens_field
         budget = replace(budget, by=counted if counted in fields else None)
     counts_objects = isinstance(budget, Budget) and (budget.unit == "objects" or budget.object > 0)
     if isinstance(budget, Budget) and counts_objects and budget.by is None:
-        if (counted := getattr(selector, "objects_field", None)) not in fields:
+        if (counted := selector.objects_field) not in fields:
             raise ValueError(f"budget in {budget.unit}: add `by: COLUMN_count`, of a column of objects")
         budget = replace(budget, by=counted)
     plan = StepPlan(number, step.name, selector, budget, step.where)
     _check_budget(plan)
-    if hasattr(selector, "outside") and step.where is None:
+    if selector.needs_where and step.where is None:
         raise ValueError('where: missing; wanted an SQL condition, such as {where: "width >= 100"}')
     if step.where is not None and not isinstance(step.where, str):
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
-    if getattr(selector, "needs_target", False) and not recipe.target:
+    if selector.needs_target and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
-    if getattr(selector, "needs_evaluation", False) and not recipe.evaluation:
+    if selector.needs_evaluation and not recipe.evaluation:
         raise ValueError(
             "this step needs what must not be trained on: add `evaluation:` to the recipe, as `target:` is"
         )
-    if isinstance(targets := getattr(selector, "targets", None), list) and len(targets) != len(recipe.target):
-        raise ValueError(f"targets: {len(targets)} proportions for {len(recipe.target)} target sources")
+    selector.check(fields, len(recipe.target))
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
-    if getattr(selector, "exclude_training", False) and not fields & {
-        name for name in inputs_of(selector).optional if name.endswith("_in_training_slice")
-    }:
-        raise ValueError("exclude_training: none of its columns is of a model trained here")
-    for name in (*inputs_of(selector).fields, *by):
+    for name in (*selector.inputs().fields, *by):
         if name not in fields and name not in POOL_FIELDS:
             raise ValueError(
                 f"the pool has no field or column {name!r}; add it to `keep` or `columns` "
@@ -102,25 +97,21 @@ def _plan(
 
 
 def _check_budget(plan: StepPlan) -> None:
-    if plan.choice == "exact_dedup":
-        if plan.budget is not None:
-            raise ValueError("this step takes no budget: it keeps one of each content")
-    elif plan.budget is not None and not getattr(plan.selector, "budgeted", True):
+    selector, budget = plan.selector, plan.budget
+    if budget is not None and not selector.budgets:
         raise ValueError("this step takes no budget: it keeps or drops by rule")
-    elif plan.budget is None and not getattr(plan.selector, "rules", False):
+    if budget is None and not selector.rules:
         raise ValueError("how much may it choose? Add `budget` (rows, {tokens: N}, {bytes: N}, ...) or `fraction`")
-    if plan.choice == "budget_with_ties" and isinstance(plan.budget, Budget) and plan.budget.unit != "rows":
+    if plan.choice == "budget_with_ties" and isinstance(budget, Budget) and budget.unit != "rows":
         raise ValueError("ties: include: wants a budget of rows, or a fraction")
-    if plan.choice == "quota" and not (isinstance(plan.budget, Budget) and plan.budget.unit == "rows"):
-        by = getattr(plan.selector, "by", None)
-        priced = isinstance(plan.budget, Budget) and plan.budget.prices and plan.budget.by == by
-        if not (getattr(plan.selector, "prices", False) and priced):
-            raise ValueError(
-                "a quota's budget is a number of rows"
-                + (f" or {{cost: N, by: {by}, prices: {{...}}}}" if getattr(plan.selector, "prices", False) else "")
-            )
-    in_tokens = isinstance(plan.budget, Budget) and plan.budget.unit == "tokens" and plan.budget.by is None
-    if in_tokens and inputs_of(plan.selector).ngrams is None:
+    if plan.choice == "quota" and not (isinstance(budget, Budget) and budget.unit == "rows"):
+        by = selector.priced_by
+        priced = isinstance(budget, Budget) and budget.prices and budget.by == by
+        if not (by is not None and priced):
+            more = "" if by is None else f" or {{cost: N, by: {by}, prices: {{...}}}}"
+            raise ValueError(f"a quota's budget is a number of rows{more}")
+    in_tokens = isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None
+    if in_tokens and selector.inputs().ngrams is None:
         raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")
 
 

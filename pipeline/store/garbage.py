@@ -113,7 +113,7 @@ def _columns(base: Path, store: Path, used: set[str]) -> Iterator[Unneeded]:
 def _models(run: Run) -> Iterator[str]:
     for number in range(len(run.recipe.steps)):
         yield model_path(run, number).parent.name
-        if hasattr(run.step(number).selector, "prepares"):
+        if run.step(number).selector.prepared is not None:
             yield prepared_path(run, number).parent.name
     for maker in run.makers:
         yield maker.fingerprint

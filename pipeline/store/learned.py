@@ -1,6 +1,5 @@
 """What a step learned, stored under a name that stands for all that it depends on: arrays and JSON, no pickle."""
 
-import dataclasses
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import atomic_path, fingerprint
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.catalog import SELECTORS
-from tamis.selectors.contract import inputs_of
+from tamis.selectors.contract import Selector
 
 MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
 
@@ -21,7 +20,7 @@ def model_path(run: Run, step: int) -> Path:
     """Models are named by all that they depend on, so runs that differ only in a budget share one."""
     plan = run.step(step)
     learned_from = _learned_from(run, step, plan.selector)
-    if plan.choice == "ranked":  # what it picks depends on how much it may
+    if plan.selector.ranks:  # what it picks depends on how much it may
         learned_from["budget"] = repr(plan.budget)
     return run.store / "models" / fingerprint(learned_from) / "fitted.npz"
 
@@ -32,11 +31,11 @@ def prepared_path(run: Run, step: int) -> Path:
     return run.store / "models" / fingerprint({**learned_from, "prepared": True}) / "prepared.npz"
 
 
-def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
+def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
     plan = run.step(step)
     learned_from = {
         "earlier": run.recipe.steps[:step],
-        "selector": [plan.name, dataclasses.asdict(selector), plan.where],
+        "selector": [plan.name, selector.as_settings(), plan.where],
         "seed": run.recipe.seed,
         "code": run.code,
         "columns": run.columns,
@@ -47,9 +46,9 @@ def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
     before = [
         run.step(number).selector for number in range(step + 1) if run.recipe.steps_given[number].name in SELECTORS
     ]
-    if run.evaluation and any(getattr(one, "needs_evaluation", False) for one in before):
+    if run.evaluation and any(one.needs_evaluation for one in before):
         learned_from["evaluation"] = run.evaluation.fingerprint  # what it dropped is no candidate of later steps
-    if hashed := [maker.fingerprint for one in before for maker in hashed_makers(inputs_of(one))]:
+    if hashed := [maker.fingerprint for one in before for maker in hashed_makers(one.inputs())]:
         learned_from["hashed"] = hashed
     if apart := run.inputs.get("aside"):
         learned_from["aside"] = apart
@@ -59,26 +58,22 @@ def _learned_from(run: Run, step: int, selector: Any) -> dict[str, Any]:
 def save_fitted(path: Path, learned: Any) -> None:
     """Arrays as they are, everything else as JSON, the settings not at all: no pickle is written or read."""
     arrays, plain = {}, {}
-    for field in dataclasses.fields(learned):
-        value = getattr(learned, field.name)
+    for name, value in learned.stored().items():
         if isinstance(value, np.ndarray):
-            arrays[field.name] = value
-        elif not dataclasses.is_dataclass(value):
-            plain[field.name] = value
+            arrays[name] = value
+        else:
+            plain[name] = value
     with atomic_path(path) as beside, beside.open("wb") as out:
         np.savez(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
 
 
 @lru_cache(maxsize=4)
-def load_fitted(path: Path, selector: Any, prepared: Any = None) -> Any:
-    kind: Any = prepared or getattr(selector, "fitted", type(selector))
+def load_fitted(path: Path, selector: Selector, prepared: bool = False) -> Any:
+    """What was saved: of the selector's fitted class, or of what it prepares."""
     with np.load(path, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name != "_plain"}
         values |= json.loads(str(stored["_plain"]))
-    for field in dataclasses.fields(kind):
-        if field.name not in values:
-            values[field.name] = selector
-    return kind(**values)
+    return selector.restored(values, prepared)
 
 
 def fitted_of(run: Run, step: int) -> Any:

@@ -18,7 +18,6 @@ from tamis.pipeline.files.remote import readable
 from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
-from tamis.selectors.contract import inputs_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Run:
         """All columns that the run needs: the declared ones, and the hashed texts that its steps ask for."""
         wanted = {}
         for step in self.steps:
-            for maker in hashed_makers(inputs_of(step.selector)):
+            for maker in hashed_makers(step.selector.inputs()):
                 wanted[maker.fingerprint] = maker
         return [*self.declared, *wanted.values()]
 

@@ -26,7 +26,7 @@ from tamis.selectors.active.spend import Chooser, Ordered, picks_within, spend
 from tamis.selectors.active.typical_clusters import NEIGHBOURS, Typical
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.learners.heads import Belief, Head, fit_head, out_of_folds, prompted
 from tamis.selectors.ranked import Ranked
 
@@ -41,14 +41,13 @@ ENOUGH = 2  # labels a class, from which on they are believed rather than prompt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Active:
+class Active(Ranker):
     """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, unsure_clusters while they
     are few, then margin); balance: pcb evens out the classes (auto: where acquire is auto); head: what predicts them;
     prompts: the class output of an open_clip column, believed while labels are few; radius: of probability_cover, a
     distance of unit vectors; pool_share: of the candidates that pcb chooses from."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     acquire: Acquire = "auto"

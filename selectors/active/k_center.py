@@ -13,16 +13,15 @@ import numpy.typing as npt
 from tamis.selectors.active.embedded import gather
 from tamis.selectors.active.spend import spend
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.ranked import Ranked
 
 
 @dataclass(frozen=True, kw_only=True)
-class KCenter:
+class KCenter(Ranker):
     """column: the vectors. Without labels the first pick is the sample nearest to the mean."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tamis.selectors.active.embedded import Embedded, gather
 from tamis.selectors.active.spend import Ordered, spend
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
 from tamis.selectors.learners.confident_learning import by_class, by_noise_rate, off_diagonal, thresholds
 from tamis.selectors.learners.heads import unseen_shares
@@ -31,11 +31,10 @@ FLAGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelErrors:
+class LabelErrors(Ranker):
     """column: the vectors; flag: a rule of confident learning; neighbours: how many are asked; head: what predicts."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Labeled
+    fitted: ClassVar[type | None] = Labeled
 
     column: str
     flag: Literal["noise_rate", "class", "both", "off_diagonal"] = "noise_rate"

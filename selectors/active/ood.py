@@ -7,14 +7,13 @@ with all references a sample. A large k hurts where references are few. Not for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.vectors.columns import as_array
 
 MOST_REFERENCES = 50_000  # compared with; beyond, those with the smallest hashes
@@ -23,11 +22,9 @@ ROUNDING = 1e-5  # of a distance, between one order of sums and another
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ood:
+class Ood(Scorer):
     """column: the vectors; k: which nearest reference counts; share: of the references that would pass, or max_distance
     (of unit vectors, 0 to 2): without them a budget says how many of the nearest are kept."""
-
-    fitted: ClassVar[type]
 
     column: str
     k: int = 5
@@ -77,7 +74,7 @@ class Ood:
 
 
 @dataclass(frozen=True)
-class FittedOod:
+class FittedOod(Fitted):
     settings: Ood
     ids: npt.NDArray[np.uint64]
     vectors: npt.NDArray[np.float32]  # [references, dim]

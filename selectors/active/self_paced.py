@@ -21,7 +21,7 @@ from tamis.selectors.active.embedded import Embedded, gather
 from tamis.selectors.active.spend import Ordered, picks_within, spend
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
 from tamis.selectors.learners.heads import FOLDS
 from tamis.selectors.learners.one_vs_all import distances, fit_one_vs_all
@@ -34,12 +34,11 @@ LISTED = 20  # contradictions in the step's facts
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfPaced:
+class SelfPaced(Ranker):
     """column: the vectors; precision: wanted of claims on samples not seen; pace: one for all classes instead (0:
     nothing labels itself); turns: how often classifiers learn from the pseudo-labels of the turn before."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Labeled
+    fitted: ClassVar[type | None] = Labeled
 
     column: str
     precision: float = 0.95

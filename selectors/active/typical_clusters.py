@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tamis.selectors.active.embedded import Embedded, gather
 from tamis.selectors.active.spend import picks_within, spend
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.k_means import k_means
 
@@ -24,11 +24,10 @@ MOST_COMPARED = 8192  # of a cluster, that its samples' neighbours are looked fo
 
 
 @dataclass(frozen=True, kw_only=True)
-class TypicalClusters:
+class TypicalClusters(Ranker):
     """column: the vectors; neighbours: that tell how typical a sample is."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     neighbours: int = NEIGHBOURS

@@ -17,21 +17,20 @@ import numpy.typing as npt
 from tamis.selectors.balance.hierarchy import quotas, tree
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.ranked import Coded, Ranked, ranked
 from tamis.selectors.vectors.clustered import assigned, seen
 from tamis.selectors.vectors.k_means import ROWS_A_CLUSTER, Sample, Vectors, learned
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterBalance:
+class ClusterBalance(Ranker):
     """column    vectors
     clusters  how many kinds, or several numbers, from the many of the lowest level to the few of the top
     pick      random, or nearest to the centre first
     """
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     clusters: int | list[int]

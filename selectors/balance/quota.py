@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 
 from tamis.selectors.budget import Budget
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quota:
+class Quota(Scorer, Fitted):
     """by: a field of the pool; shares: group -> share (any positive numbers; they are scaled to sum 1)."""
 
-    choice: ClassVar[str] = "quota"
+    budgets: ClassVar[tuple[str, ...]] = ("budget",)
 
     by: str
     shares: dict[str, float]
@@ -36,6 +36,17 @@ class Quota:
             raise ValueError(f"shares must be positive numbers by group, found {self.shares}")
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be 1 or more, found {self.max_epochs}")
+
+    @property
+    def choice(self) -> str:
+        return "quota"
+
+    @property
+    def epochs(self) -> int:
+        return self.max_epochs
+
+    def takes(self, reason: str) -> str | None:
+        return f"a place in its group, which was full; shares: {self.shares}" if reason == "over_quota" else None
 
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.by,))

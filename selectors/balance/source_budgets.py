@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from tamis.selectors.budget import SCALES, Budget
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.learners.lasso import lasso
 from tamis.selectors.vectors.columns import as_halves
 
@@ -34,15 +34,13 @@ MOST_BYTES = 1 << 30  # of second moments
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceBudgets:
+class SourceBudgets(Scorer):
     """column: the vectors; by: the field that names a sample's source; predict: a field that sources teach to predict,
     numbers or classes; floor: least of each source, so that none is forgotten; cap: most of each; penalty: instead of
     the one that is found."""
 
-    choice: ClassVar[str] = "quota"
+    budgets: ClassVar[tuple[str, ...]] = ("budget",)
     needs_target: ClassVar[bool] = True
-    prices: ClassVar[bool] = True
-    fitted: ClassVar[type]
 
     column: str
     by: str
@@ -56,6 +54,14 @@ class SourceBudgets:
     def __post_init__(self) -> None:
         if self.floor < 0 or (self.cap is not None and self.cap < self.floor) or (self.penalty or 0) < 0:
             raise ValueError("floor must be 0 or more, cap no less than it, penalty 0 or more")
+
+    @property
+    def choice(self) -> str:
+        return "quota"
+
+    @property
+    def priced_by(self) -> str:
+        return self.by
 
     def inputs(self) -> Inputs:
         return Inputs((self.column, self.by, *(() if self.predict is None else (self.predict,))), pool_only=(self.by,))
@@ -170,13 +176,16 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class FittedSourceBudgets:
+class FittedSourceBudgets(Fitted):
     settings: SourceBudgets
     sources: list[str]
     relevance: npt.NDArray[np.float64]  # [sources] nu
     sizes: npt.NDArray[np.int64]  # [sources] samples
     penalty: float
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def tell(self, choice: Choice) -> dict[str, Any]:
+        return self.facts
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         return uniform(batch["sample_id"].to_numpy(), self.settings.seed, self.settings.step, "source_budgets")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Random:
+class Random(Scorer, Fitted):
     """Keep a random part of the candidates."""
 
     seed: int = 0

@@ -14,23 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Choice, Filter, Floats, Inputs, Verdict
 from tamis.selectors.texts.minhash import ALL, raw, tables, words
 
 SHOWN_CHARS = 120  # of the words that were met
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decontaminate:
+class Decontaminate(Filter):
     """ngram  words that must follow one another in both
     least  words of an evaluation item that is shorter than that, to be looked for whole
     """
 
     needs_evaluation: ClassVar[bool] = True
-    rules: ClassVar[bool] = True
     unscored: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type]
 
     ngram: int = 13
     least: int = 8
@@ -83,8 +80,7 @@ class Evaluation(ByVerdict):
     keys: list[str]
     short: int  # items that are never looked for
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def tell(self, choice: Choice) -> dict[str, Any]:
         said = f"{len(self.keys):,} evaluation items, {len(self.hashes):,} n-grams"
         said += f"; {self.short:,} items too short to be looked for" if self.short else ""
         return {"items": len(self.keys), "ngrams": len(self.hashes), "too_short": self.short, "said": [said]}

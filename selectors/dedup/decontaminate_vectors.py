@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Choice, Filter, Floats, Inputs, Verdict
 from tamis.selectors.dedup.near_images import BITS, codes_of
 from tamis.selectors.vectors.columns import unit, unit_vectors
 from tamis.selectors.vectors.nearest import best_match
@@ -22,16 +22,13 @@ ROUNDING = 1e-6  # of a cosine in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecontaminateVectors:
+class DecontaminateVectors(Filter):
     """column      vectors, of pool and evaluation
     similarity  cosine from which a sample counts as an item
     distance    bits of 64 that may differ, for a column of `embed: perceptual_hash`
     """
 
     needs_evaluation: ClassVar[bool] = True
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type]
 
     column: str
     similarity: float | None = None
@@ -78,8 +75,7 @@ class EvaluationVectors(ByVerdict):
     vectors: npt.NDArray[np.float16]  # [items, dim]
     keys: list[str]
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def tell(self, choice: Choice) -> dict[str, Any]:
         return {"items": len(self.keys), "said": [f"{len(self.keys):,} evaluation items"]}
 
     def score(self, batch: pa.RecordBatch) -> Floats:

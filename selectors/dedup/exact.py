@@ -10,14 +10,18 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Filter, Fitted, Floats, Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactDedup:
+class ExactDedup(Filter, Fitted):
     """Keep one sample of each content."""
 
-    choice: ClassVar[str] = "exact_dedup"
+    unscored: ClassVar[bool] = True
+
+    @property
+    def choice(self) -> str:
+        return "exact_dedup"
 
     def inputs(self) -> Inputs:
         return Inputs(fields=("content_hash", "key"))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, RankingFilter
 from tamis.selectors.dedup.groups import Members, decided, lowest_is_best
 from tamis.selectors.passes import Places, brought
 from tamis.selectors.ranked import Ranked
@@ -25,16 +25,13 @@ MOST = 8  # bits: nine bands of seven; wider ones compare each image with every 
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearDedupImages:
+class NearDedupImages(RankingFilter):
     """column    of `embed: perceptual_hash`
     distance  bits of 64 that may differ
     keep      which of a group: first (smallest key), largest, or a field, whose highest value is best
     """
 
-    choice: ClassVar[str] = "ranked"
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     distance: int = 4

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, RankingFilter
 from tamis.selectors.dedup.groups import Members, decided, lowest_is_best
 from tamis.selectors.passes import Places, brought, rows_held
 from tamis.selectors.ranked import Ranked
@@ -27,15 +27,12 @@ BY_CHANCE = 1 / 256  # share of lowest bytes that agree where the hashes do not
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearDedup:
+class NearDedup(RankingFilter):
     """keep   which of a group: first (smallest key), longest, or a field, whose highest value is best
     form   exact: the published hashes to the bit; fast: others with the same odds, 1.7 times as fast
     """
 
-    choice: ClassVar[str] = "ranked"
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     keep: str = "first"
     form: Form = "exact"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, RankingFilter
 from tamis.selectors.dedup.near_vectors import components, greedy
 from tamis.selectors.dedup.similarity_table import ORDERS, SimilarityTable, similarity_table
 from tamis.selectors.ranked import Ranked, filtered
@@ -27,7 +27,7 @@ HALVINGS = 14  # of the range of similarities: to 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticDedup:
+class SemanticDedup(RankingFilter):
     """column      vectors
     similarity  cosine from which two samples mean the same
     keep_share  instead: the share of samples with a vector that is to be kept
@@ -37,11 +37,8 @@ class SemanticDedup:
                 or a field, whose highest value is best
     """
 
-    choice: ClassVar[str] = "ranked"
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type] = Ranked
-    prepared: ClassVar[type] = SimilarityTable
+    fitted: ClassVar[type | None] = Ranked
+    prepared: ClassVar[type | None] = SimilarityTable
 
     column: str
     similarity: float | None = None
@@ -72,10 +69,13 @@ class SemanticDedup:
     def prepare(self, pool: Batches) -> SimilarityTable:
         return similarity_table(pool, self.column, self.clusters, self.keep, self.seed, self.step)
 
-    def rank(self, pool: Batches, _budget: Budget | Fraction | None, table: SimilarityTable | None = None) -> Ranked:
+    def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
+        return self.rank_prepared(pool, budget, self.prepare(pool))
+
+    def rank_prepared(self, pool: Batches, budget: Budget | Fraction | None, prepared: SimilarityTable) -> Ranked:
         """`pool` is read several times. What has no vector is kept. Raises ValueError where the column holds no
         vectors, or `keep` no numbers."""
-        given = table or self.prepare(pool)
+        given = prepared
         limit = self.similarity if self.similarity is not None else self._found(pool, given)
         kept = ~given.there
         scores = np.full(len(given.ids), np.nan)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches
+from tamis.selectors.contract import Batches, stored_fields
 from tamis.selectors.dedup.near_vectors import nearest_earlier
 from tamis.selectors.passes import Places, groups
 from tamis.selectors.rows import as_floats
@@ -36,6 +36,10 @@ class SimilarityTable:
     order: Places  # places in `ids`: cluster after cluster, in each what is kept first
     ends: Places  # [clusters] in `order`
     nearest: npt.NDArray[np.float64]  # cosine to the nearest earlier one of the cluster; -2 for the first
+
+    def stored(self) -> dict[str, Any]:
+        """What a run stores of it."""
+        return stored_fields(self)
 
     def clusters(
         self, pool: Batches, column: str, wanted: npt.NDArray[np.bool_] | None = None

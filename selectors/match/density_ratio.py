@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.chance import Ids, gumbel, uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Choice, ChosenShard, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.learners.logistic import fit_logistic, principal
 from tamis.selectors.rows import hashes_of
 from tamis.selectors.vectors.codes import SHARES, Centres, counts, fit_centres, nearest_two, soft
@@ -28,7 +28,7 @@ DIGITS = 9  # scores are rounded here: sums of floats differ beyond it with the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensityRatio:
+class DensityRatio(Scorer):
     """features     a column of vectors
     ratio        the estimator: k-means codes, or a discriminator on them
     choose       top: the highest scores; sample: by Gumbel noise on them, as published
@@ -37,7 +37,6 @@ class DensityRatio:
     """
 
     needs_target: ClassVar[bool] = True
-    fitted: ClassVar[type]
 
     features: str
     ratio: Literal["codes", "logistic"] = "codes"
@@ -54,6 +53,14 @@ class DensityRatio:
     @property
     def noise(self) -> float:
         return self.temperature if self.choose == "sample" else 0.0
+
+    @property
+    def noisy(self) -> bool:
+        return self.noise > 0
+
+    @property
+    def near_in(self) -> str:
+        return self.features
 
     def inputs(self) -> Inputs:
         return Inputs(fields=("content_hash", self.features))
@@ -142,7 +149,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class FittedRatio:
+class FittedRatio(Fitted):
     settings: DensityRatio
     centres: Centres  # [quantisers, centres, dim]
     pool_counts: Floats  # [quantisers, centres]
@@ -189,6 +196,32 @@ class FittedRatio:
     def barred(self, batch: pa.RecordBatch) -> list[str | None]:
         barred = self.is_in_target(batch) & (self.settings.in_target == "exclude")
         return [("in_target" if one else None) for one in barred.tolist()]
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        return ["in target" if found else None for found in self.is_in_target(batch)]
+
+    def tell(self, choice: Choice) -> dict[str, Any]:
+        """Divergence of pool, selection and a random subset from the target, over the codes of their vectors."""
+
+        def one(shard: ChosenShard) -> dict[str, Floats]:
+            found = {name: np.zeros_like(self.pool_counts) for name in ("pool", "selection", "random")}
+            for batch, masks in shard.batches():
+                vectors, there = as_array(batch[self.settings.features])
+                for name, mask in masks.items():
+                    if (mask & there).any():
+                        found[name] += counts(vectors[mask & there], self.centres)
+            return found
+
+        total = {name: np.zeros_like(self.pool_counts) for name in ("pool", "selection", "random")}
+        for found in choice.map(one):
+            for name, values in found.items():
+                total[name] += values
+        kl = {name: divergence(self.target_counts, values, total["pool"]) for name, values in total.items()}
+        facts: dict[str, Any] = {f"kl_target_{name}": value for name, value in kl.items()}
+        for name, other in (("kl_reduction", "selection"), ("kl_reduction_random", "random")):
+            whole, left = kl["pool"], kl[other]
+            facts[name] = whole - left if whole is not None and left is not None else None
+        return facts
 
     def is_in_target(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         return np.isin(hashes_of(batch), self.target_hashes)

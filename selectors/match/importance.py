@@ -7,7 +7,7 @@ log((observed + 1/2) / (expected + 1/2)) of its count in the target, and the sco
 length nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without words in common with the target
 (another language), nor for finding quality: it matches a distribution, whatever that is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.chance import gumbel
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Scored, Scorer
+from tamis.selectors.match.importance_facts import facts
 from tamis.selectors.match.quality_mask import mask_reasons
 from tamis.selectors.rows import hashes_of
-from tamis.selectors.texts.ngrams import Ngrams
+from tamis.selectors.texts.ngrams import Ngrams, flat
 
 Counts = npt.NDArray[np.int64]
 FLOOR = 1e-8  # added to both probabilities by the published method, so that an empty bucket has a logarithm
@@ -38,7 +39,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportanceResampling:
+class ImportanceResampling(Scorer):
     """Settings; those left out are the form's (see FORMS).
 
     features     what a text is made of; hashed n-grams
@@ -52,7 +53,7 @@ class ImportanceResampling:
     """
 
     needs_target: ClassVar[bool] = True
-    fitted: ClassVar[type]
+    adds_up: ClassVar[bool] = True
 
     features: Literal["ngrams"] = "ngrams"
     form: Literal["tamis", "published"] = "tamis"
@@ -109,11 +110,25 @@ class ImportanceResampling:
     def inputs(self) -> Inputs:
         return Inputs(fields=("content_hash", *(["text"] if self.quality_mask else [])), ngrams=self.map)
 
-    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedImportance":
-        return self.fit_counts(self.count(pool), [self.count(target, with_hashes=True) for target in targets])
+    @property
+    def noisy(self) -> bool:
+        return self.noise > 0
 
-    def count(self, batches: Batches, with_hashes: bool = False) -> "Seen":
-        """What one pass over some batches leaves; two of these merge by adding, in any order."""
+    def check(self, fields: Collection[str], targets: int) -> None:
+        if isinstance(self.targets, list) and len(self.targets) != targets:
+            raise ValueError(f"targets: {len(self.targets)} proportions for {targets} target sources")
+
+    def takes(self, reason: str) -> str | None:
+        return f"{self.chosen('min_length')} tokens" if reason == "too_short" else None
+
+    def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedImportance":
+        return self.fit_counts(self.count(pool), targets)
+
+    def count(self, batches: Batches) -> Counts:
+        """[buckets] n-grams of some batches."""
+        return self._seen(batches, with_hashes=False).buckets
+
+    def _seen(self, batches: Batches, with_hashes: bool = True) -> "Seen":
         from tamis.selectors.loops.buckets import add_counts
 
         seen = Seen(np.zeros(self.map.buckets, np.int64))
@@ -123,7 +138,10 @@ class ImportanceResampling:
                 seen.hashes.append(hashes_of(batch))
         return seen
 
-    def fit_counts(self, pool: "Seen", targets: Sequence["Seen"]) -> "FittedImportance":
+    def fit_counts(self, counts: Counts, targets: Sequence[Batches]) -> "FittedImportance":
+        return self._fitted(counts, [self._seen(target) for target in targets])
+
+    def _fitted(self, counts: Counts, targets: Sequence["Seen"]) -> "FittedImportance":
         if self.targets == "pooled":
             targets = [Seen.merged(targets)]
         sizes = [float(target.buckets.sum()) for target in targets]
@@ -132,7 +150,7 @@ class ImportanceResampling:
             raise ValueError(f"targets: {len(proportions)} proportions for {len(targets)} target sources")
         return FittedImportance(
             settings=self,
-            pool_counts=pool.buckets,
+            pool_counts=counts,
             target_counts=np.stack([target.buckets for target in targets]),
             proportions=np.array(proportions) / sum(proportions),
             target_hashes=np.unique(
@@ -143,7 +161,7 @@ class ImportanceResampling:
 
 @dataclass
 class Seen:
-    """Bucket counts, and the content hashes of a target's samples (16 bytes each; of the pool's, none)."""
+    """Bucket counts and content hashes of a target's samples, 16 bytes each."""
 
     buckets: Counts
     hashes: list[npt.NDArray[np.bytes_]] = field(default_factory=list)
@@ -154,12 +172,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class FittedImportance:
+class FittedImportance(Fitted):
     settings: ImportanceResampling
     pool_counts: Counts  # [buckets]
     target_counts: Counts  # [targets, buckets]
     proportions: Floats  # [targets], sum 1
     target_hashes: npt.NDArray[np.bytes_]  # sorted content hashes of all target samples
+
+    @property
+    def ngrams(self) -> Ngrams:
+        return self.settings.map
 
     @cached_property
     def log_ratio(self) -> Floats:
@@ -170,6 +192,11 @@ class FittedImportance:
     def score(self, batch: pa.RecordBatch) -> Floats:
         """[rows] log importance weight in nats (sum or mean); with separate targets the best of them."""
         return self.scores(batch).max(axis=0)
+
+    def scored(self, batch: pa.RecordBatch) -> Scored:
+        """[targets, rows]: each target is served in turn."""
+        scores = self.scores(batch)
+        return Scored(scores, self.order_keys(batch, scores), self.barred(batch), detail=self.details(batch))
 
     def scores(self, batch: pa.RecordBatch) -> Floats:
         """[targets, rows]: one log weight for each target."""
@@ -199,6 +226,16 @@ class FittedImportance:
         if self.settings.in_target == "exclude":
             reasons[self.is_in_target(batch)] = "in_target"
         return reasons.tolist()
+
+    def details(self, batch: pa.RecordBatch) -> list[str | None]:
+        return ["in target" if found else None for found in self.is_in_target(batch)]
+
+    def target_shares(self) -> Sequence[float]:
+        return list(self.proportions)
+
+    def tell(self, choice: Choice) -> dict[str, Any]:
+        """See importance_facts.py."""
+        return facts(self, choice)
 
     def is_in_target(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         return np.isin(hashes_of(batch), self.target_hashes)
@@ -237,15 +274,3 @@ def log_ratio(target: Counts, pool: Counts, smoothing: float) -> Floats:
         return np.log(target / target_total + FLOOR) - np.log(pool / pool_total + FLOOR)
     expected = pool * (target_total / pool_total)
     return np.log((target + smoothing) / (expected + smoothing))
-
-
-def flat(batch: pa.RecordBatch, ngrams: Ngrams) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Buckets of all rows, one after another, and [rows + 1] offsets into them, from the `ngrams` field."""
-    column = batch["ngrams"]
-    if not len(column) or column.buffers()[2] is None:
-        return np.empty(0, ngrams.dtype), np.zeros(len(column) + 1, np.int64)
-    kind = np.int64 if pa.types.is_large_binary(column.type) else np.int32
-    offsets = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column) + 1]
-    size = np.dtype(ngrams.dtype).itemsize
-    data = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-    return data.view(ngrams.dtype), (offsets - offsets[0]).astype(np.int64) // size

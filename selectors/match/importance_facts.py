@@ -6,15 +6,16 @@ One pass over the features of the candidates; 48 bytes a bucket."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Floats
-from tamis.selectors.match.importance import Counts, FittedImportance, flat
+from tamis.selectors.contract import Choice, ChosenShard, Floats, Masks
+from tamis.selectors.texts.ngrams import Ngrams, flat
 
+Counts = npt.NDArray[np.int64]
 KL_BUCKETS = 10_000
 KL_FLOOR = 1e-10
 MOST_TOKENS = 1 << 16  # lengths are counted exactly up to here, and as this beyond
@@ -38,14 +39,14 @@ class Tally:
             [],
         )
 
-    def add(self, fitted: FittedImportance, batch: pa.RecordBatch, masks: dict[str, npt.NDArray[np.bool_]]) -> None:
+    def add(self, ngrams: Ngrams, batch: pa.RecordBatch, masks: Masks) -> None:
         from tamis.selectors.loops.buckets import add_counts
 
         lengths = np.minimum(batch["n_tokens"].to_numpy(), MOST_TOKENS)
         for group, mask in masks.items():
             if mask.any():
                 if group in self.buckets:  # the pool's were counted when fitting
-                    add_counts(flat(batch.filter(pa.array(mask)), fitted.settings.map)[0], self.buckets[group])
+                    add_counts(flat(batch.filter(pa.array(mask)), ngrams)[0], self.buckets[group])
                 self.lengths[group] += np.bincount(lengths[mask], minlength=MOST_TOKENS + 1)
 
     def add_scores(self, scores: Floats) -> None:
@@ -62,8 +63,38 @@ class Tally:
         self.log_sums += other.log_sums
 
 
-def facts(fitted: FittedImportance, tally: Tally, texts: Sequence[str]) -> dict[str, Any]:
-    """Figures for the manifest and report; `texts` are some pool and chosen texts to name n-grams from."""
+class Weighed(Protocol):
+    """What was learned, as far as it is told of."""
+
+    @property
+    def ngrams(self) -> Ngrams: ...
+    @property
+    def pool_counts(self) -> Counts: ...  # [buckets]
+    @property
+    def target_counts(self) -> Counts: ...  # [targets, buckets]
+    @property
+    def log_ratio(self) -> Floats: ...  # [targets, buckets] nats
+
+
+def facts(fitted: Weighed, choice: Choice) -> dict[str, Any]:
+    """Figures for manifest and report, in one more pass over the features, shard by shard."""
+    total, texts = Tally.empty(fitted.ngrams.buckets), []
+
+    def one(shard: ChosenShard) -> tuple[Tally, list[str]]:
+        tally = Tally.empty(fitted.ngrams.buckets)
+        tally.add_scores(shard.scores())
+        for batch, masks in shard.batches():
+            tally.add(fitted.ngrams, batch, masks)
+        return tally, shard.texts()
+
+    for tally, some in choice.map(one):
+        total.merge(tally)
+        texts += some
+    return figures(fitted, total, texts)
+
+
+def figures(fitted: Weighed, tally: Tally, texts: Sequence[str]) -> dict[str, Any]:
+    """The same from what was counted; `texts` are some pool and chosen texts to name n-grams from."""
     target = fitted.target_counts.sum(axis=0)
     pool, chosen, random = fitted.pool_counts, tally.buckets["selection"], tally.buckets["random"]
     kl = {
@@ -133,7 +164,7 @@ def _length_facts(counts: Counts) -> dict[str, float] | None:
 
 
 def _most_moved(
-    fitted: FittedImportance, pool: Counts, chosen: Counts, texts: Sequence[str]
+    fitted: Weighed, pool: Counts, chosen: Counts, texts: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """N-grams whose bucket's share of the selection differs most from its share of the pool, by its part of the KL."""
     if not pool.sum() or not chosen.sum():
@@ -154,11 +185,11 @@ def _most_moved(
     return rows(order[::-1][:NAMED]), rows(order[:NAMED])
 
 
-def _names(fitted: FittedImportance, texts: Sequence[str]) -> dict[int, str]:
+def _names(fitted: Weighed, texts: Sequence[str]) -> dict[int, str]:
     """A name for each bucket that the texts fill: its first n-gram in them, words rather than punctuation."""
     names: dict[int, str] = {}
     for text in texts:
-        for name, bucket in zip(*fitted.settings.map.named(text), strict=True):
+        for name, bucket in zip(*fitted.ngrams.named(text), strict=True):
             if name[0].isalpha():
                 names.setdefault(int(bucket), name)
     return names

@@ -7,26 +7,23 @@ as `prior` and a reference as `conditional`; the conditional loss alone is `perp
 forward passes a sample, none when the losses stand. Not for targets of a few hundred words, which a model learns by
 heart, and not before deduplication: templates gather at the top."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.quantiles import numbers_of
-from tamis.selectors.rows import in_training_slice, of_batch
+from tamis.selectors.rows import in_training_slice, of_batch, trained_here
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossReduction:
+class LossReduction(Scorer):
     """prior             column of losses under the model of the pool
     conditional       column of losses under that model after the target
     exclude_training  drop what the prior or the conditional was trained on
     """
-
-    fitted: ClassVar[type]
 
     prior: str
     conditional: str
@@ -35,6 +32,10 @@ class LossReduction:
     @property
     def tokens_field(self) -> str:
         return f"{self.prior}_tokens"
+
+    def check(self, fields: Collection[str], targets: int) -> None:
+        if self.exclude_training and not trained_here(self.inputs().optional, fields):
+            raise ValueError("exclude_training: none of its columns is of a model trained here")
 
     def inputs(self) -> Inputs:
         both = (self.prior, self.conditional)
@@ -46,7 +47,7 @@ class LossReduction:
 
 
 @dataclass(frozen=True)
-class FittedLossReduction:
+class FittedLossReduction(Fitted):
     settings: LossReduction
 
     def score(self, batch: pa.RecordBatch) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.vectors.columns import unit, unit_vectors
 from tamis.selectors.vectors.nearest import best_match
 
@@ -21,13 +21,12 @@ DIGITS = 9  # of a score: beyond them lies what the order of sums changes
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormSim:
+class NormSim(Scorer):
     """column  vectors, of pool and target
     p       inf: nearness to the nearest of the target; 2: to all of it
     """
 
     needs_target: ClassVar[bool] = True
-    fitted: ClassVar[type]
 
     column: str
     p: Literal[2, "inf"] = "inf"
@@ -54,7 +53,7 @@ class NormSim:
 
 
 @dataclass(frozen=True)
-class FittedNormSim:
+class FittedNormSim(Fitted):
     settings: NormSim
     target: npt.NDArray[np.float16]  # [target, dim]; empty for p = 2
     gram: Floats  # [dim, dim]; empty for p = inf

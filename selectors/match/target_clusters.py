@@ -7,28 +7,25 @@ clusters: each then holds something of the target, and nothing is dropped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Choice, Filter, Fitted, Floats, Inputs
 from tamis.selectors.vectors.columns import unit_vectors
 from tamis.selectors.vectors.k_means import ROWS_A_CLUSTER, Sample, learned
 from tamis.selectors.vectors.nearest import best_match
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetClusters:
+class TargetClusters(Filter):
     """column    vectors, of pool and target
     clusters  how many; DataComp takes 100,000
     """
 
     needs_target: ClassVar[bool] = True
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
-    fitted: ClassVar[type]
 
     column: str
     clusters: int
@@ -61,13 +58,12 @@ class TargetClusters:
 
 
 @dataclass(frozen=True)
-class FittedTargetClusters:
+class FittedTargetClusters(Fitted):
     settings: TargetClusters
     centres: npt.NDArray[np.float32]  # [clusters, dim]
     hits: npt.NDArray[np.int64]  # [clusters] how many of the target are nearest to it
 
-    @property
-    def facts(self) -> dict[str, object]:
+    def tell(self, choice: Choice) -> dict[str, Any]:
         count = int((self.hits > 0).sum())
         said = f"{count:,} of {len(self.hits):,} clusters hold something of the target"
         return {"clusters": len(self.hits), "of_target": count, "said": [said]}

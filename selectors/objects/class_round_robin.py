@@ -10,17 +10,16 @@ import numpy as np
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.objects.proposals import gather
 from tamis.selectors.ranked import Ranked, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassRoundRobin:
+class ClassRoundRobin(Ranker):
     """column: the objects; confidence: what an object must have, one number or by class. Within a class by chance."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     confidence: float | dict[str, float] = 0.0

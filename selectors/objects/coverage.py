@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Inputs
+from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.objects.proposals import Images, Objects, Places, gather, row_hashes
 from tamis.selectors.ranked import Ranked, ranked
 from tamis.selectors.vectors.k_means import k_means
@@ -26,13 +26,12 @@ GROWTH = 1.1  # more clusters than the share of uncovered ones asks for, so that
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectCoverage:
+class ObjectCoverage(Ranker):
     """column: the objects; pick: of a cluster the object nearest to its centre, or the one that the detector is surest
     of; negatives: share of the budget for images without objects; confidence: what an object must have, one number or
     by class; classes: those to cover (default: all that are proposed)."""
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     column: str
     pick: Literal["nearest", "confident"] = "nearest"

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionEntropy:
+class DetectionEntropy(Scorer, Fitted):
     """column: the objects. Labeled samples are left out."""
 
     column: str

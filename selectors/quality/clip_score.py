@@ -7,19 +7,19 @@ captions that fit every image: negCLIPLoss (`neg_clip_loss`) holds that against 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.quantiles import numbers_of
 from tamis.selectors.vectors.columns import as_array, row_dots, unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Best:
+class _Best(Scorer, Fitted):
     """The best by a score: what both forms share."""
 
     ties: Literal["by_id", "include"] = "by_id"
@@ -46,8 +46,6 @@ class ClipScore(_Best):
     ties      by_id: no more than the budget; include: all with the score of the next one after it
     at_least  keep all from this cosine on
     """
-
-    fitted: ClassVar[type]
 
     image: str = "clip.image"
     text: str = "clip.text"

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Filter, Floats, Inputs, Verdict
 
 LIMITS = (  # setting, reason, whether it is a least
     ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
@@ -20,7 +20,7 @@ LIMITS = (  # setting, reason, whether it is a least
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageQuality(ByVerdict):
+class ImageQuality(Filter, ByVerdict):
     """column      of `measure: image`
     least_side  pixels of the shorter side
     most_aspect longer side over the shorter
@@ -30,9 +30,7 @@ class ImageQuality(ByVerdict):
     contrast    least standard deviation of grey, 0 to 1; less is near-constant
     """
 
-    rules: ClassVar[bool] = True
     unscored: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
 
     column: str
     least_side: int | None = 32

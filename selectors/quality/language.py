@@ -5,23 +5,19 @@ above 0.65, CCNet above 0.5. Not for texts of a few words, where the classifier 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Filter, Fitted, Floats, Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Language:
+class Language(Filter, Fitted):
     """column  of `classify: fasttext` with a model that tells languages, such as lid.176
     keep    names of languages as the model gives them
     above   probability that the language must exceed
     """
-
-    rules: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
 
     column: str
     keep: list[str]

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Floats, Inputs, Ranker
 from tamis.selectors.passes import Places, groups
 from tamis.selectors.quality.clip_score import Rows
 from tamis.selectors.ranked import Coded, Ranked, ranked
@@ -31,7 +31,7 @@ DIGITS = 8  # of a score: beyond them lies what the order of sums changes
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegClipLoss:
+class NegClipLoss(Ranker):
     """image        vectors of the images
     text         vectors of their captions, from the same model
     temperature  the model's: 0.01 for OpenAI's
@@ -39,8 +39,7 @@ class NegClipLoss:
     partitions   over which the mean is taken
     """
 
-    choice: ClassVar[str] = "ranked"
-    fitted: ClassVar[type] = Ranked
+    fitted: ClassVar[type | None] = Ranked
 
     image: str = "clip.image"
     text: str = "clip.text"

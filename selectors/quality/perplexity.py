@@ -6,24 +6,24 @@ and `high` as in Ankner et al. 2024 (arXiv:2405.20541): which is best depends on
 middle and tail as CCNet does (arXiv:1911.00359). With `by`, all of it within each group. Not against duplicates,
 boilerplate and lists, which are easy to predict: deduplicate first."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.quantiles import groups_of, numbers_of, shares_below, sorted_values
-from tamis.selectors.rows import in_training_slice
+from tamis.selectors.rows import in_training_slice, trained_here
 
 BUCKETS = ("head", "middle", "tail")
 KEPT_BUCKET = {"low": 0, "middle": 1, "high": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perplexity:
+class Perplexity(Scorer):
     """column            mean negative log-likelihoods
     keep              which end, or the middle, is best
     by                a field: quantiles, and who is best, within each of its groups
@@ -32,8 +32,6 @@ class Perplexity:
     cutoffs           the same as two values of the column, or such a pair for each group
     exclude_training  drop what the column's model was trained on
     """
-
-    fitted: ClassVar[type]
 
     column: str
     keep: Literal["low", "middle", "high"]
@@ -64,6 +62,10 @@ class Perplexity:
     def tokens_field(self) -> str:
         return f"{self.column}_tokens"
 
+    def check(self, fields: Collection[str], targets: int) -> None:
+        if self.exclude_training and not trained_here(self.inputs().optional, fields):
+            raise ValueError("exclude_training: none of its columns is of a model trained here")
+
     def inputs(self) -> Inputs:
         return Inputs(
             fields=(self.column, *((self.by,) if self.by else ())),
@@ -78,7 +80,7 @@ class Perplexity:
 
 
 @dataclass(frozen=True)
-class FittedPerplexity:
+class FittedPerplexity(Fitted):
     settings: Perplexity
     names: list[str]
     values: Floats  # losses of the candidates, sorted within each group

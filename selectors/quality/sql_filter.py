@@ -10,16 +10,15 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Filter, Fitted, Floats, Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqlFilter:
+class SqlFilter(Filter, Fitted):
     """where: one SQL expression."""
 
-    rules: ClassVar[bool] = True
     unscored: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
+    needs_where: ClassVar[bool] = True
     outside: ClassVar[str] = "condition_not_met"  # reason of what the step's `where` leaves out, which is dropped
 
     def inputs(self) -> Inputs:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Filter, Floats, Inputs, Verdict
 from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
 
 Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
@@ -69,15 +69,13 @@ RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextQuality(ByVerdict):
+class TextQuality(Filter, ByVerdict):
     """apply   which rules: gopher, gopher_repetition, c4, fineweb; in this order
     column  of `measure: text`, where there is one
     limits  other ones by rule: [least, most], either may be null
     """
 
-    rules: ClassVar[bool] = True
     unscored: ClassVar[bool] = True
-    budgeted: ClassVar[bool] = False
 
     apply: list[Family] = field(default_factory=lambda: list(FAMILIES))
     column: str | None = None

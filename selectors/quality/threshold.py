@@ -5,18 +5,18 @@ versions of a model: a fraction, or a quantile, holds there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Floats, Inputs
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.quantiles import numbers_of, shares_below, sorted_values
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class Threshold(Scorer):
     """column          numbers
     above, below    keep what is greater, smaller than this value
     above_quantile  keep what is above this share of the candidates
@@ -24,8 +24,6 @@ class Threshold:
     by              a field: quantiles within each of its groups
     keep            with a budget: which end is best
     """
-
-    fitted: ClassVar[type]
 
     column: str
     above: float | None = None
@@ -57,7 +55,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class FittedThreshold:
+class FittedThreshold(Fitted):
     settings: Threshold
     names: list[str]
     values: Floats  # of the candidates, sorted within each group

@@ -126,3 +126,15 @@ _held = _Held()
 def load_loops(settings: Ngrams) -> None:
     """Import and compile what `features` needs; meant for a thread of its own while files are read."""
     settings.features(pa.array(["so that the first real batch finds all at hand"]))
+
+
+def flat(batch: pa.RecordBatch, ngrams: Ngrams) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Buckets of all rows, one after another, and [rows + 1] offsets into them, from the `ngrams` field."""
+    column = batch["ngrams"]
+    if not len(column) or column.buffers()[2] is None:
+        return np.empty(0, ngrams.dtype), np.zeros(len(column) + 1, np.int64)
+    kind = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column) + 1]
+    size = np.dtype(ngrams.dtype).itemsize
+    data = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    return data.view(ngrams.dtype), (offsets - offsets[0]).astype(np.int64) // size

@@ -146,7 +146,7 @@ def test_clusters_of_a_target_keep_what_lies_beside_it() -> None:
     fitted = TargetClusters(column="clip.image", clusters=8).fit([pool.slice(0, 100), pool.slice(100)], [[target]])
     kept = [reason is None for reason in fitted.barred(pool)]
     assert kept == np.isin(of, [1, 4]).tolist()
-    assert fitted.facts["of_target"] == 2
+    assert fitted.tell(None)["of_target"] == 2
     everything = TargetClusters(column="clip.image", clusters=1).fit([pool], [[target]])
     assert everything.barred(pool) == [None] * 400
     few = TargetClusters(column="clip.image", clusters=50).fit([pool.slice(0, 3)], [[target]])
