@@ -19,7 +19,7 @@ OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": 
 
 @dataclass(frozen=True)
 class Picked:
-    out: Path
+    out: Path | None
     outcome: Outcome
 
     @property
@@ -31,20 +31,21 @@ def pick(
     pool: str | Path,
     like: str | Path,
     n: int,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     keep: tuple[str, ...] = (),
     seed: int = 0,
     form: str = "tamis",
 ) -> Picked:
-    """Write the n samples of `pool` most like `like` to `out` (.jsonl, .parquet, .csv, or .txt for keys), best first.
+    """Choose the n samples of `pool` most like `like`, and write them to `out` (.jsonl, .parquet, .csv, or .txt for
+    keys), best first.
 
     Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
     sample's story afterwards, and the same pool is not read twice. Raises TamisError."""
-    out = Path(out)
-    if out.suffix not in OUT_FORMATS:
+    out = None if out is None else Path(out)
+    if out is not None and out.suffix not in OUT_FORMATS:
         raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
-    if not os.access(out.absolute().parent, os.W_OK):
+    if out is not None and not os.access(out.absolute().parent, os.W_OK):
         raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
     sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
     step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n}}
@@ -60,7 +61,8 @@ def pick(
     files = [file.record() for source in [*recipe.pool, *recipe.beside] for file in find_files(source)]
     recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
     outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
-    export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
+    if out is not None:
+        export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
     return Picked(out, outcome)
 
 

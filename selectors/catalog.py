@@ -141,7 +141,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
-    for name, kind in sorted({**SELECTORS, **MORE}.items()):
+    kinds: dict[str, Any] = {**SELECTORS, **MORE}
+    for name, kind in sorted(kinds.items()):
         lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):

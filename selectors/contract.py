@@ -239,7 +239,7 @@ class Selector:
 
     def as_settings(self) -> dict[str, Any]:
         """JSON that stands for the settings."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]  # every selector is a dataclass
+        return dataclasses.asdict(self)  # type: ignore[call-overload]  # every selector is a dataclass
 
 
 class Scorer(Selector):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,14 +26,14 @@ from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
-from tamis.selectors.contract import Inputs, Scored
+from tamis.selectors.contract import Inputs, Ranker, Scored, Scorer
 from tamis.sql import text as sql_text
 
 
 def count_parts(folder: Path, step: int, names: list[str]) -> None:
     """Count the named shards for a selector whose fit adds up counts, and store each shard's beside the scores."""
     run = open_run(folder)
-    selector = run.steps[step].selector
+    selector = cast("Scorer", run.steps[step].selector)
     for name in names:
         final = _counts(run, step, name)
         if not final.exists() and not model_path(run, step).exists():
@@ -62,14 +62,16 @@ def fit_step(folder: Path, step: int) -> Path:
 
 
 def _learned(run: Run, plan: StepPlan) -> Any:
-    step, selector = plan.number, plan.selector
-    if selector.prepared is not None:
-        return selector.rank_prepared(_Candidates(run, step), plan.budget, _prepared(run, step))
-    if selector.ranks:
-        return selector.rank(_Candidates(run, step), plan.budget)
+    step = plan.number
+    if plan.selector.ranks:
+        ranker = cast("Ranker", plan.selector)
+        if ranker.prepared is not None:
+            return ranker.rank_prepared(_Candidates(run, step), plan.budget, _prepared(run, step))
+        return ranker.rank(_Candidates(run, step), plan.budget)
+    selector = cast("Scorer", plan.selector)
     if selector.adds_up:  # integers: the sum is the same in any order
         counted = (pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy() for part in run.pool.parts)
-        return selector.fit_counts(sum(counted, start=np.int64(0)), targets(run, step))
+        return selector.fit_counts(np.sum(list(counted), axis=0), targets(run, step))
     return selector.fit((batch for part in run.pool.parts for batch in in_scope(run, part, step)), targets(run, step))
 
 
@@ -85,7 +87,7 @@ class _Candidates:
 
 def _prepared(run: Run, step: int) -> Any:
     """What the step's selector makes once for all thresholds; stored, and reused where it stands and can be read."""
-    path, selector = prepared_path(run, step), run.steps[step].selector
+    path, selector = prepared_path(run, step), cast("Ranker", run.steps[step].selector)
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return load_fitted(path, selector, prepared=True)

@@ -86,7 +86,7 @@ class ColumnKind:
         """Whether its model embeds texts, whatever the column reads."""
         return False
 
-    def words(self, loaded: Any, words: list[str]) -> pa.Array:
+    def vectors_of(self, loaded: Any, words: list[str]) -> pa.Array:
         """Vectors of words as the column holds them, by its model; where it `embeds_words`."""
         raise NotImplementedError
 
@@ -100,7 +100,7 @@ class ColumnKind:
         that the recipe says itself. Raises ValueError."""
         return self
 
-    def wanted(self, folder: Path) -> list[str] | None:
+    def classes_of(self, folder: Path) -> list[str] | None:
         """Of `objects`: the only classes that may be; None: any."""
         return None
 

@@ -71,7 +71,7 @@ class Maker:
 
     def words(self, words: list[str]) -> pa.Array:
         """Vectors of words, where the kind `embeds_words`."""
-        return self.kind.words(model_of(self._of, lambda: self._load(self.folder)), words)
+        return self.kind.vectors_of(model_of(self._of, lambda: self._load(self.folder)), words)
 
     def _load(self, learned: Path) -> Any:
         return self.kind.load(learned if self.kind.learns else self.folder)
@@ -122,7 +122,8 @@ def bound(makers: list[Maker], pool: Pool, target: str | None) -> list[Maker]:
     done: list[Maker] = []
     what: dict[str, Any] = {"pool": pool.fingerprint, "target": target}
     for maker in makers:
-        kind, more = maker.kind, {}
+        kind = maker.kind
+        more: dict[str, Any] = {}
         before = by_name(done)
         named = [column for column in (kind.follows, *kind.columns) if column is not None]
         if kind.joins_by_name and (names := repeated_names(pool).fingerprint):

@@ -67,7 +67,7 @@ class Proposing(Notes):
     @cached_property
     def classes(self) -> list[str] | None:
         """The only ones that may be; None: any."""
-        return self.detector.wanted(self.maker.folder)
+        return self.detector.classes_of(self.maker.folder)
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def objects_of(run: Run, maker: Maker, ids: Iterable[int]) -> dict[int, list[dic
 
 def classes_of(run: Run, maker: Maker) -> list[str]:
     """The detector's classes in its order, where the recipe names them; else all that were proposed, by name."""
-    named = list(maker.kind.wanted(maker.folder) or [])
+    named = list(maker.kind.classes_of(maker.folder) or [])
     seen: set[str] = set()
     for part in run.pool.parts:
         file = pq.ParquetFile(run.column(maker) / part.name)

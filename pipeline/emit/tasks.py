@@ -29,6 +29,7 @@ from tamis.pipeline.recipe.recipe import LabelStudio
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.catalog import SELECTORS
 
+TOOLS = {"label-studio": "label_studio", "cvat": "cvat", "csv": "labels.csv", "coco": "coco.json"}  # and where to
 Sample = dict[str, Any]
 Objects = list[dict[str, Any]]
 
@@ -79,8 +80,7 @@ class Chosen:
 
 def export_tasks(run: Run, to: str, out: Path | None) -> Path:
     """The selection of a complete run for one tool; returns where. Raises RecipeError where something is there."""
-    name = {"label-studio": "label_studio", "cvat": "cvat", "csv": "labels.csv", "coco": "coco.json"}[to]
-    final = (out or run.folder / "exports" / name).absolute()
+    final = (out or run.folder / "exports" / TOOLS[to]).absolute()
     if final.exists():
         raise RecipeError(f"{final}: exists and is not overwritten; choose another place with -o")
     chosen = Chosen(run, placed(run))

@@ -5,6 +5,7 @@ tags that would build objects are refused."""
 
 import difflib
 import re
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -293,8 +294,9 @@ def nearest(word: str, known: Any) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read and check a recipe. Paths in it are taken relative to its folder and made absolute."""
+def load_recipe(path: Path, overrides: tuple[str, ...] = (), changes: dict[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe. Paths in it are taken relative to its folder and made absolute. `overrides` are texts,
+    as of `--set`; `changes` the same as places and values."""
     path = Path(path)
     try:
         value = load_yaml(path.read_text(encoding="utf-8"))
@@ -306,7 +308,14 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     if not isinstance(value, dict):
         raise RecipeError(f"recipe {path}: wanted a map with the key `pool`, found {type(value).__name__}")
     for override in overrides:
-        _override(value, override)
+        place, equals, text = override.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {override}: wanted KEY=VALUE, for instance --set seed=1")
+        try:
+            value = overridden(value, {place: load_yaml(text)})
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {override}: not plain YAML") from error
+    value = overridden(value, changes or {})
     return parse_recipe({"name": path.stem, **value}, folder=path.parent, where=f"recipe {path}")
 
 
@@ -331,22 +340,22 @@ def _absolute(source: Source, folder: Path) -> Source:
     return source.model_copy(update={"path": paths})
 
 
-def _override(value: dict[str, Any], override: str) -> None:
-    """`--set seed=3`, `--set steps.0.random.budget=10`: the dots walk maps and lists, the value is YAML."""
-    place, equals, text = override.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {override}: wanted KEY=VALUE, for instance --set seed=1")
-    *walk, last = place.split(".")
-    node: Any = value
-    try:
-        for key in walk:
-            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-        if isinstance(node, list):
-            node[int(last)] = load_yaml(text)
-        else:
-            node[last] = load_yaml(text)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise RecipeError(f"--set {override}: the recipe has no such place") from error
+def overridden(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with other values: `seed`, `steps.0.random.budget`; dots walk maps and lists. Raises RecipeError."""
+    changed = deepcopy(value)
+    for place, wanted in changes.items():
+        *walk, last = place.split(".")
+        node: Any = changed
+        try:
+            for key in walk:
+                node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+            if isinstance(node, list):
+                node[int(last)] = wanted
+            else:
+                node[last] = wanted
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
+            raise RecipeError(f"--set {place}={wanted}: the recipe has no such place") from error
+    return changed
 
 
 def _explain(error: ValidationError) -> str:

@@ -3,7 +3,7 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import atomic_path, fingerprint
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.catalog import SELECTORS
-from tamis.selectors.contract import Selector
+from tamis.selectors.contract import Ranker, Selector
 
 MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
 
@@ -27,7 +27,7 @@ def model_path(run: Run, step: int) -> Path:
 
 def prepared_path(run: Run, step: int) -> Path:
     """Of what a selector prepares (`prepares` tells which settings that depends on), so that thresholds share it."""
-    learned_from = _learned_from(run, step, run.step(step).selector.prepares())
+    learned_from = _learned_from(run, step, cast("Ranker", run.step(step).selector).prepares())
     return run.store / "models" / fingerprint({**learned_from, "prepared": True}) / "prepared.npz"
 
 

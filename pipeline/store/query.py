@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -114,6 +115,13 @@ def _csv(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
 
 MOST_ROWS = 200  # of a printed table; more is for files
 WIDEST = 60  # characters of a cell
+
+
+def as_table(table: pa.Table) -> str:
+    """An aligned table, as a terminal shows it."""
+    out = StringIO()
+    _table(iter(table.to_batches()), out)
+    return out.getvalue().rstrip("\n")
 
 
 def _table(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:

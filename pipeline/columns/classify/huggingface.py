@@ -92,8 +92,8 @@ class HuggingFaceModel:
             ).to(self.device)
             with torch.inference_mode():
                 logits = self.model(**given).logits.float()
-            told = logits if self.regression else logits.sigmoid() if self.several else logits.softmax(1)
-            out[rows] = told[:, self.place].cpu().numpy()
+            chances = logits if self.regression else logits.sigmoid() if self.several else logits.softmax(1)
+            out[rows] = chances[:, self.place].cpu().numpy()
         return [pa.array(out, mask=np.array([not text for text in texts], bool))]
 
 

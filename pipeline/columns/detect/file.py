@@ -59,7 +59,7 @@ class FileBoxes(Detector):
                 made_of[name] = digest_of_input(folder / value)
         return made_of
 
-    def wanted(self, folder: Path) -> list[str] | None:
+    def classes_of(self, folder: Path) -> list[str] | None:
         """The classes that the recipe names; for YOLO, those that its folder names."""
         if isinstance(self.classes, str):
             return [name for name in read_class_names(folder / self.classes) if name]

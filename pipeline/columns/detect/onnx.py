@@ -71,11 +71,11 @@ class OnnxDetector(Detector):
             **given,
             "model": "file",
             "digest": digest_of_input(folder / self.model),
-            "classes": self.wanted(folder),
+            "classes": self.classes_of(folder),
             "version": [DETECT_ONNX_VERSION, PREPARE_VERSION],
         }
 
-    def wanted(self, folder: Path) -> list[str]:
+    def classes_of(self, folder: Path) -> list[str]:
         if isinstance(self.classes, str):
             return read_class_names(folder / self.classes)
         return self.classes or COCO_80
@@ -87,7 +87,7 @@ class OnnxDetector(Detector):
 class OnnxDetectorModel:
     def __init__(self, settings: OnnxDetector, folder: Path) -> None:
         self.settings = settings
-        self.classes = settings.wanted(folder)
+        self.classes = settings.classes_of(folder)
         self.session = load_session(str(folder / settings.model))
         self.input = self.session.get_inputs()[0]
         self.output = self.session.get_outputs()[0].name

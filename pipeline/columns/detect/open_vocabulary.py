@@ -56,7 +56,7 @@ class OpenVocabulary(Detector):
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": [OPEN_VOCABULARY_VERSION, PREPARE_VERSION]}
 
-    def wanted(self, _folder: Path) -> list[str]:
+    def classes_of(self, _folder: Path) -> list[str]:
         return list(self.classes)
 
     @property

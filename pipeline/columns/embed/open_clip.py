@@ -74,7 +74,7 @@ class OpenClip(ColumnKind):
     def embeds_words(self) -> bool:
         return True
 
-    def words(self, loaded: "ClipModel", words: list[str]) -> pa.Array:
+    def vectors_of(self, loaded: "ClipModel", words: list[str]) -> pa.Array:
         return as_column(loaded.texts(words), self.dims)
 
     def load(self, place: Path) -> "ClipModel":

@@ -51,7 +51,7 @@ class SentenceTransformers(ColumnKind):
     def embeds_words(self) -> bool:
         return True
 
-    def words(self, loaded: "SentenceModel", words: list[str]) -> pa.Array:
+    def vectors_of(self, loaded: "SentenceModel", words: list[str]) -> pa.Array:
         return as_column(loaded.texts(words), self.dims)
 
     def load(self, place: Path) -> "SentenceModel":

@@ -37,7 +37,8 @@ class SqlColumn(ColumnKind):
     def knowing(self, names: Iterable[str]) -> "SqlColumn":
         """With the names that the expression reads; SQL does not tell upper from lower case. Raises ValueError."""
         known = {name.casefold(): name for name in names}
-        reads, unknown = [], []
+        reads: list[str] = []
+        unknown: list[str] = []
         for name in names_in(self.expression):
             whole, first = name.casefold(), name.casefold().partition(".")[0]
             found = known.get(whole, known.get(first))

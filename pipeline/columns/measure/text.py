@@ -33,5 +33,5 @@ class TextMeasures(ColumnKind):
 
 class TextMeasuring(NoModel):
     def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
-        told = [measures(text or "") for text in batch["text"].to_pylist()]
-        return [pa.array([one[name] for one in told], pa.float32()) for name in ALL_NAMES]
+        found = [measures(text or "") for text in batch["text"].to_pylist()]
+        return [pa.array([one[name] for one in found], pa.float32()) for name in ALL_NAMES]

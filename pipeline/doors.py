@@ -1,0 +1,196 @@
+"""The doors for Python: one function for each thing that people ask of tamis, and results that can be asked in turn.
+
+`from tamis.pipeline import pick, run, plan, compare, open_run, why, import_labels, export_tasks`. The command line's
+verbs call the same library; what these functions need is loaded when they are called."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tamis.pipeline.results import Comparison, Result, Told
+
+if TYPE_CHECKING:
+    from tamis.pipeline.curate import Engine
+    from tamis.pipeline.labels.rounds import Imported
+
+Place = str | Path
+Recipe = Place | dict[str, Any]
+
+
+def pick(
+    pool: Any,
+    like: Any,
+    n: int,
+    out: Place | None = None,
+    *,
+    keep: Sequence[str] = (),
+    seed: int = 0,
+    form: str = "tamis",
+) -> Result:
+    """The n samples of a pool that are most like a target, without a recipe.
+
+    Pool and target are a file, a folder, a list of texts or of dicts, a data frame, or an Arrow table. With `out`
+    (.jsonl, .parquet, .csv, or .txt for keys) the selection is written there, too. Raises TamisError.
+
+    >>> picked = pick("pool.jsonl", like="target.jsonl", n=20)
+    >>> picked.selection().num_rows
+    20
+    >>> pick(["red wine", "white wine", "a car"], like=["dry wine", "sweet wine"], n=2).selection()["text"].to_pylist()
+    ['red wine', 'white wine']
+    """
+    from tamis.pipeline.given import as_path
+    from tamis.pipeline.quick import pick as pick_samples
+
+    picked = pick_samples(as_path(pool), as_path(like), n, out, keep=tuple(keep), seed=seed, form=form)
+    return Result(picked.run, fresh=picked.outcome.fresh, out=picked.out)
+
+
+def run(
+    recipe: Recipe,
+    *,
+    store: Place,
+    name: str | None = None,
+    set: dict[str, Any] | None = None,
+    allow_code: bool = False,
+    engine: "Engine | Callable[[Path], Path] | None" = None,
+) -> Result:
+    """Run a recipe, a YAML file or a dict, on a store; the same again changes nothing, a stopped one goes on.
+
+    `set` overrides the recipe: {"seed": 1, "steps.0.random.budget": 10}. Paths in a dict are taken from the working
+    folder. `engine`: a Prefect flow of tamis.flows, say; without one a plain loop. Raises TamisError.
+
+    >>> pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
+    >>> recipe = {"pool": pool, "steps": [{"random": {"budget": 5}}]}
+    >>> result = run(recipe, store="my-store", name="five")
+    >>> result.funnel[-1]
+    Stage(name='random', rows=5, lost='-395 below_cut')
+    >>> result.sql("select count(*) as n from ledger where kept").to_pylist()
+    [{'n': 5}]
+    >>> run(recipe, store="my-store", name="six", set={"steps.0.random.budget": 6}).selected
+    6
+    """
+    from tamis.pipeline.starting import run_recipe
+
+    loaded, folder = _loaded(recipe, set)
+    outcome = run_recipe(loaded, folder, Path(store), name, allow_code, engine)
+    return Result(outcome.folder, fresh=outcome.fresh)
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    store: Place | None = None,
+    set: dict[str, Any] | None = None,
+    allow_code: bool = False,
+) -> Told:
+    """What a run of the recipe would do: rows, bytes, what is reused, and how long earlier runs took.
+
+    >>> told = plan({"pool": [{"format": "jsonl", "path": "pool.jsonl"}], "steps": [{"random": {"budget": 5}}]})
+    >>> told.splitlines()[0]
+    'recipe   recipe, seed 0'
+    """
+    from tamis.pipeline.files.remote import readable
+    from tamis.pipeline.forecast import forecast
+
+    loaded, folder = _loaded(recipe, set)
+    return Told(forecast(loaded, folder, None if store is None else readable(Path(store)), allow_code))
+
+
+def compare(
+    selections: Sequence[Place | Result],
+    *,
+    store: Place | None = None,
+    column: str | None = None,
+    oracle: str | None = None,
+    train: str | None = None,
+    by: str | None = None,
+    held_out: Place | None = None,
+    seeds: int = 3,
+    allow_code: bool = False,
+) -> Comparison:
+    """Selections of one pool side by side, with a random one: runs, their folders, or recipes that are run on `store`.
+
+    As `tamis compare`; docs/compare.md says what each figure means. Raises RecipeError.
+
+    >>> recipe = {"pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}], "steps": [{"random": {"budget": 9}}]}
+    >>> some = [run(recipe, store="s", name=f"r{seed}", set={"seed": seed}) for seed in (1, 2)]
+    >>> [member["name"] for member in compare(some).figures["members"]]
+    ['r1', 'r2', 'random']
+    """
+    from tamis.pipeline.comparing.selections import comparison
+
+    paths = [one.folder if isinstance(one, Result) else Path(one) for one in selections]
+    apart = None if held_out is None else Path(held_out)
+    where = None if store is None else Path(store)
+    return Comparison(comparison(paths, where, column, oracle, allow_code, train, apart, seeds, by))
+
+
+def open_run(folder: Place) -> Result:
+    """A complete run by its folder, STORE/runs/NAME. Raises RunError.
+
+    >>> _ = pick("pool.jsonl", like="target.jsonl", n=3)
+    >>> open_run(_.folder).selected
+    3
+    """
+    from tamis.pipeline.store.runs import open_complete
+
+    return Result(open_complete(folder).folder)
+
+
+def why(of: Place | Result, key: str) -> Told:
+    """One sample's story in a run: where it came from, each step's decision, and what it would have taken.
+
+    >>> picked = pick("pool.jsonl", like="target.jsonl", n=3)
+    >>> "SELECTED" in why(picked, picked.selection()["key"][0].as_py())
+    True
+    """
+    return (of if isinstance(of, Result) else open_run(of)).why(key)
+
+
+def import_labels(
+    store: Place, file: Place, *, classes: Sequence[str] | None = None, held_out: bool = False, replace: bool = False
+) -> "Imported":
+    r"""Add the answers of a labeling tool's export to a store, as one round; docs/active.md. Raises TamisError.
+
+    >>> picked = pick("pool.jsonl", like="target.jsonl", n=2)
+    >>> key = picked.selection()["key"][0].as_py()
+    >>> _ = Path("answers.csv").write_text(f"key,label\n{key},good\n")
+    >>> import_labels(picked.folder.parent.parent, "answers.csv", classes=["good", "bad"]).added
+    1
+    """
+    from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.labels.files import read_answers
+    from tamis.pipeline.labels.rounds import import_answers
+    from tamis.pipeline.progress import say
+
+    named = None if classes is None else list(classes)
+    answers = read_answers(Path(file))
+    with working_copy(Path(store)) as here:
+        return import_answers(here, answers, Path(file).name, named, say, held_out=held_out, replace=replace)
+
+
+def export_tasks(of: Place | Result, to: str, out: Place | None = None) -> Path:
+    """Write a run's selection as tasks for a labeling tool: label-studio, cvat, csv or coco. Raises TamisError.
+
+    >>> export_tasks(pick("pool.jsonl", like="target.jsonl", n=2), "csv", "tasks.csv").name
+    'tasks.csv'
+    """
+    from tamis.pipeline.emit.tasks import TOOLS
+    from tamis.pipeline.emit.tasks import export_tasks as export
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.store.runs import open_complete
+
+    if to not in TOOLS:
+        raise RecipeError(f"export_tasks: no tool {to!r}; known: {', '.join(TOOLS)}")
+    folder = of.folder if isinstance(of, Result) else Path(of)
+    return export(open_complete(folder), to, None if out is None else Path(out))
+
+
+def _loaded(recipe: Recipe, changes: dict[str, Any] | None) -> Any:
+    """The recipe, and the folder that its paths are relative to."""
+    from tamis.pipeline.recipe.recipe import load_recipe, overridden, parse_recipe
+
+    if isinstance(recipe, dict):
+        value = overridden({"name": "recipe", **recipe}, changes or {})
+        return parse_recipe(value, Path.cwd()), Path.cwd()
+    return load_recipe(Path(recipe), changes=changes), Path(recipe).absolute().parent
