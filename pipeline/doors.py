@@ -112,7 +112,8 @@ def compare(
 
     As `tamis compare`; docs/compare.md says what each figure means. Raises RecipeError.
 
-    >>> recipe = {"pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}], "steps": [{"random": {"budget": 9}}]}
+    >>> pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
+    >>> recipe = {"pool": pool, "steps": [{"random": {"budget": 9}}]}
     >>> some = [run(recipe, store="s", name=f"r{seed}", set={"seed": seed}) for seed in (1, 2)]
     >>> [member["name"] for member in compare(some).figures["members"]]
     ['r1', 'r2', 'random']

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow as pa
-
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tamis.pipeline.store.runs import Run
 
 
@@ -29,13 +29,13 @@ class Told(str):
 class Rows:
     """Rows of an answer: an Arrow table, and what people make of one."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: "pa.Table") -> None:
         self.table = table
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def __getitem__(self, name: str) -> pa.ChunkedArray:
+    def __getitem__(self, name: str) -> "pa.ChunkedArray":
         return self.table[name]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -64,6 +64,7 @@ class Rows:
 
     def to_hf(self) -> Any:
         """A Hugging Face dataset; needs `datasets`."""
+        import pyarrow as pa
         from datasets import Dataset
 
         return Dataset(pa.Table.from_batches(self.table.to_batches(), self.table.schema))
@@ -150,6 +151,8 @@ class Result:
 
     def sql(self, query: str) -> Rows:
         """The answer to one SELECT over pool, rejects, ledger, selection and columns. Raises QueryError."""
+        import pyarrow as pa
+
         from tamis.pipeline.store.query import ask
 
         batches = list(ask(self._run, query))
