@@ -70,7 +70,15 @@ class Loop:
 def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
     stages = Stages(folder, engine)
-    run = fill(folder, stages)
+    run = take_steps(folder, stages, fill(folder, stages))
+    rows = run.summary(len(run.steps) - 1)["kept"] if run.steps else run.pool.rows
+    stages.one("selection", write_selection, folder, rows=rows)
+    stages.one("exports and report", write_outputs, folder, rows=rows)
+    return finish(folder)
+
+
+def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
+    """Each step: fit, score, choose, unless it was taken."""
     names, rows = [part.name for part in run.pool.parts], run.pool.rows
     for step in run.steps:
         label = f"step {step.number} {step.name}"
@@ -81,9 +89,7 @@ def curate(folder: Path, engine: Engine) -> Path:
             stages.many(f"{label}: score", score_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: choose", choose, folder, step.number, rows=rows)
         rows = run.summary(step.number)["kept"]
-    stages.one("selection", write_selection, folder, rows=rows)
-    stages.one("exports and report", write_outputs, folder, rows=rows)
-    return finish(folder)
+    return run
 
 
 def fill(folder: Path, stages: "Stages") -> Run:

@@ -29,6 +29,7 @@ from tamis.pipeline.recipe.user_code import code_file
 from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
+from tamis.selectors.catalog import package_of, plugged
 
 NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -218,7 +219,8 @@ def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
 def _code_digests(recipe: Recipe, folder: Path) -> dict[str, str]:
     references = [settings["python"] for settings in recipe.columns.values() if "python" in settings]
     references += [step.name for step in recipe.steps_given if ":" in step.name]
-    return {reference: digest_file(code_file(reference, folder)) for reference in sorted(set(references))}
+    digests = {reference: digest_file(code_file(reference, folder)) for reference in sorted(set(references))}
+    return digests | {step.name: package_of(step.name) for step in recipe.steps_given if step.name in plugged()}
 
 
 def _still_same(folder: Path) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -91,13 +93,47 @@ MORE = {
 }  # for `tamis selectors`
 
 
+GROUP = "tamis.selectors"  # entry points of installed packages, by the step's name
+
+
+@lru_cache(maxsize=1)
+def plugged() -> dict[str, EntryPoint]:
+    """Steps that installed packages add; ours come first where names are equal."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP)) if entry.name not in SELECTORS}
+
+
+def find(name: str) -> type[Selector] | None:
+    """The class of a step by its name, ours or an installed package's; None for another. Raises ValueError where the
+    package's can't be loaded."""
+    if name in SELECTORS:
+        return SELECTORS[name]
+    if name not in plugged():
+        return None
+    entry = plugged()[name]
+    try:
+        kind = entry.load()
+    except Exception as error:  # whatever a package does while it is imported
+        raise ValueError(f"{entry.value}: can't be loaded: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Selector)):
+        raise ValueError(f"{entry.value}: wanted a class with a base of tamis.selectors.contract")  # noqa: TRY004
+    return kind
+
+
+def package_of(name: str) -> str:
+    """Name and version of the package that a step is from."""
+    held = plugged()[name].dist if name in plugged() else None
+    return "tamis" if held is None else f"{held.name} {held.version}"
+
+
 def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> Selector:
     """The selector of that name. Raises ValueError for an unknown name, key or value."""
-    if name not in SELECTORS:
-        close = difflib.get_close_matches(name, SELECTORS, n=1)
+    found = find(name)
+    if found is None:
+        known = sorted([*SELECTORS, *plugged()])
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(sorted(SELECTORS))}")
-    kind = VARIANTS[name](settings) if name in VARIANTS else SELECTORS[name]
+        raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(known)}")
+    kind = VARIANTS[name](settings) if name in VARIANTS else found
     built: Selector = build_class(kind, settings, seed, step)
     return built
 
@@ -141,9 +177,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
-    kinds: dict[str, Any] = {**SELECTORS, **MORE}
+    kinds: dict[str, Any] = {**SELECTORS, **MORE, **{name: find(name) for name in plugged()}}
     for name, kind in sorted(kinds.items()):
-        lines.append(f"{name}: {(inspect.getmodule(kind).__doc__ or '').splitlines()[0]}")
+        told = (inspect.getmodule(kind).__doc__ or kind.__doc__ or "").strip().partition("\n")[0]
+        lines.append(f"{name}: {told}" + (f" (of {package_of(name)})" if name in plugged() else ""))
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):
                 held = field.type

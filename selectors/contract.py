@@ -173,6 +173,8 @@ class Selector:
     needs_evaluation: ClassVar[bool] = False  # it is given the recipe's evaluation sources instead of its target's
     needs_where: ClassVar[bool] = False  # its scope is its rule
     ranks: ClassVar[bool] = False  # whether it is a Ranker
+    needs_labels: ClassVar[bool] = False  # of the recipe's `labels`
+    by_chance: ClassVar[bool] = False  # equal contents may be decided otherwise, by a hash of their ids
     adds_up: ClassVar[bool] = False  # whether its fit sums counts of shards: `count` and `fit_counts`
     budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
     unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score

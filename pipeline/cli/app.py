@@ -217,6 +217,32 @@ def _engine(name: str, address: str | None = None) -> Callable[[Path], Path] | N
 
 
 @app.command
+def check_selector(
+    selector: str,
+    *,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+) -> None:
+    """Run the conformance suite on a SELECTOR of your own, and say what fails in words. Runs its code.
+
+    Parameters
+    ----------
+    selector
+        MODULE:NAME, FILE.py:NAME, or the name of an installed one
+    set_
+        KEY=VALUE, its settings: --set column=v; the small pool has vectors v and w, losses v_prior and v_conditional,
+        text measures read, objects, images photo and seen, fields part and sure
+    """
+    from tamis.pipeline.conformance.check import check_selector as try_all
+    from tamis.pipeline.conformance.check import lines
+    from tamis.pipeline.recipe.recipe import settings_of
+
+    findings = try_all(selector, settings_of(tuple(set_ or ())))
+    print("\n".join(lines(findings)))
+    if not all(finding.holds for finding in findings):
+        sys.exit(1)
+
+
+@app.command
 def plan(
     recipe: Path,
     *,

@@ -8,7 +8,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
 from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import Budget, Fraction, parse_budget
-from tamis.selectors.catalog import SELECTORS, build, build_class
+from tamis.selectors.catalog import build, build_class
 from tamis.selectors.contract import Selector
 from tamis.selectors.labeled import Labeled
 from tamis.selectors.own import adopted
@@ -59,7 +59,7 @@ def _plan(
 ) -> StepPlan:
     settings = dict(step.settings)
     budget = parse_budget(settings)
-    if ":" in step.name and step.name not in SELECTORS:
+    if ":" in step.name:
         need_permission(step.name, allow_code)
         selector = adopted(build_class(load_object(step.name, folder), settings, recipe.seed, number))
     else:

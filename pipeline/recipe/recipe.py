@@ -308,13 +308,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = (), changes: dict[str, 
     if not isinstance(value, dict):
         raise RecipeError(f"recipe {path}: wanted a map with the key `pool`, found {type(value).__name__}")
     for override in overrides:
-        place, equals, text = override.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {override}: wanted KEY=VALUE, for instance --set seed=1")
-        try:
-            value = overridden(value, {place: load_yaml(text)})
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {override}: not plain YAML") from error
+        value = overridden(value, settings_of((override,)))
     value = overridden(value, changes or {})
     return parse_recipe({"name": path.stem, **value}, folder=path.parent, where=f"recipe {path}")
 
@@ -338,6 +332,20 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
 def _absolute(source: Source, folder: Path) -> Source:
     paths = [as_url(path) or str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
     return source.model_copy(update={"path": paths})
+
+
+def settings_of(texts: tuple[str, ...]) -> dict[str, Any]:
+    """KEY=VALUE as places and values, which are YAML. Raises RecipeError."""
+    found = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {text}: wanted KEY=VALUE, for instance --set seed=1")
+        try:
+            found[place] = load_yaml(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {text}: not plain YAML") from error
+    return found
 
 
 def overridden(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import atomic_path, fingerprint
 from tamis.pipeline.store.runs import Run
-from tamis.selectors.catalog import SELECTORS
+from tamis.selectors.catalog import find
 from tamis.selectors.contract import Ranker, Selector
 
 MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
@@ -43,9 +43,7 @@ def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
     }
-    before = [
-        run.step(number).selector for number in range(step + 1) if run.recipe.steps_given[number].name in SELECTORS
-    ]
+    before = [run.step(number).selector for number in range(step + 1) if find(run.recipe.steps_given[number].name)]
     if run.evaluation and any(one.needs_evaluation for one in before):
         learned_from["evaluation"] = run.evaluation.fingerprint  # what it dropped is no candidate of later steps
     if hashed := [maker.fingerprint for one in before for maker in hashed_makers(one.inputs())]:

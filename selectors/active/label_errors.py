@@ -34,6 +34,7 @@ FLAGS = {
 class LabelErrors(Ranker):
     """column: the vectors; flag: a rule of confident learning; neighbours: how many are asked; head: what predicts."""
 
+    needs_labels: ClassVar[bool] = True
     fitted: ClassVar[type | None] = Labeled
 
     column: str

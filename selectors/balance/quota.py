@@ -22,6 +22,7 @@ from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 class Quota(Scorer, Fitted):
     """by: a field of the pool; shares: group -> share (any positive numbers; they are scaled to sum 1)."""
 
+    by_chance: ClassVar[bool] = True
     budgets: ClassVar[tuple[str, ...]] = ("budget",)
 
     by: str

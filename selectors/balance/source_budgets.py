@@ -39,6 +39,7 @@ class SourceBudgets(Scorer):
     numbers or classes; floor: least of each source, so that none is forgotten; cap: most of each; penalty: instead of
     the one that is found."""
 
+    by_chance: ClassVar[bool] = True
     budgets: ClassVar[tuple[str, ...]] = ("budget",)
     needs_target: ClassVar[bool] = True
 

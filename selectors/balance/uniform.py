@@ -5,6 +5,7 @@ whatever the order of rows. O(1) a sample. Not for: a pool whose duplicates or g
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -15,6 +16,8 @@ from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 @dataclass(frozen=True, kw_only=True)
 class Random(Scorer, Fitted):
     """Keep a random part of the candidates."""
+
+    by_chance: ClassVar[bool] = True
 
     seed: int = 0
     step: int = 0
