@@ -13,6 +13,7 @@ test: $(VENV)/.installed-for-tests lint types
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 # On the installed wheel: type checkers don't follow an editable install.
 types: $(VENV)/.installed-for-tests

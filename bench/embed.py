@@ -70,7 +70,7 @@ def make_photos(base: Path, count: int, side: int) -> None:
 
 def encoded(base: Path, form: str) -> list:
     from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Encoded
-    from tamis.pipeline.read.tars import members
+    from tamis.pipeline.read.images.tars import members
 
     if form == "folder":
         images = [Encoded(str(path)) for path in sorted((base / "folder").iterdir())]

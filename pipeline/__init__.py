@@ -3,6 +3,21 @@
 Doors for Python, loaded when asked for; no module beside this file bears the name of one.
 
     from tamis.pipeline import pick, run, plan, compare, open_run, why, import_labels, export_tasks
+
+    doors.py     one function for each thing that people ask of tamis
+    results.py   what those functions give back
+    given.py     data that is in memory, as a file
+    quick.py     the common case without a recipe
+    draft.py     a recipe for your data, for `tamis init`
+    forecast.py  what a run would do, for `tamis plan`
+    starting.py  starting a run: check, claim its folder, carry it through
+    curate.py    a whole run as a table of contents
+    making.py    a run's columns made, turn by turn
+    errors.py    what can go wrong
+    schemas.py   every stored table, with a comment for each field
+    parallel.py  an ordered map over threads, bounded
+    progress.py  bars on a terminal, lines elsewhere
+    memory.py    what this process may use, and the most that it held
 """
 
 from typing import TYPE_CHECKING, Any

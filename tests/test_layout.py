@@ -1,8 +1,10 @@
 """The shape of the repository: what shadows nothing, who imports whom, and docs that tell the truth."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -12,46 +14,62 @@ from tamis.selectors.catalog import SELECTORS
 from tests_support import ROOT
 
 FOLDERS = ("pipeline", "selectors", "sql", "flows")
-MAY_IMPORT = {
-    "pipeline": {"pipeline", "selectors", "sql"},
-    "selectors": {"selectors"},
-    "sql": set(),
-    "flows": {"flows", "pipeline"},
-}
+MOST_MODULES = 15  # of a room
 
 
-def modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).glob("*.py"))
+def rooms(folder: str) -> list[Path]:
+    """The folder and all that are in it."""
+    below = [path for path in (ROOT / folder).rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    return [ROOT / folder, *sorted(below)]
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def modules(room: Path) -> list[Path]:
+    return sorted(path for path in room.glob("*.py") if path.name != "__init__.py")
+
+
+ROOMS = [room for folder in FOLDERS for room in rooms(folder)]
 
 
 def test_selectors_is_no_package_and_no_file_shadows_the_standard_library() -> None:
     assert not (ROOT / "selectors" / "__init__.py").exists()
     assert not (ROOT / "tamis").exists()
     for folder in FOLDERS:
-        assert not [path for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"], "flat"
-        for path in modules(folder):
-            assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names, path
+        for path in modules(ROOT / folder):
+            assert path.stem not in sys.stdlib_module_names, path
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_folders_import_only_whom_they_may(folder: str) -> None:
-    for path in modules(folder):
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] == "tamis" and len(parts) > 1:
-                allowed = MAY_IMPORT[folder] | ({"flows"} if path == ROOT / "pipeline" / "cli.py" else set())
-                assert parts[1] in allowed, f"{path.name} imports {name}"
-            assert parts[0] != "prefect" or folder == "flows", f"{path.name} imports prefect"
+def test_the_wheel_names_every_room() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(named) == sorted("tamis." + ".".join(room.relative_to(ROOT).parts) for room in ROOMS)
+
+
+@pytest.mark.parametrize(
+    "room", [room for room in ROOMS if room.name != "sql"], ids=lambda room: str(room.relative_to(ROOT))
+)
+def test_a_room_is_small_and_says_what_each_file_is(room: Path) -> None:
+    assert len(modules(room)) <= MOST_MODULES
+    if room == ROOT / "selectors":
+        return
+    tree = ast.parse((room / "__init__.py").read_text())
+    told = ast.get_docstring(tree) or ""
+    if room not in (ROOT / "pipeline", ROOT / "flows"):
+        assert len(tree.body) == 1, "a room's __init__.py has no code"
+        assert told.count("\n\n") >= 2 or room.parent.name == "columns", (
+            "what it is; what comes in and goes out; its files"
+        )
+    listed = {line.split()[0] for line in told.splitlines() if line.startswith("    ") and len(line.split()) > 1}
+    files = {path.name for path in modules(room)}
+    assert {name for name in listed if name.endswith(".py")} == files
+    inside = {f"{path.name}/" for path in rooms(str(room.relative_to(ROOT)))[1:] if path.parent == room}
+    assert room == ROOT / "pipeline" or {name for name in listed if name.endswith("/")} == inside
+
+
+def test_no_loose_question_who_a_selector_or_a_column_is() -> None:
+    for room in rooms("pipeline"):
+        for path in modules(room):
+            for line in path.read_text().splitlines():
+                asked = re.search(r"(hasattr|getattr|isinstance)\((\w+\.)*(selector|learned|kind|maker)\b", line)
+                assert asked is None, f"{path}: {line.strip()}"
 
 
 def test_importing_the_pipeline_loads_nothing_heavy() -> None:
@@ -95,9 +113,9 @@ def test_a_wheel_holds_all_modules_and_answers_a_query(tmp_path: Path) -> None:
     subprocess.run([*build, str(copy)], check=True, capture_output=True)
     wheel = next(tmp_path.glob("*.whl"))
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in FOLDERS:
-        for path in [*modules(folder), *(ROOT / folder).glob("*.sql"), *(ROOT / folder).glob("*.html")]:
-            assert f"tamis/{folder}/{path.name}" in names
+    for room in ROOMS:
+        for path in [*room.glob("*.py"), *room.glob("*.sql"), *room.glob("*.html"), *room.glob("*.css")]:
+            assert f"tamis/{path.relative_to(ROOT)}" in names
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(wheel).extractall(unpacked)
     code = (  # an editable install's finder would come first: leave it out
@@ -116,19 +134,20 @@ def test_every_selector_is_documented_with_its_row() -> None:
         assert f"| `{name}` |" in page
 
 
-def test_the_readme_tree_names_every_file_of_the_four_folders() -> None:
+def test_the_readmes_tree_names_every_room_in_thirty_lines() -> None:
     readme = (ROOT / "README.md").read_text()
-    tree = readme[readme.index("## The tree") :]
-    for folder in FOLDERS:
-        assert f"\n{folder}/" in tree
-        for path in [*modules(folder), *(ROOT / folder).glob("*.sql")]:
-            assert path.stem == "__init__" or f"\n  {path.name} " in tree, (
-                f"{folder}/{path.name} is not in the README's tree"
-            )
-    for line in tree[: tree.index("```", tree.index("```") + 3)].splitlines():
-        name = line.strip().split(" ")[0]
-        if line.startswith("  ") and "." in name and not line.startswith("   "):
-            assert any((ROOT / folder / name).exists() for folder in FOLDERS), f"the README's tree names {name}"
+    tree = readme[readme.index("## The tree") :].split("```")[1].strip().splitlines()
+    assert len(tree) <= 30
+    folder, named = "", set()
+    for line in tree:
+        words = [word for word in line.split("  ")[0 if line[0] != " " else 1].split() if word.endswith(("/", ".py"))]
+        folder = folder if line.startswith(" ") else words[0]
+        named |= {folder + word if line.startswith(" ") else word for word in words}
+    for name in named:
+        assert (ROOT / name).exists(), f"the README's tree names {name}"
+    for top in ("pipeline", "selectors"):
+        inside = {f"{path.relative_to(ROOT)}/" for path in rooms(top)[1:] if path.parent == ROOT / top}
+        assert inside <= named, inside - named
 
 
 def test_every_verb_is_in_the_docs() -> None:

@@ -113,12 +113,12 @@ def _class_of(found: type[ColumnKind] | EntryPoint) -> type[ColumnKind]:
     if not isinstance(found, EntryPoint):
         return found
     try:
-        kind = found.load()
+        given = found.load()
     except Exception as error:  # whatever a package does while it is imported
         raise RecipeError(f"{found.value}: can't be loaded: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, ColumnKind)):
+    if not (isinstance(given, type) and issubclass(given, ColumnKind)):
         raise RecipeError(f"{found.value}: wanted a class of tamis.pipeline.columns.contract.ColumnKind")
-    return kind
+    return given
 
 
 def _built(name: str, kind: type[ColumnKind], settings: dict[str, Any], folder: Path) -> ColumnKind:

@@ -1,1 +1,11 @@
-"""..."""
+"""Several selections side by side, by measures and by training.
+
+In: runs of one pool. Out: figures, a table, a page.
+
+    heads.py       a linear head, on labels
+    measures.py    how well they serve a target, in shared passes
+    page.py        the table and the page
+    selections.py  several selections of one pool, side by side
+    texts.py       a language model, on texts
+    training.py    what they are worth, by training the same small model on each
+"""

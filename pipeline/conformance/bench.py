@@ -28,7 +28,8 @@ from tamis.pipeline.conformance.pool import (
 )
 from tamis.pipeline.curate import Loop, Stages, fill, take_steps
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.read import image_blocks, shards
+from tamis.pipeline.read import shards
+from tamis.pipeline.read.images import blocks as image_blocks
 from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import check, claim
 from tamis.selectors.catalog import find

@@ -1,1 +1,14 @@
-"""..."""
+"""Files as tamis treats them: whole or absent, wherever they lie.
+
+In: paths and URLs. Out: bytes, digests, locks, YAML and XML read safely. Stands on errors alone; everybody calls
+it.
+
+    atomic.py       whole or absent: files, digests, the store's lock
+    bytes_in.py     bytes of a file, unpacked as they are read
+    mirror.py       that copy, fetched and put up
+    plain_xml.py    XML without declarations
+    plain_yaml.py   YAML read safely; `on` is a word
+    remote.py       a store on object storage, worked on in a copy
+    remote_lock.py  locks by conditional put
+    urls.py         files on object storage
+"""

@@ -1,1 +1,19 @@
-"""..."""
+"""Source files in, shards and rejects out: the pool.
+
+In: a recipe's sources. Out: `Pool` and its `Part`s; each row is a sample or a reject with its reason. A new format
+is its reader here and a line in formats.py, of images in images/rows.py.
+
+    blocks.py      rows of a file as Arrow, beside those that can't be used and why
+    chunking.py    cutting texts into pieces of so many words
+    formats.py     which reader reads which format
+    identity.py    ids from keys, hashes from contents
+    ingest.py      source files in, shards and rejects out; incremental
+    jsonl.py       JSON lines, fast, and line by line where a line is bad
+    kept_types.py  types of kept fields, brought together over sources
+    names.py       which names the pool has more than once
+    pool.py        the records of what was read, as the pool that a run sees
+    shards.py      rows become samples and land in a shard or in the rejects
+    sources.py     finding source files, grouped by what is read together
+    tables.py      Parquet, saved datasets, CSV, folders of texts
+    images/        Images as rows: from folders, tars and tables
+"""

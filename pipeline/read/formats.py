@@ -1,6 +1,6 @@
 """Which reader reads which format: the blocks of a source's files, as calls that any thread may make.
 
-Images have readers of their own (image_rows.py), since each is decoded before it is a row."""
+Images have readers of their own (images/rows.py), since each is decoded before it is a row."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

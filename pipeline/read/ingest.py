@@ -21,7 +21,7 @@ from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.formats import block_calls
-from tamis.pipeline.read.image_blocks import image_blocks
+from tamis.pipeline.read.images.blocks import image_blocks
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.pool import (
     Pool,

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.pipeline.files.urls import fetched
-from tamis.pipeline.read import image_rows, jsonl, tables
+from tamis.pipeline.read import jsonl, tables
+from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
 
@@ -36,7 +37,7 @@ def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType]:
         return {}
     path = fetched(files[0].path, files[0].mtime_ns)
     if source.reads_images:
-        kinds = {name: _infer(values) for name, values in image_rows.sniff(source, files[:SNIFF_FILES]).items()}
+        kinds = {name: _infer(values) for name, values in rows.sniff(source, files[:SNIFF_FILES]).items()}
     elif source.format in ("parquet", "hf"):
         schema = tables.schema_of(path)
         kinds = {name: _plain(schema.field(name).type) for name in origins if name in schema.names}

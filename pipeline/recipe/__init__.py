@@ -1,1 +1,9 @@
-"""..."""
+"""What is asked: one YAML file as frozen models, its steps as what will run, checked before anything starts.
+
+In: text or a dict. Out: `Recipe`, `StepPlan`. Knows selectors, and neither pool nor store.
+
+    expressions.py  the user's SQL: one SELECT, or one expression
+    plans.py        a recipe's steps as what will run
+    recipe.py       the frozen models, and a recipe read from YAML
+    user_code.py    the user's own Python, run only where that was allowed
+"""

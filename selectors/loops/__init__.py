@@ -1,1 +1,13 @@
-"""..."""
+"""Compiled loops, nothing else; imported where used, since numba takes a second.
+
+In and out: arrays. Called by vectors, texts and the steps.
+
+    buckets.py       the compiled loops
+    constants.py     numbers that loops and callers agree on
+    grams.py         compiled loops over n-grams of a text
+    pairs.py         compiled loops over pairs
+    products.py      compiled loops over products of vectors
+    sha256.py        SHA-256 of short messages, compiled
+    shingles.py      compiled loops over texts
+    similarities.py  its compiled loops, over similarities of 8 bits
+"""

@@ -1,1 +1,12 @@
-"""..."""
+"""Steps that resemble a target.
+
+Each file one published method; scores higher where a sample is more like it.
+
+    density_ratio.py     importance resampling on embeddings
+    importance.py        importance resampling, published and our form
+    importance_facts.py  KL reduction, coverage, lengths, n-grams gained and lost
+    loss_reduction.py    loss under the pool's model minus loss under the target's
+    norm_sim.py          near a target, as one norm
+    quality_mask.py      the published quality mask
+    target_clusters.py   what lies in a cluster of the target
+"""

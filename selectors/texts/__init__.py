@@ -1,1 +1,9 @@
-"""..."""
+"""Arithmetic over texts that several steps share.
+
+In: Arrow strings. Out: hashed n-grams, signatures, measures.
+
+    measures.py  what these rules measure
+    minhash.py   signatures of texts
+    ngrams.py    texts as hashed n-grams
+    tokens.py    tokens, and the tables of characters
+"""

@@ -21,9 +21,9 @@ from hostile_images import GOOD, Case, make_corpus, packed, photo
 
 from tamis.pipeline.decode import decoders
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.read import image_blocks
-from tamis.pipeline.read.image_rows import image_rows
-from tamis.pipeline.read.images import Row
+from tamis.pipeline.read.images import blocks as image_blocks
+from tamis.pipeline.read.images.folders import Row
+from tamis.pipeline.read.images.rows import image_rows
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.sources import find_files
 from tamis.pipeline.recipe.recipe import parse_recipe

@@ -22,7 +22,7 @@ from tamis.pipeline.decode import decoders
 from tamis.pipeline.decode.pixels import decode, resized
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.read import shards
-from tamis.pipeline.read.tars import members
+from tamis.pipeline.read.images.tars import members
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask
 from tamis.pipeline.store.runs import open_complete
@@ -218,7 +218,7 @@ from tamis.pipeline.decode import decoders
 from tamis.pipeline.read import shards
 shards.SHARD_IMAGES = 32
 decoders.BLOCK_IMAGES = 16
-from tamis.pipeline.read import image_blocks
+from tamis.pipeline.read.images import blocks as image_blocks
 image_blocks.BLOCK_IMAGES = 16
 from tamis.pipeline.recipe.recipe import load_recipe
 from tamis.pipeline.starting import run_recipe
@@ -274,7 +274,7 @@ def test_shards_of_images_do_not_depend_on_blocks_that_hold_rejects_alone(
 ) -> None:
     for number in range(40):
         (photos / f"note{number}.md").write_text("no image")
-    monkeypatch.setattr("tamis.pipeline.read.image_blocks.BLOCK_IMAGES", 8)
+    monkeypatch.setattr("tamis.pipeline.read.images.blocks.BLOCK_IMAGES", 8)
     monkeypatch.setattr(shards, "SHARD_IMAGES", 30)
     outcome = run_in(tmp_path, **OF_PHOTOS)
     assert outcome.manifest["pool"]["rejects"] == {"no_image": 40}

@@ -522,7 +522,7 @@ def test_crops_of_more_than_a_block_keep_their_places(
 ) -> None:
     columns = {"objects": {"detect": "file", **write_coco(photos), "features": {"embed": "classic"}}}
     whole = objects_of(run_in(photos, **OF_OBJECTS, columns=columns))
-    for module in ("decode.decoders", "read.image_blocks", "columns.fill_images", "columns.fill_objects"):
+    for module in ("decode.decoders", "read.images.blocks", "columns.fill_images", "columns.fill_objects"):
         monkeypatch.setattr(f"tamis.pipeline.{module}.BLOCK_IMAGES", 1)
     pieces = run_in(photos, store="pieces", **OF_OBJECTS, columns=columns)
     assert objects_of(pieces) == whole

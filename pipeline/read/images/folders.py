@@ -16,8 +16,8 @@ from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.decode.worker import read_bytes
 from tamis.pipeline.errors import Unusable
 from tamis.pipeline.read.blocks import Reject, shorten
+from tamis.pipeline.read.images.tars import Member, members, read_range
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
-from tamis.pipeline.read.tars import Member, members, read_range
 from tamis.pipeline.recipe.recipe import Source
 
 CAPTION_FILES = ("txt", "caption", "text")  # suffixes of sidecars that hold a caption

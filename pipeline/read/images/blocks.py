@@ -12,8 +12,8 @@ from tamis.pipeline.decode.decoders import BLOCK_IMAGES, Encoded
 from tamis.pipeline.decode.passes import ImagePass, Kept
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.blocks import Block, Reject, shorten, unfit
-from tamis.pipeline.read.image_rows import image_rows
-from tamis.pipeline.read.images import Item, Row
+from tamis.pipeline.read.images.folders import Item, Row
+from tamis.pipeline.read.images.rows import image_rows
 from tamis.pipeline.read.shards import vectors_field
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source

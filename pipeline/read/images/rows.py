@@ -11,8 +11,8 @@ import pyarrow as pa
 from tamis.pipeline.errors import Unusable
 from tamis.pipeline.files.bytes_in import Truncated
 from tamis.pipeline.read.blocks import Reject, shorten
-from tamis.pipeline.read.image_tables import downloaded_rows, table_rows
-from tamis.pipeline.read.images import Item, Row, folder_rows, lost, tar_rows
+from tamis.pipeline.read.images.folders import Item, Row, folder_rows, lost, tar_rows
+from tamis.pipeline.read.images.tables import downloaded_rows, table_rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
 

@@ -15,7 +15,7 @@ from tamis.pipeline.errors import Unusable
 from tamis.pipeline.files.bytes_in import line_blocks
 from tamis.pipeline.read import tables
 from tamis.pipeline.read.blocks import Reject, shorten
-from tamis.pipeline.read.images import (
+from tamis.pipeline.read.images.folders import (
     Item,
     Row,
     captions_of,
@@ -27,8 +27,8 @@ from tamis.pipeline.read.images import (
     tar_rows,
     without_suffix,
 )
+from tamis.pipeline.read.images.tars import Member, members
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
-from tamis.pipeline.read.tars import Member, members
 from tamis.pipeline.recipe.recipe import Source
 
 TABLE_ROWS = 64  # rows of a table with image bytes read at once: 64 photos of 1 MB
