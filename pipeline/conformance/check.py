@@ -24,13 +24,13 @@ class Finding(NamedTuple):
     seconds: float
 
 
-def check_selector(selector: str | type, settings: dict[str, Any] | None = None) -> list[Finding]:
+def check_selector(asked: str | type, settings: dict[str, Any] | None = None) -> list[Finding]:
     """Try a selector, MODULE:NAME, FILE.py:NAME, the name of an installed one, or a class of an importable module.
 
     `settings` may name what the small pool has: the columns `v` and `w` of vectors, `v_prior` and `v_conditional` of
     losses, `read` of text measures, `objects`, `photo` and `seen` of images, the fields `part` and `sure`. Runs the
     selector's code. Raises RecipeError where it can't be built."""
-    name = selector if isinstance(selector, str) else f"{selector.__module__}:{selector.__qualname__}"
+    name = asked if isinstance(asked, str) else f"{asked.__module__}:{asked.__qualname__}"
     given = dict(settings or {})
     if _takes_budget(name, given) and not {"budget", "fraction"} & set(given):
         given["budget"] = BUDGET

@@ -72,8 +72,8 @@ def _columns(run: Run) -> list[dict[str, Any]]:
     records = [(name, read_json(folder / "column.json")) for name, folder in column_folders(run).items()]
     shown = []
     for name, record in records:
-        kind = record.get(record.get("maker"))
-        if not isinstance(kind, str):
+        called = record.get(record.get("maker"))
+        if not isinstance(called, str):
             continue
         model = [
             ", ".join(map(str, [value] if isinstance(value, str) else value))
@@ -96,7 +96,7 @@ def _columns(run: Run) -> list[dict[str, Any]]:
         if trained:
             told |= {what: f"{trained[what]:,}" for what in ("parameters", "tokens", "texts", "steps")}
         curve = curve_svg(trained["curve"]) if trained else None
-        shown.append({"name": name, "made_by": " ".join([kind, *model]), "facts": told, "curve": curve})
+        shown.append({"name": name, "made_by": " ".join([called, *model]), "facts": told, "curve": curve})
     return shown
 
 
