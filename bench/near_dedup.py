@@ -30,7 +30,7 @@ from real_text import documents
 from tamis.pipeline.columns.hashed import made as signatures_of
 from tamis.pipeline.columns.hashed import minhash_maker
 from tamis.pipeline.files.atomic import write_batches
-from tamis.pipeline.memory import peak
+from tamis.pipeline.machine import peak
 from tamis.selectors.dedup.near_texts import NearDedup, meetings
 from tamis.selectors.texts.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
 

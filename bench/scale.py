@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from real_text import documents, write_pool
 from tamis.flows import settings
-from tamis.pipeline import memory
+from tamis.pipeline import machine
 from tamis.pipeline.curate import Loop
 from tamis.pipeline.files.atomic import write_json
 from tamis.pipeline.progress import hushed
@@ -48,10 +48,10 @@ def main() -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    memory.forget_peak()
+    machine.forget_peak()
     began = time.monotonic()
     yield
-    print(f"| {what} | {time.monotonic() - began:.1f} | {(memory.peak() or 0) / 1e6:,.0f} |", flush=True)
+    print(f"| {what} | {time.monotonic() - began:.1f} | {(machine.peak() or 0) / 1e6:,.0f} |", flush=True)
 
 
 def nothing(_folder: Path, _names: list[str]) -> None:

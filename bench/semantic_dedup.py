@@ -30,7 +30,7 @@ from real_text import documents
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.columns.detect.onnx import iou
 from tamis.pipeline.files.atomic import write_batches
-from tamis.pipeline.memory import peak
+from tamis.pipeline.machine import peak
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import run_recipe

@@ -18,7 +18,7 @@ from tamis.flows.settings import api_configured
 from tamis.pipeline import curate
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores
 from tamis.pipeline.store.costs import WORKER, metered
 
 TRIES = 3  # of Ray, after a worker was lost; Prefect tries again what raised
@@ -83,7 +83,8 @@ def on_ray(address: str | None = None) -> Callable[[Path], Path]:
             "Set PREFECT_API_URL, for instance to http://HEAD:4200/api of `prefect server start --host 0.0.0.0`."
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    asleep = {"env_vars": {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}}  # as the command line does
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": asleep}
     if address in HERE:
         here = {**quiet, "num_cpus": cores(), "include_dashboard": False}
         runner = RayTaskRunner(address="local", init_kwargs=here)  # not one that happens to run on this machine

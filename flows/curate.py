@@ -15,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from tamis.pipeline import curate
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed, TamisError
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores
 from tamis.pipeline.progress import Counter
 
 RETRY_DELAYS_S: list[float] = [1, 10]

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from tamis.flows.curate import Tasks, curate_flow
+from tamis.pipeline import machine
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.show import funnel, summary
 from tamis.pipeline.labels.files import read_answers
@@ -22,6 +23,7 @@ ANSWERS = (".csv", ".json", ".xml")
 @flow(name="tamis", persist_result=False)
 def recipe_flow(recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bool = False) -> str:
     """The next run of a recipe: the last one's name where that did not end or nothing is new, else a new one."""
+    machine.settle()
     resolved = parse_recipe(recipe.model_dump(mode="json", exclude_defaults=True), recipe_folder)
     return _next(resolved, recipe_folder, store, allow_code)
 
@@ -29,12 +31,14 @@ def recipe_flow(recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bo
 @flow(name="tamis-curate", persist_result=False)
 def curate_file(recipe: Path, store: Path, allow_code: bool = False) -> str:
     """The same of a recipe in a file, read anew each time."""
+    machine.settle()
     return _next(load_recipe(recipe), recipe.absolute().parent, store, allow_code)
 
 
 @flow(name="tamis-embed", persist_result=False)
 def embed_new(recipe: Path, store: Path, allow_code: bool = False) -> str:
     """Read what is new and make the recipe's columns of it; choose nothing. For the nights before a run is wanted."""
+    machine.settle()
     rows = fill_columns(load_recipe(recipe), recipe.absolute().parent, store, allow_code, Tasks())
     create_markdown_artifact(key="columns", markdown=f"{rows:,} samples have all columns of `{recipe.name}`")
     return str(store)
@@ -45,6 +49,7 @@ def label_round(recipe: Path, store: Path, answers: Path, allow_code: bool = Fal
     """Take in the answers that came since, then choose what to label next: the recipe's `emit` makes the tasks.
 
     `answers` is a folder of labeling tools' exports; files that were taken in before add nothing."""
+    machine.settle()
     loaded = load_recipe(recipe)
     if loaded.labels is None:
         raise RecipeError(f"recipe {recipe}: a round of labels needs `labels: STORE/labels` in the recipe")

@@ -17,7 +17,7 @@ Doors for Python, loaded when asked for; no module beside this file bears the na
     schemas.py   every stored table, with a comment for each field
     parallel.py  an ordered map over threads, bounded
     progress.py  bars on a terminal, lines elsewhere
-    memory.py    what this process may use, and the most that it held
+    machine.py   what this process may use of its machine
 """
 
 from typing import TYPE_CHECKING, Any

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.expressions import check_where
 from tamis.pipeline.recipe.plans import resolve_steps
@@ -51,8 +52,15 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
     lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
+    lines.append(f"machine  {_machine()}")
     lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes)}")
     return "\n".join(lines)
+
+
+def _machine() -> str:
+    """What a run here may use."""
+    memory = memory_bytes()
+    return f"{cores()} processors" + ("" if memory is None else f", {memory / 1e9:,.1f} GB of memory")
 
 
 def _fields(source: Source) -> str:

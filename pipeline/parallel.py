@@ -2,22 +2,18 @@
 
 Threads suffice: parsing, compression and the compiled loops run outside the interpreter's lock."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from tamis.pipeline.machine import cores
+
 A = TypeVar("A")
 B = TypeVar("B")
 
 at_model = threading.RLock()  # one shard at a time: a model has the machine to itself
-
-
-def cores() -> int:
-    """Processors that this process may use; fewer than the machine's under a container's limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ordered_map(function: Callable[[A], B], items: Iterable[A], ahead: int = 2) -> Iterator[B]:

@@ -1,6 +1,9 @@
 """Fixtures of all tests: small real pools on disk, and a way to run recipes on them."""
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line has it: two suites' threads share a machine
+
 import shutil
 import signal
 from collections.abc import Callable

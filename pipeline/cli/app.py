@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from tamis.pipeline import memory
+from tamis.pipeline import machine
 from tamis.pipeline.cli.compare import compare, explain, probe
 from tamis.pipeline.cli.label import label
 from tamis.pipeline.cli.store import compact, forget, gc, where
@@ -349,7 +349,7 @@ def demo(
 
 def main() -> None:
     """Entry point: one clear line for bad input, a traceback for bugs alone."""
-    memory.settle()
+    machine.settle()
     try:
         app()
     except TamisError as error:

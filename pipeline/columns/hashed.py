@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
 from tamis.pipeline.columns.declared import Maker
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores
 from tamis.selectors.contract import Inputs
 from tamis.selectors.texts.minhash import BUCKETS, HASHES, Form, signatures
 from tamis.selectors.texts.ngrams import Ngrams

@@ -20,7 +20,7 @@ from typing import Any
 
 from tamis.pipeline.decode.worker import receive, send, slab_bytes, views
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores
 
 BLOCK_IMAGES = 256  # 38 MB as 224 x 224 pixels
 TASK_IMAGES = 32  # 10-100 ms of work for one message

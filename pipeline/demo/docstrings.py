@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores
 from tamis.pipeline.progress import Counter
 
 LEAST_CHARS = 80  # shorter docstrings are mostly titles

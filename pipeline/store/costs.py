@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.pipeline import memory
+from tamis.pipeline import machine
 from tamis.pipeline.recipe.recipe import Prices
 
 COSTS = pa.schema(
@@ -43,7 +43,7 @@ def metered(stage: str, shards: int = 0, rows: int = 0) -> Iterator[dict[str, An
     row: dict[str, Any] = {
         "stage": stage, "worker": f"{socket.gethostname()}:{os.getpid()}", "shards": shards, "rows": rows,
     }  # fmt: skip
-    memory.forget_peak()
+    machine.forget_peak()
     wall, processor, (read, written) = time.monotonic(), _processor_s(), _bytes()
     try:
         yield row
@@ -53,7 +53,7 @@ def metered(stage: str, shards: int = 0, rows: int = 0) -> Iterator[dict[str, An
             "wall_s": round(took, 3),
             "processor_s": round(_processor_s() - processor, 3),
             "gpu_s": round(took * _gpus_held(), 3),
-            "peak_bytes": memory.peak(),
+            "peak_bytes": machine.peak(),
             "read_bytes": None if read is None or now_read is None else now_read - read,
             "written_bytes": None if written is None or now_written is None else now_written - written,
         }

@@ -11,14 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.pipeline.errors import QueryError
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
 
 if TYPE_CHECKING:
     from tamis.pipeline.store.runs import Run
 
-MEMORY = "512MB"  # beyond this DuckDB spills to the store's .tmp; a sort of 5 million ranks fits
+MEMORY = 512 << 20  # beyond this DuckDB spills to the store's .tmp; a sort of 5 million ranks fits
+LEAST_MEMORY = 64 << 20  # it does not start with less
+
+
+def _memory() -> int:
+    """A quarter of what this process may use, where that is less."""
+    whole = memory_bytes()
+    return MEMORY if whole is None else max(LEAST_MEMORY, min(MEMORY, whole // 4))
 
 
 @contextmanager
@@ -29,7 +36,7 @@ def connect(store: Path) -> Iterator[Any]:
     con = duckdb.connect(
         config={
             "threads": cores(),
-            "memory_limit": MEMORY,
+            "memory_limit": f"{_memory()}B",
             "temp_directory": str(store / ".tmp"),
             "max_temp_directory_size": "1TB",
         }

@@ -141,7 +141,7 @@ def load_session(path: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise RecipeError("onnx needs the extra: pip install 'tamis[onnx]'") from error
-    from tamis.pipeline.parallel import cores
+    from tamis.pipeline.machine import cores
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()

@@ -291,7 +291,7 @@ def head_of(model: Any) -> Head:
 
 
 def workers_of(models: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
-    from tamis.pipeline.parallel import cores
+    from tamis.pipeline.machine import cores
 
     return models * cores() if models[0][1] == "cpu" else models
 

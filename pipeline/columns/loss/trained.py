@@ -24,7 +24,7 @@ from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.columns.torch_models import devices
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
-from tamis.pipeline.parallel import cores
+from tamis.pipeline.machine import idle_cores
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.pool import Part
 from tamis.selectors.chance import uniform
@@ -326,7 +326,7 @@ def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, sta
     transformers = imported()
     import torch
 
-    torch.set_num_threads(cores())  # in this thread: the same sums wherever it is called
+    torch.set_num_threads(idle_cores())  # a shared machine's others are not waited for; the sums are the same
     try:
         import accelerate  # noqa: F401  the Trainer's
     except ImportError as error:
