@@ -2,13 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: run test lint types clean
+.PHONY: run test test-all lint types clean
 run: $(VENV)/.installed
 	$(BIN)/tamis demo
 
 test: $(VENV)/.installed-for-tests lint types
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not thorough"
+
+# What takes long: whole servers, a cluster, all kills, trainings.
+test-all: $(VENV)/.installed-for-tests
+	$(PYTEST) -m thorough
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 """What this process may use of its machine, and the most memory that it held.
 
-A container's limit counts as the machine's size: processors and memory are those of the process's affinity and of
-its control group (version 1 or 2), and TAMIS_CORES and TAMIS_MEMORY stand above both. The settings of `settle` are to
-be made before pyarrow and torch are imported, and only by a process of our own (the command line, workers): a library
-has no right to. Measured on 640 MB of JSONL: a fifth less memory and a fifth less time than with the C allocator's defaults,
-which give pages back to the kernel and take them again for every block. OpenMP's threads wait asleep: awake they take
-a shared machine's time from whoever computes, themselves among them."""
+A container's limit counts as the machine's size: processors and memory are those of the process's affinity and of its
+control group (version 1 or 2), and TAMIS_CORES and TAMIS_MEMORY stand above both. The settings of `settle` are to be
+made before pyarrow and torch are imported, and only by a process of our own (the command line, workers): a library
+has no right to. Measured on 640 MB of JSONL: a fifth less memory and a fifth less time than with the C allocator's
+defaults, which give pages back to the kernel and take them again for every block. OpenMP's threads wait asleep: awake
+they take a shared machine's time from whoever computes, themselves among them."""
 
 import ctypes
 import os

@@ -27,6 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regen", action="store_true", help="rewrite golden files; review the diff")
 
 
+THOROUGH = ("peer", "fault")  # markers whose tests are of `make test-all` alone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.get_closest_marker(name) for name in THOROUGH):
+            item.add_marker(pytest.mark.thorough)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_reaches_what_tests_start() -> None:
     """A shell lets what it starts with `&` ignore SIGINT, and all its children with it."""

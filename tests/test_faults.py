@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from tamis.flows import settings
 from tamis.pipeline.errors import TamisError
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.read import ingest
+from tamis.pipeline.read import formats
 from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.manifest import verify
@@ -65,6 +65,7 @@ def prefect_api(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield {**os.environ, "PREFECT_API_URL": address}
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "SIGKILL at random moments from reading to exports: every file is whole, and the run that goes on gives the same bytes"
 )
@@ -304,7 +305,7 @@ def test_a_source_changes_during_the_run(
             workplace / f"pool-{number}.jsonl",
             [{"id": f"{number}-{n}", "text": f"text {n} of {number}"} for n in range(400)],
         )
-    real, met = ingest._calls_of, []
+    real, met = formats._calls_of, []
 
     def meddled(source: Any, path: Path, root: Path, types: Any) -> Any:
         if path.name == "pool-1.jsonl" and not met:
@@ -319,7 +320,7 @@ def test_a_source_changes_during_the_run(
         "emit": [],
     }
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "_calls_of", meddled)
+        patch.setattr(formats, "_calls_of", meddled)
         try:
             first = run_in(workplace, name="run", **asked)
         except TamisError as error:

@@ -95,7 +95,7 @@ class Bench:
         self, case: Case, order: str = "whole", *, before: Any = (), anew: bool = False
     ) -> tuple[dict[str, Decision], dict[str, Any]]:
         """The same with the step's record; `before`: steps that come first."""
-        asked = {**self._asked(case), "steps": [*before, *case.step], "emit": []}
+        asked = {**self.asked(case), "steps": [*before, *case.step], "emit": []}
         where = self._places[order]
         store = where / ("images" if asked["pool"] == IMAGES["pool"] else "texts")
         if store.name == "images":
@@ -115,7 +115,7 @@ class Bench:
         found = {named[row.pop("sample_id")]: Decision(**{**row, "score": _rounded(row["score"])}) for row in fields}
         return found, run.summary(len(before))
 
-    def _asked(self, case: Case) -> dict[str, Any]:
+    def asked(self, case: Case) -> dict[str, Any]:
         """Pool, columns and target that the case's settings and kind speak of."""
         kind = find(case.name)
         spoken = {value for value in case.settings.values() if isinstance(value, str)}

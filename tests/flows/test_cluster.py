@@ -15,6 +15,8 @@ from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, result_bytes
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("prefect_ray", reason="needs the extra `ray`")
 settings.apply()
 STEPS = [

@@ -25,6 +25,8 @@ from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tests_support import ROOT, write_jsonl
 
+pytestmark = pytest.mark.thorough
+
 settings.apply()
 WAIT_S = 300
 RECIPE = {

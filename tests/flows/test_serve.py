@@ -22,6 +22,8 @@ from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tests_support import write_jsonl
 
+pytestmark = pytest.mark.thorough
+
 RECIPE = """\
 pool: [{format: jsonl, path: "new/*.jsonl", key: id}]
 against: kept

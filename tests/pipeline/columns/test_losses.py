@@ -34,6 +34,15 @@ REDUCE = [{"loss_reduction": {"prior": "nll_prior", "conditional": "nll_target",
 TEXTS = ["", "one", "a short text of a few words", "the same again " * 30, "x" * 300, "é 中文 🙂 mixed"]
 
 
+@pytest.fixture
+def workplace(tmp_path: Path, doc_records: list[dict[str, str]]) -> Path:
+    """A folder with pool.jsonl (500 docstrings) and target.jsonl (60 of nltk's tokenizers): every loss takes its time."""
+    mine = [record for record in doc_records if record["part"] == "tokenize"]
+    write_jsonl(tmp_path / "target.jsonl", mine[::2])
+    write_jsonl(tmp_path / "pool.jsonl", [record for record in doc_records[::3] if record not in mine[::2]])
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -230,6 +239,7 @@ def test_both_losses_of_a_shard_are_made_in_one_pass(
     assert sum(calls) == rows, "each text tokenized once for two models"
 
 
+@pytest.mark.thorough
 def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_model(run_in: Runner, workplace: Path) -> None:
     wanted = run_in(workplace, store="whole", columns=TRAINED, steps=REDUCE, emit=[])
     recipe = workplace / "killed.yaml"
@@ -286,6 +296,7 @@ def test_judging_leaves_the_callers_threads_as_they_were() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.thorough
 def test_a_model_that_goes_on_has_the_size_and_tokens_of_its_start(run_in: Runner, workplace: Path) -> None:
     small = {"loss": "train", "on": "pool", "tokens": "3k", "size": "tiny", "tokenizer": "bytes"}
     columns = {"first": small, "second": {"loss": "train", "from": "first", "on": "target"}}
@@ -341,6 +352,7 @@ def test_models_that_are_missing_poisoned_or_do_not_fit_are_one_clear_error(
     assert not (workplace / "poisoned").exists()
 
 
+@pytest.mark.thorough
 def test_models_with_other_tokens_are_not_compared(run_in: Runner, models: Path, workplace: Path) -> None:
     columns = {"a": {"loss": "causal_lm", "model": str(models / "llama")}, "b": TRAINED["nll_prior"]}
     with pytest.raises(RecipeError, match="cut texts into other tokens"):

@@ -642,6 +642,7 @@ def test_a_folder_without_a_detector_is_one_clear_error(
         run_in(photos, **{**OF_OBJECTS, "steps": []}, columns=columns)
 
 
+@pytest.mark.thorough
 def test_a_real_detector_finds_what_people_saw(run_in: Runner, real_coco: Path, tmp_path: Path) -> None:
     """YOLOX-nano at 0.3 on the first 60 val photos: 111 of 169 (image, class) pairs, measured elsewhere."""
     (tmp_path / "labels").symlink_to(real_coco / "object_detection" / "labels" / "val2017")

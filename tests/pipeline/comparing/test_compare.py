@@ -164,6 +164,7 @@ def test_what_random_needs_is_read_off_its_curve() -> None:
     assert interval([1.0]) is None and interval([1.0, 1.0, 1.0]) == 0
 
 
+@pytest.mark.thorough
 def test_training_tells_them_apart_and_is_kept(run_in: Runner, place: Path) -> None:
     pytest.importorskip("accelerate")
     step = {"importance_resampling": {"budget": 40}}
@@ -177,6 +178,7 @@ def test_training_tells_them_apart_and_is_kept(run_in: Runner, place: Path) -> N
     assert kept == {path.name: path.stat().st_mtime_ns for path in (place / "store" / "compare" / "losses").iterdir()}
 
 
+@pytest.mark.thorough
 def test_a_given_model_is_trained_further_and_a_folder_without_one_refused(run_in: Runner, place: Path) -> None:
     pytest.importorskip("accelerate")
     columns = {**MORE["columns"], "nll": {"loss": "train", "on": "pool", "tokens": "3k", "size": "tiny"}}

@@ -83,6 +83,7 @@ def test_a_store_on_s3_has_the_bytes_of_one_on_disk(s3: Any, run_in: Runner, wor
     assert not run_at("s3://tamis/same", workplace).fresh, "the same again writes nothing"
 
 
+@pytest.mark.thorough
 def test_another_machine_reads_goes_on_and_takes_down(
     s3: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_another_machine_reads_goes_on_and_takes_down(
     assert {path: s3.info(path)["LastModified"] for path in made} == made, "columns that stand are not made again"
 
 
+@pytest.mark.thorough
 def test_a_killed_run_goes_on_on_another_machine_and_the_manifest_is_last(
     s3: Any, run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_killed_run_goes_on_on_another_machine_and_the_manifest_is_last(
     assert result_bytes(run_at("s3://tamis/killed", workplace).folder) == wanted
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["texts", "images"])
 def test_what_was_put_up_before_a_kill_is_enough_to_go_on(
     kind: str, run_in: Runner, workplace: Path, photos: Path, monkeypatch: pytest.MonkeyPatch

@@ -216,6 +216,7 @@ app.main()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 @pytest.mark.parametrize("moment", [1, 2])
 def test_a_round_is_whole_or_absent_wherever_an_import_is_stopped(
@@ -237,6 +238,7 @@ def test_a_round_is_whole_or_absent_wherever_an_import_is_stopped(
     assert len(rounds(place / "store" / "labels")) == 2
 
 
+@pytest.mark.thorough
 def test_a_killed_round_asks_the_same_when_it_goes_on(run_in: Runner, place: Path) -> None:
     rows = [f"{key},{'abc'[number % 3]}" for number, key in enumerate(KEYS[:12])]
     (place / "labels.csv").write_text("\n".join(["key,label", *rows]))

@@ -48,6 +48,7 @@ def test_folder_and_tar_give_the_same_keys_ids_and_embeddings(run_in: Runner, ph
     assert column_of(tmp_path / "a", "look") == column_of(tmp_path / "b", "look")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["img_caltech101_112px", "det_coco256_384px", "pair_grocery_160px"])
 def test_the_real_tars_give_what_their_folders_give(
     run_in: Runner, real_images: Path, tmp_path: Path, name: str
@@ -227,6 +228,7 @@ run_recipe(load_recipe(folder / "run.yaml"), folder, folder / sys.argv[2])
 """
 
 
+@pytest.mark.thorough
 def test_a_killed_pass_over_images_goes_on_at_the_shard_and_gives_the_same_bytes(photos: Path, tmp_path: Path) -> None:
     write_tar(tmp_path / "shards" / "00000.tar", photos)
     tars = {"format": "webdataset", "path": "shards/*.tar", "keep": ["label"]}
@@ -352,6 +354,7 @@ def test_pick_and_init_know_images(photos: Path, tmp_path: Path) -> None:
     assert "one holds images, the other texts" in mixed.stderr
 
 
+@pytest.mark.thorough
 def test_the_image_demo_finds_its_digits(tmp_path: Path) -> None:
     shown = tamis(tmp_path, "demo", "images", "--engine", "local")
     assert shown.returncode == 0, shown.stderr
@@ -364,6 +367,7 @@ def test_the_image_demo_finds_its_digits(tmp_path: Path) -> None:
     assert "nearest of the target: 3/" in story.stdout
 
 
+@pytest.mark.thorough
 def test_ctrl_c_in_the_middle_of_decoding_leaves_no_worker_and_goes_on(photos: Path, tmp_path: Path) -> None:
     for copy in range(40):
         shutil.copytree(photos, tmp_path / "many" / str(copy))

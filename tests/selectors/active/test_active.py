@@ -89,6 +89,7 @@ DIGITS = {  # accuracy at 10, 20, 40, 80 labels, measured beforehand with other 
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("acquire", DIGITS)
 def test_cold_starts_are_as_good_on_digits_as_other_implementations(digits: tuple[Any, Any], acquire: str) -> None:
     x, y = digits

@@ -99,6 +99,7 @@ def words_of(*numbers: int) -> str:
     return " ".join("".join(chr(97 + int(digit)) for digit in str(n)) for n in numbers)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["exact", "fast"])
 def test_recall_follows_the_curve(form: Any) -> None:
     """Pairs of known Jaccard index: found as often as 1 - (1 - J^8)^14 says, within 4 standard deviations."""
