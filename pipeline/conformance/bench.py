@@ -3,6 +3,7 @@
 The same samples lie in one shard, and in reverse order in shards of 16 that are read in batches of 5; a third store has
 a sample's twin. Steps are taken as in any run, up to the ledger."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._numbers = count(1)
+        self._known: dict[str, dict[str, Decision]] = {}
 
     @cached_property
     def _places(self) -> dict[str, Path]:
@@ -88,8 +90,11 @@ class Bench:
     def decisions(
         self, case: Case, order: str = "whole", *, before: Any = (), anew: bool = False
     ) -> dict[str, Decision]:
-        """What the case's step made of each sample, by key; `anew`: nothing that was learned earlier is used."""
-        return self.decided(case, order, anew=anew)[0]
+        """What the case's step made of each sample, by key; `anew`: nothing that was found or learned before is used."""
+        asked = json.dumps([case, order])
+        if anew or asked not in self._known:
+            self._known[asked] = self.decided(case, order, anew=anew)[0]
+        return self._known[asked]
 
     def decided(
         self, case: Case, order: str = "whole", *, before: Any = (), anew: bool = False

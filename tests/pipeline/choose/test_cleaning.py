@@ -382,6 +382,7 @@ def test_groups_are_assigned_whole_and_shares_hold_to_within_a_group() -> None:
 # ---------------------------------------------------------------- sameness
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_threads_shards_and_the_order_of_files_change_no_decision(tmp_path: Path, threads: str) -> None:
     """The steps that multiply vectors, on rows in one file and reversed in five, with one thread and with two."""

@@ -228,6 +228,7 @@ def test_the_two_lines_of_the_issue_run_and_say_why(run_in: Runner, workplace: P
     assert len(list((workplace / "store" / "models").glob("*/lm"))) == before == 2, "trained once"
 
 
+@pytest.mark.thorough
 def test_both_losses_of_a_shard_are_made_in_one_pass(
     run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

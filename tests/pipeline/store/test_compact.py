@@ -79,6 +79,7 @@ def test_merged_shards_give_the_same_decisions_and_nothing_is_made_again(run_in:
     assert where(store, key).count("from ") == 1, "in two shards, and one sample"
 
 
+@pytest.mark.thorough
 def test_what_comes_later_and_what_changes(run_in: Runner, grown: Path, doc_records: list[dict[str, str]]) -> None:
     store = grown / "store"
     compact(store)
@@ -96,6 +97,7 @@ def test_what_comes_later_and_what_changes(run_in: Runner, grown: Path, doc_reco
     assert verify(open_complete(third.folder)) == []
 
 
+@pytest.mark.thorough
 def test_the_old_shards_go_when_no_run_needs_them(run_in: Runner, grown: Path) -> None:
     store = grown / "store"
     compact(store)
@@ -109,6 +111,7 @@ def test_the_old_shards_go_when_no_run_needs_them(run_in: Runner, grown: Path) -
     assert decisions(again.folder) == decisions(after.folder)
 
 
+@pytest.mark.thorough
 def test_history_knows_merged_shards(run_in: Runner, grown: Path) -> None:
     run_in(grown, name="kept", **asked(against="kept", steps=STEPS[1:2]))
     compact(grown / "store")

@@ -414,6 +414,7 @@ def test_quotas_down_a_tree_sum_to_the_budget_and_no_child_gives_more_than_it_ha
         ClusterBalance(column="v", clusters=[10, 10])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clusters", [40, [300, 30, 3]])
 def test_centres_are_learned_from_some_and_all_are_balanced_whatever_the_order(clusters: Any) -> None:
     """30,000 vectors, of which 4,096 or 19,200 teach."""
