@@ -90,7 +90,7 @@ class Bench:
     def decisions(
         self, case: Case, order: str = "whole", *, before: Any = (), anew: bool = False
     ) -> dict[str, Decision]:
-        """What the case's step made of each sample, by key; `anew`: nothing that was found or learned before is used."""
+        """What the step made of each sample, by key; `anew`: nothing that was found or learned before is used."""
         asked = json.dumps([case, order])
         if anew or asked not in self._known:
             self._known[asked] = self.decided(case, order, anew=anew)[0]
