@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask
@@ -37,3 +39,61 @@ def test_edited_code_is_another_column(run_in: Runner, workplace: Path) -> None:
         folder = outcome.manifest["columns"][0]["folder"]
         part = next((workplace / "store" / folder).glob("part-*"))
         assert pq.read_table(part)["taste"][0].as_py() == value
+
+
+KIND = """
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vowels(ColumnKind):
+    verb: ClassVar[str] = "measure"
+    kind: ClassVar[str] = "vowels"
+
+    scale: float = 1.0
+
+    def makes(self, images):
+        return [Output(main=pa.float64(), more=(("letters", pa.int32()),), reads=("text",))]
+
+    def fingerprinted(self, folder):
+        return {**asdict(self), "version": 1}
+
+    def load(self, place):
+        return Shares(self.scale)
+
+
+class Shares(NoModel):
+    def __init__(self, scale):
+        self.scale = scale
+
+    def values(self, batch, told):
+        texts = [text or "" for text in batch["text"].to_pylist()]
+        told.counts["texts_cut"] += 1
+        vowels = [self.scale * sum(char in "aeiou" for char in text) for text in texts]
+        return [pa.array(vowels), pa.array([len(text) for text in texts], pa.int32())]
+"""
+
+
+def test_a_users_kind_has_settings_and_fields_as_ours_have(run_in: Runner, workplace: Path) -> None:
+    (workplace / "mine.py").write_text(KIND)
+    column = {"python": "mine.py:Vowels", "scale": 10}
+    steps = [{"threshold": {"column": "open", "above": 100}}, {"sql": {"where": "open_letters > 50"}}]
+    asked = {"target": [], "columns": {"open": column}, "steps": steps}
+    with pytest.raises(CodeNotAllowed):
+        run_in(workplace, **asked)
+    outcome = run_in(workplace, allow_code=True, **asked)
+    texts = pq.read_table(outcome.folder / "selection.parquet")["text"].to_pylist()
+    assert texts and all(sum(char in "aeiou" for char in text) > 10 and len(text) > 50 for text in texts)
+    assert verify(open_complete(outcome.folder)) == []
+    with pytest.raises(RecipeError, match="unknown setting 'scal', did you mean 'scale'"):
+        run_in(workplace, name="b", allow_code=True, **{**asked, "columns": {"open": {**column, "scal": 1}}})
+    with pytest.raises(RecipeError, match="is a function, which has no settings"):
+        (workplace / "fn.py").write_text("def taste(batch):\n    return [1.0] * batch.num_rows\n")
+        run_in(
+            workplace, name="c", allow_code=True, **{**asked, "columns": {"open": {"python": "fn.py:taste", "x": 1}}}
+        )
