@@ -129,8 +129,8 @@ def _built(name: str, kind: type[ColumnKind], settings: dict[str, Any], folder: 
         built: ColumnKind = build_class(kind, given)
     except (ValueError, QueryError) as error:
         raise RecipeError(f"columns.{name} ({kind.kind}): {error}") from error
-    for setting in ("dims", "batch"):
-        if (number := vars(built).get(setting)) is not None and number < 1:
+    for setting, number in (("dims", built.leading), ("batch", built.at_once)):
+        if number is not None and number < 1:
             raise RecipeError(f"columns.{name} ({kind.kind}): {setting} must be 1 or more, found {number}")
     return built
 

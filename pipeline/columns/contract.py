@@ -72,6 +72,16 @@ class ColumnKind:
         return ()
 
     @property
+    def leading(self) -> int | None:
+        """How many of the leading numbers of a vector are kept; None: all."""
+        return None
+
+    @property
+    def at_once(self) -> int | None:
+        """How many images, or windows of texts, the recipe wants at once; None: what this machine is best at."""
+        return None
+
+    @property
     def follows(self) -> str | None:
         """The column whose model this one's goes on from."""
         return None

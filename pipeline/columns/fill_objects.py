@@ -78,7 +78,7 @@ class Proposing(Notes):
         """Images at once: the recipe's, the recorded one, or what this machine is best at."""
         known = self.known("detect_batch")
         if known is None:
-            known = vars(self.detector).get("batch") or self.model.best_batch()
+            known = self.detector.at_once or self.model.best_batch()
             self.note(detect_batch=known)
         return int(known)
 

@@ -47,7 +47,7 @@ class Filling(Notes):
     @property
     def dims(self) -> int | None:
         """The leading numbers that are kept of a vector; None: all."""
-        return vars(self.kind).get("dims")
+        return self.kind.leading
 
     @property
     def type(self) -> pa.DataType:
@@ -66,7 +66,7 @@ class Filling(Notes):
         """Images at once: the recipe's, the recorded one, or what this machine is best at."""
         known = self.known("batch")
         if known is None:
-            known = vars(self.kind).get("batch") or self.model.best_batch()
+            known = self.kind.at_once or self.model.best_batch()
             self.note(batch=known)
         return int(known)
 

@@ -80,6 +80,10 @@ class OnnxDetector(Detector):
             return read_class_names(folder / self.classes)
         return self.classes or COCO_80
 
+    @property
+    def at_once(self) -> int | None:
+        return self.batch
+
     def load(self, place: Path) -> "OnnxDetectorModel":
         return OnnxDetectorModel(self, place)
 

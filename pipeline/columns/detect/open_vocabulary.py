@@ -63,6 +63,10 @@ class OpenVocabulary(Detector):
     def prompts(self) -> dict[str, str]:
         return self.classes if isinstance(self.classes, dict) else {name: name for name in self.classes}
 
+    @property
+    def at_once(self) -> int | None:
+        return self.batch
+
     def load(self, place: Path) -> "OpenVocabularyModel":
         return OpenVocabularyModel(self, place)
 

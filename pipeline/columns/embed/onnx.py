@@ -66,6 +66,14 @@ class Onnx(ColumnKind):
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
 
+    @property
+    def leading(self) -> int | None:
+        return self.dims
+
+    @property
+    def at_once(self) -> int | None:
+        return self.batch
+
     def load(self, place: Path) -> "OnnxModel":
         return OnnxModel(self, place)
 

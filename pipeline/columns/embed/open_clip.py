@@ -77,6 +77,14 @@ class OpenClip(ColumnKind):
     def vectors_of(self, loaded: "ClipModel", words: list[str]) -> pa.Array:
         return as_column(loaded.texts(words), self.dims)
 
+    @property
+    def leading(self) -> int | None:
+        return self.dims
+
+    @property
+    def at_once(self) -> int | None:
+        return self.batch
+
     def load(self, place: Path) -> "ClipModel":
         return ClipModel(self, place)
 

@@ -60,6 +60,10 @@ class Precomputed(ColumnKind):
             raise RecipeError(f"precomputed: {folder / self.path} finds no .parquet, .npz or .npy file")
         return found
 
+    @property
+    def leading(self) -> int | None:
+        return self.dims
+
     def load(self, place: Path) -> "PrecomputedModel":
         return PrecomputedModel(self, place)
 

@@ -54,6 +54,14 @@ class SentenceTransformers(ColumnKind):
     def vectors_of(self, loaded: "SentenceModel", words: list[str]) -> pa.Array:
         return as_column(loaded.texts(words), self.dims)
 
+    @property
+    def leading(self) -> int | None:
+        return self.dims
+
+    @property
+    def at_once(self) -> int | None:
+        return self.batch
+
     def load(self, place: Path) -> "SentenceModel":
         return SentenceModel(self, place)
 
