@@ -41,7 +41,9 @@ def pick(
     from tamis.pipeline.given import as_path
     from tamis.pipeline.quick import pick as pick_samples
 
-    picked = pick_samples(as_path(pool), as_path(like), n, out, keep=tuple(keep), seed=seed, form=form)
+    fields = (keep,) if isinstance(keep, str) else tuple(keep)
+    where = None if out is None else _path(out)
+    picked = pick_samples(as_path(pool), as_path(like), int(n), where, keep=fields, seed=seed, form=form)
     return Result(picked.run, fresh=picked.outcome.fresh, out=picked.out)
 
 
@@ -72,7 +74,7 @@ def run(
     from tamis.pipeline.starting import run_recipe
 
     loaded, folder = _loaded(recipe, set)
-    outcome = run_recipe(loaded, folder, Path(store), name, allow_code, engine)
+    outcome = run_recipe(loaded, folder, _path(store), name, allow_code, engine)
     return Result(outcome.folder, fresh=outcome.fresh)
 
 
@@ -93,7 +95,7 @@ def plan(
     from tamis.pipeline.forecast import forecast
 
     loaded, folder = _loaded(recipe, set)
-    return Told(forecast(loaded, folder, None if store is None else readable(Path(store)), allow_code))
+    return Told(forecast(loaded, folder, None if store is None else readable(_path(store)), allow_code))
 
 
 def compare(
@@ -120,9 +122,9 @@ def compare(
     """
     from tamis.pipeline.comparing.selections import comparison
 
-    paths = [one.folder if isinstance(one, Result) else Path(one) for one in selections]
-    apart = None if held_out is None else Path(held_out)
-    where = None if store is None else Path(store)
+    paths = [one.folder if isinstance(one, Result) else _path(one) for one in selections]
+    apart = None if held_out is None else _path(held_out)
+    where = None if store is None else _path(store)
     return Comparison(comparison(paths, where, column, oracle, allow_code, train, apart, seeds, by))
 
 
@@ -135,7 +137,7 @@ def open_run(folder: Place) -> Result:
     """
     from tamis.pipeline.store.runs import open_complete
 
-    return Result(open_complete(folder).folder)
+    return Result(open_complete(_path(folder)).folder)
 
 
 def why(of: Place | Result, key: str) -> Told:
@@ -165,8 +167,8 @@ def import_labels(
     from tamis.pipeline.progress import say
 
     named = None if classes is None else list(classes)
-    answers = read_answers(Path(file))
-    with working_copy(Path(store)) as here:
+    answers = read_answers(_path(file))
+    with working_copy(_path(store)) as here:
         return import_answers(here, answers, Path(file).name, named, say, held_out=held_out, replace=replace)
 
 
@@ -183,8 +185,12 @@ def export_tasks(of: Place | Result, to: str, out: Place | None = None) -> Path:
 
     if to not in TOOLS:
         raise RecipeError(f"export_tasks: no tool {to!r}; known: {', '.join(TOOLS)}")
-    folder = of.folder if isinstance(of, Result) else Path(of)
-    return export(open_complete(folder), to, None if out is None else Path(out))
+    folder = of.folder if isinstance(of, Result) else _path(of)
+    return export(open_complete(folder), to, None if out is None else _path(out))
+
+
+def _path(place: Place) -> Path:
+    return Path(place).expanduser()
 
 
 def _loaded(recipe: Recipe, changes: dict[str, Any] | None) -> Any:
@@ -194,4 +200,4 @@ def _loaded(recipe: Recipe, changes: dict[str, Any] | None) -> Any:
     if isinstance(recipe, dict):
         value = overridden({"name": "recipe", **recipe}, changes or {})
         return parse_recipe(value, Path.cwd()), Path.cwd()
-    return load_recipe(Path(recipe), changes=changes), Path(recipe).absolute().parent
+    return load_recipe(_path(recipe), changes=changes), _path(recipe).absolute().parent

@@ -16,7 +16,7 @@ def as_path(data: Any) -> Path:
     """A path as it is; texts, dicts, a data frame or an Arrow table as a Parquet file. Texts alone are called by their
     place, 0, 1, and so on. Raises SourceError."""
     if isinstance(data, str | Path):
-        return Path(data)
+        return Path(data).expanduser()
     table = _table(data)
     folder = cache_folder() / "given"
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,17 +34,22 @@ def _table(data: Any) -> pa.Table:
     try:
         if isinstance(data, pa.Table):
             return data
-        if hasattr(data, "__arrow_c_stream__"):  # pandas, polars, datasets, DuckDB
+        if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):  # frames of pandas, polars, DuckDB
             return pa.table(data)
         if hasattr(data, "to_arrow"):
             return pa.table(data.to_arrow())
         if hasattr(data, "columns") and hasattr(data, "iloc"):  # pandas before 2.2
             return pa.Table.from_pandas(data, preserve_index=False)
+        if hasattr(data, "with_format") and hasattr(data, "data"):  # a Hugging Face dataset
+            return pa.Table.from_batches(data.with_format("arrow")[:].to_batches())
+        if hasattr(data, "tolist"):  # a series, an array
+            data = data.tolist()
         rows = list(data) if isinstance(data, Iterable) and not isinstance(data, Mapping | bytes) else None
         if rows and all(isinstance(row, str) for row in rows):
             return pa.table({"id": [str(place) for place in range(len(rows))], "text": pa.array(rows, pa.string())})
         if rows and all(isinstance(row, Mapping) for row in rows):
-            return pa.Table.from_pylist([dict(row) for row in rows])
+            names = dict.fromkeys(name for row in rows for name in row)
+            return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise SourceError(f"can't be read as rows ({' '.join(str(error).split())[:200]})") from error
     raise SourceError(

@@ -59,6 +59,8 @@ def idle_cores() -> int:
     began = time.monotonic()
     time.sleep(LOOK_SECONDS)
     after = _idle_seconds() or before
+    if after == before == 0:  # a kernel that tells nothing
+        return cores()
     return max(1, min(cores(), round((after - before) / (time.monotonic() - began))))
 
 
@@ -105,7 +107,7 @@ def _told(controller: str, second: str, first: str) -> Iterator[str]:
     """What the process's control groups say, from its own up to the root: files of version 2, then of version 1. Where
     a group is not to be seen from here (a container's), the root's files are the container's."""
     try:
-        lines = MINE.read_text(encoding="ascii").splitlines()
+        lines = MINE.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:

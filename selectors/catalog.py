@@ -119,6 +119,14 @@ def find(name: str) -> type[Selector] | None:
     return kind
 
 
+def findable(name: str) -> type[Selector] | None:
+    """The same for who only looks: a package's that can't be loaded is as if it were not there."""
+    try:
+        return find(name)
+    except ValueError:
+        return None
+
+
 def package_of(name: str) -> str:
     """Name and version of the package that a step is from."""
     held = plugged()[name].dist if name in plugged() else None
@@ -177,7 +185,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
-    kinds: dict[str, Any] = {**SELECTORS, **MORE, **{name: find(name) for name in plugged()}}
+    kinds: dict[str, Any] = {**SELECTORS, **MORE}
+    for name in plugged():
+        try:
+            kinds[name] = find(name)
+        except ValueError as error:
+            lines.append(f"{name}: of {package_of(name)}; {error}")
     for name, kind in sorted(kinds.items()):
         told = (inspect.getmodule(kind).__doc__ or kind.__doc__ or "").strip().partition("\n")[0]
         lines.append(f"{name}: {told}" + (f" (of {package_of(name)})" if name in plugged() else ""))

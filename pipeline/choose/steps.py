@@ -71,7 +71,10 @@ def _learned(run: Run, plan: StepPlan) -> Any:
     selector = cast("Scorer", plan.selector)
     if selector.adds_up:  # integers: the sum is the same in any order
         counted = (pq.read_table(_counts(run, step, part.name))["bucket"].to_numpy() for part in run.pool.parts)
-        return selector.fit_counts(np.sum(list(counted), axis=0), targets(run, step))
+        total = next(counted).astype(np.int64)
+        for counts in counted:
+            total += counts
+        return selector.fit_counts(total, targets(run, step))
     return selector.fit((batch for part in run.pool.parts for batch in in_scope(run, part, step)), targets(run, step))
 
 
@@ -91,7 +94,7 @@ def _prepared(run: Run, step: int) -> Any:
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return load_fitted(path, selector, prepared=True)
-    save_fitted(path, selector.prepare(_Candidates(run, step)))
+    save_fitted(path, selector.prepare(_Candidates(run, step)), prepared=True)
     load_fitted.cache_clear()
     return load_fitted(path, selector, prepared=True)
 

@@ -33,7 +33,9 @@ from tamis.pipeline.read import shards
 from tamis.pipeline.read.images import blocks as image_blocks
 from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import check, claim
+from tamis.pipeline.store.learned import load_fitted
 from tamis.selectors.catalog import find
+from tamis.selectors.contract import Selector
 
 SMALL = {  # what the second store is cut by
     (shards, "SHARD_ROWS"): 16,
@@ -59,13 +61,19 @@ class Case(NamedTuple):
 
     name: str
     settings: dict[str, Any]
+    kind: Selector | None = None  # as built; None: it is a step of the catalog
+
+    @property
+    def is_(self) -> Selector | type[Selector]:
+        """What tells of its kind."""
+        return self.kind or find(self.name) or Selector
 
     @property
     def step(self) -> list[dict[str, Any]]:
         return [{self.name: self.settings}]
 
     def with_(self, **changes: Any) -> "Case":
-        return Case(self.name, {**self.settings, **changes})
+        return self._replace(settings={**self.settings, **changes})
 
 
 class Bench:
@@ -87,11 +95,9 @@ class Bench:
             place_images(folder, [*RECORDS, TWIN] if name == "twins" else RECORDS)
         return set(self._places)
 
-    def decisions(
-        self, case: Case, order: str = "whole", *, before: Any = (), anew: bool = False
-    ) -> dict[str, Decision]:
+    def decisions(self, case: Case, order: str = "whole", *, anew: bool = False) -> dict[str, Decision]:
         """What the step made of each sample, by key; `anew`: nothing that was found or learned before is used."""
-        asked = json.dumps([case, order])
+        asked = json.dumps([case.name, case.settings, order])
         if anew or asked not in self._known:
             self._known[asked] = self.decided(case, order, anew=anew)[0]
         return self._known[asked]
@@ -107,6 +113,7 @@ class Bench:
             self._with_images  # noqa: B018  made once
         if anew:
             shutil.rmtree(store / "models", ignore_errors=True)
+            load_fitted.cache_clear()
         recipe = parse_recipe({"name": f"run-{next(self._numbers):04d}", **asked}, where)
         folder = store / "runs" / recipe.name
         with hushed(), cut_small() if order == "pieces" else as_is():
@@ -122,16 +129,15 @@ class Bench:
 
     def asked(self, case: Case) -> dict[str, Any]:
         """Pool, columns and target that the case's settings and kind speak of."""
-        kind = find(case.name)
         spoken = {value for value in case.settings.values() if isinstance(value, str)}
         if spoken & {*OF_IMAGES}:
             return {**IMAGES, "columns": {name: given for name, given in OF_IMAGES.items() if name in spoken}}
         known = {**VECTORS, **LOSSES, **MEASURES}
         named = {name: given for name, given in known.items() if any(word.startswith(name) for word in spoken)}
         asked: dict[str, Any] = {**TEXTS, "columns": named}
-        if kind is not None and kind.needs_evaluation:
+        if case.is_.needs_evaluation:
             return {**asked, "evaluation": TEXTS["target"], "target": []}
-        return {**asked, "labels": "labels.csv"} if kind is not None and kind.needs_labels else asked
+        return {**asked, "labels": "labels.csv"} if case.is_.needs_labels else asked
 
 
 def _rounded(score: float | None) -> float | None:

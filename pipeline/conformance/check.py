@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from tamis.pipeline.conformance.bench import Bench, Case
 from tamis.pipeline.conformance.claims import CLAIMS, Fails
-from tamis.pipeline.errors import TamisError
+from tamis.pipeline.errors import RecipeError, TamisError
 from tamis.pipeline.recipe.user_code import load_object
-from tamis.selectors.catalog import SELECTORS, build_class, find
+from tamis.selectors.catalog import build, build_class
+from tamis.selectors.contract import Selector
 from tamis.selectors.own import adopted
 
 BUDGET = 20
@@ -30,11 +31,14 @@ def check_selector(asked: str | type, settings: dict[str, Any] | None = None) ->
     `settings` may name what the small pool has: the columns `v` and `w` of vectors, `v_prior` and `v_conditional` of
     losses, `read` of text measures, `objects`, `photo` and `seen` of images, the fields `part` and `sure`. Runs the
     selector's code. Raises RecipeError where it can't be built."""
-    name = asked if isinstance(asked, str) else f"{asked.__module__}:{asked.__qualname__}"
+    name = _absolute(asked if isinstance(asked, str) else f"{asked.__module__}:{asked.__qualname__}")
     given = dict(settings or {})
-    if _takes_budget(name, given) and not {"budget", "fraction"} & set(given):
+    kind = _built(name, given)
+    if kind.budgets and not kind.rules and not {"budget", "fraction"} & set(given):
         given["budget"] = BUDGET
-    case = Case(_absolute(name), given)
+    if kind.needs_where:
+        given.setdefault("where", "part <> 'b'")
+    case = Case(name, given, kind)
     with tempfile.TemporaryDirectory(prefix="tamis-check-") as folder:
         bench = Bench(Path(folder))
         return [_tried(bench, case, name) for name in CLAIMS if CLAIMS[name].applies(case)]
@@ -53,14 +57,13 @@ def _tried(bench: Bench, case: Case, name: str) -> Finding:
     return Finding(CLAIMS[name].sentence, not words, words, time.monotonic() - began)
 
 
-def _takes_budget(name: str, settings: dict[str, Any]) -> bool:
-    kind = find(name)
-    if kind is not None and name in SELECTORS:
-        return bool(kind.budgets)
+def _built(name: str, settings: dict[str, Any]) -> Selector:
+    """The selector, as a run would build it. Raises RecipeError."""
     plain = {key: value for key, value in settings.items() if key not in ("budget", "fraction", "where")}
-    if kind is not None:
-        return bool(kind.budgets)
-    return not adopted(build_class(load_object(name, Path.cwd()), plain)).rules
+    try:
+        return build(name, plain) if ":" not in name else adopted(build_class(load_object(name, Path.cwd()), plain))
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{name}: {error}") from error
 
 
 def _absolute(name: str) -> str:

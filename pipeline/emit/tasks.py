@@ -27,7 +27,7 @@ from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 from tamis.pipeline.recipe.recipe import LabelStudio
 from tamis.pipeline.store.runs import Run
-from tamis.selectors.catalog import find
+from tamis.selectors.catalog import findable
 
 TOOLS = {"label-studio": "label_studio", "cvat": "cvat", "csv": "labels.csv", "coco": "coco.json"}  # and where to
 Sample = dict[str, Any]
@@ -40,7 +40,7 @@ def asked_ids(run: Run) -> set[int] | None:
     ranking = [
         (number, step)
         for number, step in enumerate(run.recipe.steps_given)
-        if (kind := find(step.name)) is not None and kind.ranks
+        if (kind := findable(step.name)) is not None and kind.ranks
     ]
     if not ranking or ranking[-1][1].where is None:
         return None

@@ -11,7 +11,7 @@ from tamis.pipeline.store.learned import fitted_of
 from tamis.pipeline.store.query import key_of, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.budget import shown
-from tamis.selectors.catalog import find
+from tamis.selectors.catalog import findable
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
@@ -82,12 +82,13 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     if decision["related_id"] is not None:
         lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
     lines += _what_it_takes(run, decision, summary)
-    learned = fitted_of(run, decision["step"]) if find(decision["selector"]) else None  # runs no user's code
+    known = findable(decision["selector"]) is not None  # else it is code that the recipe names, which is not run here
+    learned = fitted_of(run, decision["step"]) if known else None
     if learned is not None:
         told = decision["detail"] or ""
         target = int(told.split()[1].rstrip(";")) if told.startswith("target ") else 0
         lines += _parts(learned.explain(sample["text"] or "", target) or [])
-    column = run.step(decision["step"]).selector.near_in if find(decision["selector"]) else None
+    column = run.step(decision["step"]).selector.near_in if known else None
     if column is not None:
         near = nearest_targets(run, column, sample["sample_id"])
         told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
@@ -100,7 +101,7 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
     last, first = summary["last_kept"], summary["first_dropped"]
     unit = summary["unit"]
     budget = "the budget" if summary["budget"] is None else f"the budget of {shown(summary['budget'], unit)} {unit}"
-    selector = run.step(decision["step"]).selector if find(decision["selector"]) else None
+    selector = run.step(decision["step"]).selector if findable(decision["selector"]) else None
     noise = " plus its noise" if selector is not None and selector.noisy else ""
     if decision["reason"] == "below_cut" and last:
         short = last["score"] - decision["score"]

@@ -10,8 +10,9 @@ import numpy as np
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import atomic_path, fingerprint
 from tamis.pipeline.store.runs import Run
-from tamis.selectors.catalog import find
+from tamis.selectors.catalog import findable
 from tamis.selectors.contract import Ranker, Selector
+from tamis.selectors.own import learned_by
 
 MODEL_VERSION = 3  # raise when the same inputs would be fitted otherwise
 
@@ -43,7 +44,7 @@ def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
         "target": run.target.fingerprint if run.target else None,
         "version": MODEL_VERSION,
     }
-    before = [run.step(number).selector for number in range(step + 1) if find(run.recipe.steps_given[number].name)]
+    before = [run.step(number).selector for number in range(step + 1) if findable(run.recipe.steps_given[number].name)]
     if run.evaluation and any(one.needs_evaluation for one in before):
         learned_from["evaluation"] = run.evaluation.fingerprint  # what it dropped is no candidate of later steps
     if hashed := [maker.fingerprint for one in before for maker in hashed_makers(one.inputs())]:
@@ -53,10 +54,10 @@ def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
     return learned_from
 
 
-def save_fitted(path: Path, learned: Any) -> None:
+def save_fitted(path: Path, learned: Any, prepared: bool = False) -> None:
     """Arrays as they are, everything else as JSON, the settings not at all: no pickle is written or read."""
     arrays, plain = {}, {}
-    for name, value in learned.stored().items():
+    for name, value in (learned if prepared else learned_by(learned)).stored().items():
         if isinstance(value, np.ndarray):
             arrays[name] = value
         else:
@@ -71,7 +72,8 @@ def load_fitted(path: Path, selector: Selector, prepared: bool = False) -> Any:
     with np.load(path, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name != "_plain"}
         values |= json.loads(str(stored["_plain"]))
-    return selector.restored(values, prepared)
+    found = selector.restored(values, prepared)
+    return found if prepared else learned_by(found)
 
 
 def fitted_of(run: Run, step: int) -> Any:
