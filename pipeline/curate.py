@@ -179,7 +179,7 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
         run.column(maker)
-        if run.beside and maker.kind.of_target:
+        if run.beside and maker.of_target:
             run.column(maker, of_target=True)
     _say_counts("pool", pool)
     if run.recipe.labels is not None:

@@ -62,7 +62,7 @@ def make_columns(folder: Path, turn: int, names: list[str]) -> None:
         make_parts(run, makers, run.part(name), of_target=False)
     if run.pool.parts[0].name in names and run.beside:
         for part in run.beside.parts:
-            make_parts(run, [maker for maker in makers if maker.kind.of_target], part, of_target=True)
+            make_parts(run, [maker for maker in makers if maker.of_target], part, of_target=True)
 
 
 def make_parts(run: Run, makers: list[Maker], part: Part, *, of_target: bool) -> None:
@@ -71,16 +71,19 @@ def make_parts(run: Run, makers: list[Maker], part: Part, *, of_target: bool) ->
     by_way: dict[str, list[Maker]] = {"images": [], "objects": [], "rows": []}
     for maker in missing:
         by_way[maker.output.way].append(maker)
+    light = [maker for maker in by_way["rows"] if not maker.kind.heavy]  # these wait for no model
     if by_way["images"]:
         fill_images([Filling(maker, run.column(maker, of_target)) for maker in by_way["images"]], part, say)
     for maker in by_way["objects"]:
         repeated = repeated_names(run.pool) if maker.kind.joins_by_name else NOTHING
         fill_objects(maker, run.column(maker, of_target), part, repeated, say)
-    if by_way["rows"]:
-        columns = [ToFill(maker, run.column(maker, of_target), run.learned(maker)) for maker in by_way["rows"]]
-        reads = tuple(dict.fromkeys(field for maker in by_way["rows"] for field in maker.reads))
-        # a target without values is no loss: few columns are for it
-        fill_rows(columns, part, side_by_side(run, part, Inputs(fields=reads), of_target), _hush if of_target else say)
+    for some in (light, [maker for maker in by_way["rows"] if maker.kind.heavy]):
+        if some:
+            columns = [ToFill(maker, run.column(maker, of_target), run.learned(maker)) for maker in some]
+            reads = tuple(dict.fromkeys(field for maker in some for field in maker.reads))
+            # a target without numbers is no loss: few columns are for it; one without vectors is
+            told = say if not of_target or any(maker.output.vectors for maker in some) else _hush
+            fill_rows(columns, part, side_by_side(run, part, Inputs(fields=reads), of_target), told)
 
 
 def _hush(_line: str) -> None:

@@ -349,8 +349,8 @@ def demo(
 
 def main() -> None:
     """Entry point: one clear line for bad input, a traceback for bugs alone."""
-    machine.settle()
     try:
+        machine.settle()
         app()
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)

@@ -35,7 +35,8 @@ from tamis.pipeline.columns.measure.sql import SqlColumn
 from tamis.pipeline.columns.measure.text import TextMeasures
 from tamis.pipeline.columns.user import user_kind
 from tamis.pipeline.errors import QueryError, RecipeError
-from tamis.pipeline.recipe.user_code import need_permission
+from tamis.pipeline.files.atomic import digest_file
+from tamis.pipeline.recipe.user_code import code_file, need_permission
 from tamis.selectors.catalog import build_class
 
 KINDS: list[type[ColumnKind]] = [
@@ -100,6 +101,8 @@ def kind_of(name: str, settings: dict[str, Any], folder: Path, allow_code: bool)
     rest = {key: value for key, value in settings.items() if key != verb}
     if verb in SHORT:
         asked, field = SHORT[verb]
+        if field in rest:
+            raise RecipeError(f"columns.{name}: {field}: it stands behind `{verb}:` already")
         rest = {field: settings[verb], **rest}
     else:
         asked = settings[verb]
@@ -107,6 +110,16 @@ def kind_of(name: str, settings: dict[str, Any], folder: Path, allow_code: bool)
         names = ", ".join(sorted(known[verb]))
         raise RecipeError(f"columns.{name}: no {NOUNS.get(verb, verb)} {asked!r}; known: {names}")
     return _built(name, _class_of(known[verb][asked]), rest, folder)
+
+
+def others_code(kind: ColumnKind, settings: dict[str, Any], folder: Path) -> dict[str, str]:
+    """What stands for code that is not ours: a user's file by its digest, an installed package by its version."""
+    if kind.verb == "python":
+        return {}  # that kind tells it itself
+    if isinstance(reference := settings.get("python"), str):
+        return {"code": f"{reference.rpartition(':')[2]} {digest_file(code_file(reference, folder))}"}
+    held = next((entry.dist for verb, name, entry in plugged() if (verb, name) == (kind.verb, kind.kind)), None)
+    return {} if held is None else {"code": f"{held.name} {held.version}"}
 
 
 def _class_of(found: type[ColumnKind] | EntryPoint) -> type[ColumnKind]:
@@ -118,6 +131,10 @@ def _class_of(found: type[ColumnKind] | EntryPoint) -> type[ColumnKind]:
         raise RecipeError(f"{found.value}: can't be loaded: {error}") from error
     if not (isinstance(given, type) and issubclass(given, ColumnKind)):
         raise RecipeError(f"{found.value}: wanted a class of tamis.pipeline.columns.contract.ColumnKind")
+    if f"{given.verb}.{given.kind}" != found.name:
+        raise RecipeError(
+            f"{found.value}: its verb and kind are {given.verb}.{given.kind}, its entry point {found.name}"
+        )
     return given
 
 

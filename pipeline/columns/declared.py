@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.pipeline.columns.catalog import kind_of
+from tamis.pipeline.columns.catalog import kind_of, others_code
 from tamis.pipeline.columns.contract import ALL, ColumnKind, Output
 from tamis.pipeline.columns.labels import GivenLabels
 from tamis.pipeline.columns.loaded import model_of, reader_of
@@ -22,7 +22,8 @@ from tamis.pipeline.schemas import POOL
 
 @dataclass(frozen=True)
 class Maker:
-    """One column, or one output of it: its kind with settings, and what its values depend on."""
+    """One column, or one output of it: its kind with settings, and what its values depend on. `of_target`: whether it
+    is made of the target's samples, too."""
 
     name: str  # `look`, or `clip.image` where a column has several outputs
     kind: ColumnKind
@@ -30,6 +31,7 @@ class Maker:
     settings: dict[str, Any]  # JSON; equal settings, equal column
     of_all: dict[str, Any]  # the same for all outputs of the column: one model serves them
     folder: Path  # of the recipe: files that the settings name lie there
+    of_target: bool = True
 
     @property
     def fingerprint(self) -> str:
@@ -65,13 +67,14 @@ class Maker:
         return reader_of(
             self._of,
             lambda: self._load(learned),
+            self.kind.heavy,
             settings,
             lambda loaded: self.kind.reader(loaded, self.output.name, self.folder),
         )
 
     def words(self, words: list[str]) -> pa.Array:
         """Vectors of words, where the kind `embeds_words`."""
-        return self.kind.vectors_of(model_of(self._of, lambda: self._load(self.folder)), words)
+        return self.kind.vectors_of(model_of(self._of, lambda: self._load(self.folder), self.kind.heavy), words)
 
     def _load(self, learned: Path) -> Any:
         return self.kind.load(learned if self.kind.learns else self.folder)
@@ -92,14 +95,16 @@ def declared_makers(recipe: Recipe, folder: Path, allow_code: bool) -> list[Make
             kind = kind.inheriting(start, set(settings)) if kind.follows is not None else kind
         except ValueError as error:
             raise RecipeError(f"columns.{name} ({kind.kind}): {error}") from error
-        makers += makers_of(name, kind, folder, recipe)
+        makers += makers_of(name, kind, folder, recipe, others_code(kind, settings, folder))
     return makers
 
 
-def makers_of(name: str, kind: ColumnKind, folder: Path, recipe: Recipe) -> list[Maker]:
-    """One maker for each output of a kind. Raises RecipeError."""
+def makers_of(
+    name: str, kind: ColumnKind, folder: Path, recipe: Recipe, code: dict[str, str] | None = None
+) -> list[Maker]:
+    """One maker for each output of a kind; `code` stands for others' code that it is. Raises RecipeError."""
     try:
-        of_all = kind.made_of(folder)
+        of_all = {**kind.made_of(folder), **(code or {})}
         outputs = [(one, kind.made_of_output(one.name, folder)) for one in kind.makes(recipe.reads_images)]
     except ValueError as error:
         raise RecipeError(f"columns.{name} ({kind.kind}): {error}") from error
@@ -134,8 +139,14 @@ def bound(makers: list[Maker], pool: Pool, target: str | None) -> list[Maker]:
         elif read := columns_read(maker, before):
             of_others = {name: before[name].maker for name in read if before[name].maker.column != maker.column}
             more |= {"made_from": {name: one.fingerprint for name, one in of_others.items()}} if of_others else {}
-        done.append(replace(maker, settings={**maker.settings, **more}, of_all={**maker.of_all, **more}))
+        settings, of_all = {**maker.settings, **more}, {**maker.of_all, **more}
+        done.append(replace(maker, settings=settings, of_all=of_all, of_target=_of_target(maker, before)))
     return done
+
+
+def _of_target(maker: Maker, before: "dict[str, Field]") -> bool:
+    """What is made of columns that a target has not is not made of it."""
+    return maker.kind.of_target and all(before[name].maker.of_target for name in columns_read(maker, before))
 
 
 def columns_read(maker: Maker, known: "dict[str, Field]") -> list[str]:

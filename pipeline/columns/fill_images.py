@@ -38,11 +38,11 @@ def _fill(columns: list[Filling], part: Part, say: Callable[[str], None]) -> Non
                 names = column.maker.schema(column.type).names
                 write(pa.table([batch["sample_id"], *column.fields(told)], ["sample_id", *names]))
             counter.add(batch.num_rows, note=work.note)
+        for column, rows in zip(columns, without, strict=True):  # before the parts are there: a kill must not leave
+            column.count(column.without, part.name, rows)  # them without
+            if changed:
+                column.count("images_gone", part.name, changed)
     counter.end()
-    for column, rows in zip(columns, without, strict=True):
-        column.count(column.without, part.name, rows)
-        if changed:
-            column.count("images_gone", part.name, changed)
     if changed:
         say(f"{part.name}: {changed:,} images are gone or changed since they were read; they have no vector")
 

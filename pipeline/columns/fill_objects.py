@@ -110,7 +110,9 @@ def fill_objects(maker: Maker, folder: Path, part: Part, repeated: Repeated, say
 def _describing(maker: Maker, features: Features, folder: Path) -> Filling:
     """What describes crops, at work for the same column."""
     made_of = features.kind.made_of(maker.folder)
-    return Filling(Maker(maker.name, features.kind, features.output, made_of, made_of, maker.folder), folder)
+    return Filling(
+        Maker(maker.name, features.kind, features.output, made_of, made_of, maker.folder), folder, "features_used"
+    )
 
 
 def _write(

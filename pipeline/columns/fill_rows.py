@@ -52,14 +52,21 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
                 without[number] += arrays[0].null_count
             if counter is not None:
                 counter.add(batch.num_rows)
+        for column, one, rows in zip(columns, told, without, strict=True):  # before the parts are there
+            if column.maker.kind.told_if_empty:
+                one.counts[f"without_{_what(column)}"] = rows
+            for name, count in one.counts.items():
+                Notes(column.folder).count(name, part.name, count)
         if counter is not None:
             counter.end()
-    for column, one, rows in zip(columns, told, without, strict=True):
-        what = "vector" if column.maker.output.vectors else "value"
-        for name, count in {f"without_{what}": rows, **one.counts}.items():
-            Notes(column.folder).count(name, part.name, count)
+    for column, rows in zip(columns, without, strict=True):
         if rows == part.rows and column.maker.kind.told_if_empty:
+            what = _what(column)
             say(f"{column.maker.name} {part.name}: not one of {rows:,} samples has a {what}{column.maker.kind.hint}")
+
+
+def _what(column: ToFill) -> str:
+    return "vector" if column.maker.output.vectors else "value"
 
 
 def _as_named(batch: pa.RecordBatch, maker: Maker) -> pa.RecordBatch:

@@ -28,8 +28,9 @@ DRIFT_IMAGES = 64  # decoded both ways where the JPEG decoder shrinks, to say wh
 class Filling(Notes):
     """One output of a column and its folder, at work in an image pass; the model is loaded when first asked for."""
 
-    def __init__(self, maker: Maker, folder: Path) -> None:
+    def __init__(self, maker: Maker, folder: Path, used: str = "used") -> None:
         super().__init__(folder)
+        self.used = used  # where the record tells of the model
         self.maker, self.name = maker, maker.name
         self.heavy = maker.kind.heavy
 
@@ -41,7 +42,7 @@ class Filling(Notes):
     def model(self) -> ImageModel:
         with at_model:
             model: ImageModel = self.maker.model(self.folder)
-            self.use(model.facts)
+            self.use(model.facts, self.used)
         return model
 
     @property
@@ -52,7 +53,7 @@ class Filling(Notes):
     @property
     def type(self) -> pa.DataType:
         """Of the values; of several fields a struct, while they are under way."""
-        if self.maker.output.more:
+        if self.maker.output.main is not None:
             return pa.struct(list(self.maker.schema()))
         return vector_type(min(self.dims or self.model.dim, self.model.dim))
 
@@ -88,7 +89,7 @@ class Filling(Notes):
         return lambda: self._values(coming(), lost)
 
     def _values(self, found: npt.NDArray[np.float32], lost: npt.NDArray[np.bool_]) -> pa.Array:
-        if not self.maker.output.more:
+        if self.maker.output.main is None:
             return as_column(found, self.dims, lost)
         fields = [pa.array(column) for column in np.ascontiguousarray(found.T)]
         return pa.StructArray.from_arrays(fields, fields=list(self.type), mask=pa.array(lost))
@@ -115,7 +116,7 @@ class Filling(Notes):
         """One whole part, made while its shard was decoded."""
         with self.writer(name, digest) as write:
             write(pa.table([ids, *self.fields(values)], ["sample_id", *self.maker.schema(self.type).names]))
-        self.count(self.without, name, values.null_count)
+            self.count(self.without, name, values.null_count)  # before the part is there
 
     def writer(self, name: str, digest: str) -> AbstractContextManager[Write]:
         """As a context: a function that takes batches of ids and fields."""
@@ -129,7 +130,7 @@ class Filling(Notes):
 
     def fields(self, values: Any) -> Iterable[Any]:
         """The values as the fields of the column's files: structs apart, null where the struct is."""
-        if not self.maker.output.more:
+        if self.maker.output.main is None:
             return [values]
         told = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         told = told.chunk(0) if isinstance(told, pa.ChunkedArray) else told

@@ -30,11 +30,10 @@ class Notes:
             if any(known.get(name) != fact for name, fact in facts.items()):
                 write_json(self.record, {**known, **facts})
 
-    def use(self, facts: dict[str, Any]) -> None:
-        """What its models tell of themselves."""
+    def use(self, facts: dict[str, Any], who: str = "used") -> None:
+        """What its model tells of itself."""
         if facts:
-            with _one:
-                self.note(used={**(self.known("used") or {}), **facts})
+            self.note(**{who: facts})
 
     def count(self, what: str, part: str, rows: int) -> None:
         """Rows of a part of which something is to be told: `texts_cut`, `without_vector`, `images_gone`."""

@@ -94,7 +94,7 @@ def asked(run: Run, column: str, field: str | None) -> list[Told]:
         if lines := of_classes(some, name):
             told.append(Told(name, lines, sheet(some, run.pool.parts)))
             break
-    if run.target is not None and by_name(run.declared)[column].maker.kind.of_target:
+    if run.target is not None and by_name(run.declared)[column].maker.of_target:
         mine = _sampled(run, run.target.parts, column, None, of_target=True)
         others = _sampled(run, run.pool.parts, column, None, of_target=False)
         both = beside(mine, others)

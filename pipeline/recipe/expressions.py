@@ -24,29 +24,66 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+REFUSED = {  # classes of the parsed tree that are not of one row, and what to do instead
+    "SUBQUERY": "no subqueries; it is asked of one shard at a time",
+    "WINDOW": "no window functions; it is asked of one shard at a time",
+    "STAR": "no `*`; name what is meant",
+}
+NOT_OF_A_ROW = ("unnest", "current_setting", "txid_current", "getvariable")  # functions that are not of the row alone
+CHANGES = ("VOLATILE", "CONSISTENT_WITHIN_QUERY")  # stabilities of functions: dice and clocks
+
+
 def check_where(where: str) -> None:
     """Refuse what is not one expression, before anything starts; unknown names show when the pool is there."""
     check_expression("where", where)
 
 
 def check_expression(what: str, text: str) -> None:
-    """Refuse what is not one expression over a shard's rows that answers the same each time. Raises QueryError."""
+    """Refuse what is not one expression over a row that answers the same each time. Raises QueryError."""
     import duckdb
 
     with duckdb.connect() as con:
         try:
             one_select(con, f"select ({text}\n)")
-            tree = str(_rows(con, "select json_serialize_sql($query) as tree", {"query": f"select ({text}\n)"}))
+            tree = _tree(con, text)
         except (QueryError, duckdb.Error) as error:
             raise QueryError(f"{what} {text!r}: not an SQL expression ({problem_of(error)})") from error
-        volatile = _rows(
-            con, "select distinct function_name as name from duckdb_functions() where stability = 'VOLATILE'"
-        )
-    if '"SUBQUERY"' in tree:
-        raise QueryError(f"{what} {text!r}: no subqueries; it is asked of one shard at a time")
-    for row in volatile:
-        if f'"function_name":"{row["name"]}"' in tree:
+        functions = _rows(con, "select function_name as name, function_type as kind, stability from duckdb_functions()")
+    classes, called = set(_values(tree, "class")), {name.casefold() for name in _values(tree, "function_name")}
+    for name, why in REFUSED.items():
+        if name in classes:
+            raise QueryError(f"{what} {text!r}: {why}")
+    (statement,) = tree["statements"]
+    node = statement["node"]
+    if node["type"] != "SELECT_NODE" or len(node["select_list"]) != 1 or node["from_table"].get("type") != "EMPTY":
+        raise QueryError(f"{what} {text!r}: not an SQL expression")
+    scalar = {row["name"] for row in functions if row["kind"] in ("scalar", "macro")}
+    for row in functions:
+        if row["name"] in called and row["stability"] in CHANGES:
             raise QueryError(f"{what} {text!r}: {row['name']}() answers otherwise each time; use a step `random`")
+        if row["name"] in called and row["kind"] == "aggregate" and row["name"] not in scalar:
+            raise QueryError(f"{what} {text!r}: {row['name']}() is of many rows; it is asked of one shard at a time")
+    if refused := called & {*NOT_OF_A_ROW}:
+        raise QueryError(f"{what} {text!r}: {min(refused)}() is not of the row alone")
+
+
+def _tree(con: Any, text: str) -> dict[str, Any]:
+    query = {"query": f"select ({text}\n)"}
+    (row,) = _rows(con, "select json_serialize_sql($query) as tree", query)
+    tree: dict[str, Any] = json.loads(row["tree"])
+    return tree
+
+
+def _values(node: Any, key: str) -> Iterator[str]:
+    """All values under a key, in the whole tree."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == key and isinstance(value, str):
+                yield value
+            yield from _values(value, key)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _values(value, key)
 
 
 def problem_of(error: Exception) -> str:
@@ -55,13 +92,26 @@ def problem_of(error: Exception) -> str:
 
 
 def names_in(text: str) -> list[str]:
-    """The names that an expression speaks of, as written, `clip.class` as one; parameters of its lambdas among them."""
+    """The names that an expression speaks of, as written, `clip.class` as one; parameters of its lambdas are none."""
     import duckdb
 
     with duckdb.connect() as con:
-        query = f"select ({text}\n)"
-        (row,) = _rows(con, "select json_serialize_sql($query) as tree", {"query": query})
-    return list(dict.fromkeys(_references(json.loads(row["tree"]))))
+        tree = _tree(con, text)
+    mine = set(_parameters(tree))
+    return list(dict.fromkeys(name for name in _references(tree) if name.partition(".")[0] not in mine))
+
+
+def _parameters(node: Any) -> Iterator[str]:
+    """Names that lambdas bind."""
+    if isinstance(node, dict):
+        if node.get("class") == "LAMBDA":
+            yield from _references(node.get("lhs"))
+            yield from (name for name in node.get("syntax_parameters", node.get("params", [])) if isinstance(name, str))
+        for value in node.values():
+            yield from _parameters(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _parameters(value)
 
 
 def _references(node: Any) -> Iterator[str]:

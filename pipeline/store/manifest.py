@@ -43,7 +43,7 @@ def write_manifest(folder: Path) -> Path:
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
                 "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
-                **(_of_target(run, maker, run.beside) if run.beside and maker.kind.of_target else {}),
+                **(_of_target(run, maker, run.beside) if run.beside and maker.of_target else {}),
             }
             for maker in run.makers
         ],

@@ -4,7 +4,7 @@ Checked as `where` is: one expression, no subqueries, nothing that answers other
 rows that are given to it, and no file. Made again when the expression or a column that it reads changes."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ class SqlColumn(ColumnKind):
     told_if_empty: ClassVar[bool] = False
 
     expression: str
-    reads: tuple[str, ...] = ()  # found in the expression
+    reads: tuple[str, ...] = field(default=(), init=False)  # found in the expression
 
     def __post_init__(self) -> None:
         check_expression("sql", self.expression)
@@ -43,12 +43,16 @@ class SqlColumn(ColumnKind):
             whole, first = name.casefold(), name.casefold().partition(".")[0]
             found = known.get(whole, known.get(first))
             (unknown if found is None else reads).append(found or name)
-        if unknown and "->" not in self.expression and "lambda" not in self.expression.casefold():
+        if unknown:
             raise ValueError(
                 f"no field or column {unknown[0]!r}{nearest(unknown[0], known)} "
                 f"(there are: {', '.join(sorted(known.values()))})"
             )
-        return replace(self, reads=tuple(dict.fromkeys(reads)))
+        if twice := {name.partition(".")[0] for name in reads if "." in name} & {*reads}:
+            raise ValueError(f"{min(twice)} and an output of it can't be read together; name both outputs")
+        found_all = SqlColumn(expression=self.expression)
+        object.__setattr__(found_all, "reads", tuple(dict.fromkeys(reads)))
+        return found_all
 
     def makes(self, images: bool) -> list[Output]:
         return [Output(reads=self.reads)]
@@ -74,13 +78,15 @@ class SqlModel(NoModel):
         import duckdb
 
         con = self.con.cursor()
-        con.register("pool", _as_seen(batch))
         try:
+            con.register("pool", _as_seen(batch))
             found = con.sql(f"select ({self.expression}\n) as value from pool").to_arrow_table()["value"]
         except duckdb.Error as error:
             raise QueryError(f"sql {self.expression!r}: {problem_of(error)}") from error
         finally:
             con.close()
+        if len(found) != batch.num_rows:
+            raise QueryError(f"sql {self.expression!r}: gave {len(found)} values for {batch.num_rows} rows")
         return [_plain(found.combine_chunks(), self.expression)]
 
 
@@ -90,23 +96,25 @@ def _as_seen(batch: pa.RecordBatch) -> pa.Table:
     plain: dict[str, pa.Array] = {}
     packed: dict[str, dict[str, pa.Array]] = {}
     for name in batch.schema.names:
-        array = _floats(batch[name])
+        plain[name] = batch[name].cast(_wider(batch[name].type))
         column, dot, output = name.partition(".")
         if dot and column:
-            packed.setdefault(column, {})[output] = array
-        elif not dot:
-            plain[name] = array
+            packed.setdefault(column, {})[output] = plain[name]
     structs = {name: pa.StructArray.from_arrays(list(some.values()), list(some)) for name, some in packed.items()}
-    return pa.table({**plain, **structs})
+    return pa.table({**structs, **plain})
 
 
-def _floats(array: pa.Array) -> pa.Array:
-    kind = array.type
+def _wider(kind: pa.DataType) -> pa.DataType:
+    """The type with floats in place of halves, however deep they lie."""
     if pa.types.is_float16(kind):
-        return array.cast(pa.float32())
-    if pa.types.is_fixed_size_list(kind) and pa.types.is_float16(kind.value_type):
-        return array.cast(pa.list_(pa.float32(), kind.list_size))
-    return array
+        return pa.float32()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_wider(kind.value_type), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(_wider(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(one.name, _wider(one.type)) for one in kind])
+    return kind
 
 
 def _plain(values: pa.Array, expression: str) -> pa.Array:
