@@ -20,7 +20,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = Path(os.environ.get("TAMIS_TEST_DATA", ROOT.parent / "shared" / "data")) / "det_coco256_384px.tar"
@@ -120,26 +119,25 @@ def tamis(base: Path, form: str, model, batch: int) -> tuple[float, float, float
     import numpy as np
     import pyarrow as pa
 
-    from tamis.pipeline.columns.filling import Filling, ImagePass
+    from tamis.pipeline.columns.declared import Maker
+    from tamis.pipeline.columns.embed.open_clip import OpenClip
+    from tamis.pipeline.columns.filling import Filling
+    from tamis.pipeline.decode.passes import ImagePass
     from tamis.pipeline.files.atomic import write_json
 
     out = base / f"column-{form}"
     shutil.rmtree(out, ignore_errors=True)
-    settings = SimpleNamespace(batch=batch, dims=None)
-    column = Filling(
-        SimpleNamespace(embedder="open_clip", kind="images", settings=settings, model=lambda: model), out, "image"
-    )
+    kind = OpenClip(model="ViT-B-32", pretrained="random", outputs=["image"], batch=batch)  # its model is given below
+    (output,) = kind.makes(images=True)
+    column = Filling(Maker("image", kind, output, {}, {}, base), out)
+    column.model = model
     write_json(column.record, {"batch": batch})
     began = time.perf_counter()
     with Busy() as busy, ImagePass([column], hashed=False) as work:
-
-        def rows():
+        with column.writer("part-00000.parquet", "") as write:
             for first, facts, (values,) in work.blocks(encoded(base, form)):
-                yield pa.table(
-                    [pa.array(np.arange(first, first + len(facts), dtype=np.uint64)), values], ["sample_id", "image"]
-                )
-
-        column.write_batches("part-00000.parquet", "", rows())
+                ids = pa.array(np.arange(first, first + len(facts), dtype=np.uint64))
+                write(pa.table([ids, values], ["sample_id", "image"]))
         waited = work.share_waited
     count = sum(len(images) for _, images in encoded(base, form))
     return count / (time.perf_counter() - began), waited, busy.share

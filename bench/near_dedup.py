@@ -32,7 +32,8 @@ from tamis.pipeline.columns.hashed import minhash_maker
 from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.machine import peak
 from tamis.selectors.dedup.near_texts import NearDedup, meetings
-from tamis.selectors.texts.minhash import BUCKETS, HASHES, ROWS, WORDS, signatures, words
+from tamis.selectors.loops.constants import WORDS
+from tamis.selectors.texts.minhash import BUCKETS, HASHES, ROWS, signatures, words
 
 INDICES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PLANTED_WORDS = 60  # at least, in a document that is copied

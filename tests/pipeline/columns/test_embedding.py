@@ -132,6 +132,7 @@ def test_long_captions_are_cut_and_counted(clip: ClipModel) -> None:
 
 
 @pytest.mark.fault("A poisoned pickle as checkpoint: refused, not run")
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch's word for the poisoned one
 def test_weights_are_named_or_refused_and_never_unpickled(tmp_path: Path, clip: ClipModel) -> None:
     import torch
 

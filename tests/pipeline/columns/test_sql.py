@@ -103,6 +103,13 @@ def test_it_is_made_again_when_the_expression_or_a_column_that_it_reads_changes(
         ({"a": {"sql": "n_bytes", "measure": "text"}}, "are two columns"),
         ({"a": {"sql": "[n_bytes]"}}, "wanted a number or a text"),
         ({"a": {"sql": "text + 1"}}, "sql 'text . 1'"),
+        ({"a": {"sql": "row_number() over ()"}}, "a .*no window functions"),
+        ({"a": {"sql": "max(n_bytes)"}}, "a .*max.. is of many rows"),
+        ({"a": {"sql": "*"}}, "a .*no `.`"),
+        ({"a": {"sql": "unnest([1, 2])"}}, "a .*unnest.. is not of the row alone"),
+        ({"a": {"sql": "n_bytes, text"}}, "wanted a number or a text"),
+        ({"a": {"sql": "epoch(now())"}}, "a .*answers otherwise each time"),
+        ({"a": {"sql": "n_bytes", "expression": "n_bytes"}}, "it stands behind `sql:` already"),
     ],
 )
 def test_wrong_expressions_are_one_line(run_in: Runner, workplace: Path, columns: dict[str, Any], message: str) -> None:
@@ -168,3 +175,30 @@ def test_a_linear_classifier_learns_from_a_column(run_in: Runner, photos: Path, 
 def test_columns_that_read_each_other_are_refused(run_in: Runner, workplace: Path) -> None:
     with pytest.raises(RecipeError, match="no field or column 'b'"):
         run_in(workplace, **ALL, columns={"a": {"sql": "b"}, "b": {"sql": "a"}})
+
+
+def test_what_is_made_of_one_is_made_without_a_target(run_in: Runner, workplace: Path) -> None:
+    (workplace / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import pyarrow.compute as pc\n"
+        "from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output\n"
+        "import pyarrow as pa\n\n\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Doubled(ColumnKind):\n"
+        "    verb, kind = 'measure', 'doubled'\n\n"
+        "    def makes(self, images):\n"
+        "        return [Output(main=pa.float64(), reads=('long',))]\n\n"
+        "    def fingerprinted(self, folder):\n"
+        "        return {}\n\n"
+        "    def load(self, place):\n"
+        "        return Twice()\n\n\n"
+        "class Twice(NoModel):\n"
+        "    def values(self, batch, told):\n"
+        "        return [pc.multiply(batch['long'], 2.0)]\n"
+    )
+    columns = {"long": {"sql": "length(text)"}, "twice": {"python": "mine.py:Doubled"}}
+    asked = {name: value for name, value in ALL.items() if name != "target"}  # the workplace's own target stays
+    outcome = run_in(workplace, **asked, columns=columns, allow_code=True)
+    assert outcome.manifest["target"]
+    store = workplace / "store"
+    assert answers(store, "twice") == [2.0 * value for value in answers(store, "long")]

@@ -97,3 +97,80 @@ def test_a_users_kind_has_settings_and_fields_as_ours_have(run_in: Runner, workp
         run_in(
             workplace, name="c", allow_code=True, **{**asked, "columns": {"open": {"python": "fn.py:taste", "x": 1}}}
         )
+
+
+def test_an_edited_kind_is_another_column(run_in: Runner, workplace: Path) -> None:
+    asked = {"target": [], "columns": {"open": {"python": "mine.py:Vowels"}}, "steps": RANDOM, "allow_code": True}
+    found = []
+    for name, code in (("a", KIND), ("b", KIND.replace('"aeiou"', '"y"'))):
+        (workplace / "mine.py").write_text(code)
+        folder = run_in(workplace, name=name, **asked).manifest["columns"][0]["folder"]
+        parts = sorted((workplace / "store" / folder).glob("part-*"))
+        found.append([value for part in parts for value in pq.read_table(part)["open"].to_pylist()])
+    assert len(found[0]) == len(found[1]) and sum(found[0]) > sum(found[1]) > 0
+
+
+STEPS = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.selectors.contract import Inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Short:
+    most: int = 500
+    budgeted = False
+
+    def inputs(self):
+        return Inputs(fields=("n_bytes",))
+
+    def fit(self, pool, targets):
+        return self
+
+    def score(self, batch):
+        return -np.asarray(batch["n_bytes"], float)
+
+    def verdicts(self, batch):
+        return [("over_most", f"{n} bytes") if n > self.most else None for n in batch["n_bytes"].to_pylist()]
+
+
+@dataclass(frozen=True)
+class Cut:
+    taken: np.ndarray
+
+    def score(self, batch):
+        place = {one: -rank for rank, one in enumerate(self.taken.tolist())}
+        return np.array([place.get(one, np.nan) for one in batch["sample_id"].to_pylist()], float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortest:
+    fitted = Cut
+
+    def inputs(self):
+        return Inputs(fields=("n_bytes",))
+
+    def rank(self, pool, budget):
+        rows = [row for batch in pool for row in batch.select(["n_bytes", "sample_id"]).to_pylist()]
+        rows.sort(key=lambda row: (row["n_bytes"], row["sample_id"]))
+        return Cut(np.array([row["sample_id"] for row in rows[: budget.amount]], np.uint64))
+"""
+
+
+def test_steps_without_a_base_of_ours_drop_by_reason_and_rank(run_in: Runner, workplace: Path) -> None:
+    (workplace / "own.py").write_text(STEPS)
+    steps = [{"own.py:Short": {"most": 400}}, {"own.py:Shortest": {"budget": 7}}]
+    outcome = run_in(workplace, target=[], steps=steps, allow_code=True)
+    run = open_complete(outcome.folder)
+    sizes = [
+        row
+        for batch in ask(run, "select n_bytes from pool order by n_bytes limit 7")
+        for row in batch["n_bytes"].to_pylist()
+    ]
+    chosen = "select n_bytes from pool join selection using (sample_id) order by n_bytes"
+    assert [row for batch in ask(run, chosen) for row in batch["n_bytes"].to_pylist()] == sizes
+    (dropped,) = ask(run, "select key, n_bytes from pool where n_bytes > 400 order by sample_id limit 1")
+    assert f"over_most\n            {dropped['n_bytes'][0].as_py()} bytes" in why(run, dropped["key"][0].as_py())
+    assert verify(run) == []
