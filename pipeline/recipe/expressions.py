@@ -106,7 +106,8 @@ def _parameters(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if node.get("class") == "LAMBDA":
             yield from _references(node.get("lhs"))
-            yield from (name for name in node.get("syntax_parameters", node.get("params", [])) if isinstance(name, str))
+            named = node.get("syntax_parameters") or node.get("params") or []
+            yield from (name for name in named if isinstance(name, str))
         for value in node.values():
             yield from _parameters(value)
     elif isinstance(node, list):
