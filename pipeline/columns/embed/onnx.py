@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.contract import Output
+from tamis.pipeline.columns.embed.embedder import Embedder
 from tamis.pipeline.columns.torch_models import Result, find_batch
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
@@ -22,12 +23,11 @@ ONNX_VERSION = 1  # raise when the same pixels would give another vector
 
 
 @dataclass(frozen=True, kw_only=True)
-class Onnx(ColumnKind):
+class Onnx(Embedder):
     """model: the file; size: [height, width] in pixels; resize, interpolation, fill: as in docs/recipe.md; mean, std:
     of the channels, on a scale of 0 to 1; channels: their order; layout: of the input; output: its name (default: the
     first); tokens: how three dimensions become two; dims: keep the leading dimensions; batch: images at once."""
 
-    verb: ClassVar[str] = "embed"
     kind: ClassVar[str] = "onnx"
 
     model: str
@@ -65,14 +65,6 @@ class Onnx(ColumnKind):
             **self._beside(folder / self.model),
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
-
-    @property
-    def leading(self) -> int | None:
-        return self.dims
-
-    @property
-    def at_once(self) -> int | None:
-        return self.batch
 
     def load(self, place: Path) -> "OnnxModel":
         return OnnxModel(self, place)

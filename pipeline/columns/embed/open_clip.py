@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.contract import Output
 from tamis.pipeline.columns.embed.classes import CLASS_FIELDS, CLASS_VERSION, BestClasses, read_classes
+from tamis.pipeline.columns.embed.embedder import WordEmbedder
 from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
-from tamis.selectors.vectors.columns import as_column
 
 OPEN_CLIP_VERSION = 1  # raise when the same input would give other vectors
 TEXT_BATCH = 64
@@ -27,13 +27,12 @@ LOCAL = "local-dir:"  # how open_clip calls a model in a folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenClip(ColumnKind):
+class OpenClip(WordEmbedder):
     """model: an architecture of open_clip; pretrained: a tag, a file, or `random`; precision: `auto` is fp16 on a GPU
     and fp32 elsewhere; outputs: towers to run; classes: a YAML file of prompts by class; dims: keep the leading
     dimensions (for models trained so); scaled_decode: let the JPEG decoder shrink (faster, other pixels);
     batch: images at once, else found."""
 
-    verb: ClassVar[str] = "embed"
     kind: ClassVar[str] = "open_clip"
 
     model: str
@@ -69,21 +68,6 @@ class OpenClip(ColumnKind):
         if output != "class":
             return {}
         return {"classes": fingerprint([CLASS_VERSION, read_classes(folder / str(self.classes))])}
-
-    @property
-    def embeds_words(self) -> bool:
-        return True
-
-    def vectors_of(self, loaded: "ClipModel", words: list[str]) -> pa.Array:
-        return as_column(loaded.texts(words), self.dims)
-
-    @property
-    def leading(self) -> int | None:
-        return self.dims
-
-    @property
-    def at_once(self) -> int | None:
-        return self.batch
 
     def load(self, place: Path) -> "ClipModel":
         return ClipModel(self, place)

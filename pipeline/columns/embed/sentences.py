@@ -10,26 +10,24 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from tamis.pipeline.columns.contract import ColumnKind, Output
+from tamis.pipeline.columns.contract import Output
+from tamis.pipeline.columns.embed.embedder import WordEmbedder
 from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, precision_for
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder
-from tamis.selectors.vectors.columns import as_column
 
 SENTENCES_VERSION = 1  # raise when the same text would give another vector
 MOST_WINDOWS = 256  # of one text: 65,000 tokens; the rest of a book is cut, and counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentenceTransformers(ColumnKind):
+class SentenceTransformers(WordEmbedder):
     """model: a name on the hub or a folder; long: what becomes of texts beyond the window; dims: keep the leading
     dimensions; batch: windows at once."""
 
-    verb: ClassVar[str] = "embed"
     kind: ClassVar[str] = "sentence_transformers"
 
     model: str
@@ -46,21 +44,6 @@ class SentenceTransformers(ColumnKind):
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": SENTENCES_VERSION}
-
-    @property
-    def embeds_words(self) -> bool:
-        return True
-
-    def vectors_of(self, loaded: "SentenceModel", words: list[str]) -> pa.Array:
-        return as_column(loaded.texts(words), self.dims)
-
-    @property
-    def leading(self) -> int | None:
-        return self.dims
-
-    @property
-    def at_once(self) -> int | None:
-        return self.batch
 
     def load(self, place: Path) -> "SentenceModel":
         return SentenceModel(self, place)
