@@ -71,8 +71,11 @@ def run(
     >>> run(recipe, store="my-store", name="six", set={"steps.0.random.budget": 6}).selected
     6
     """
+    from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.starting import run_recipe
 
+    if isinstance(engine, str):
+        raise RecipeError(f"engine: wanted a flow of tamis.flows or a function, found {engine!r}")
     loaded, folder = _loaded(recipe, set)
     outcome = run_recipe(loaded, folder, _path(store), name, allow_code, engine)
     return Result(outcome.folder, fresh=outcome.fresh)
@@ -195,8 +198,13 @@ def _path(place: Place) -> Path:
 
 def _loaded(recipe: Recipe, changes: dict[str, Any] | None) -> Any:
     """The recipe, and the folder that its paths are relative to."""
+    from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.recipe.recipe import load_recipe, overridden, parse_recipe
 
+    if not isinstance(recipe, str | Path | dict):
+        raise RecipeError(f"recipe: wanted a YAML file's path or a dict, found {type(recipe).__name__}")
+    if wrong := [place for place in changes or {} if not isinstance(place, str)]:
+        raise RecipeError(f"set: wanted places such as 'steps.0.random.budget', found {wrong[0]!r}")
     if isinstance(recipe, dict):
         value = overridden({"name": "recipe", **recipe}, changes or {})
         return parse_recipe(value, Path.cwd()), Path.cwd()

@@ -155,11 +155,10 @@ class Result:
 
         from tamis.pipeline.store.query import ask
 
-        batches = list(ask(self._run, query))
-        return Rows(pa.Table.from_batches(batches) if batches else pa.table({}))
+        return Rows(pa.Table.from_batches(list(ask(self._run, query))))
 
     def why(self, key: str) -> Told:
-        """One sample's story, by key or id. Raises RunError where there is no such sample."""
+        """One sample's story, by key or id. Raises QueryError where there is no such sample."""
         from tamis.pipeline.explain.why import why
 
         return Told(why(self._run, key))

@@ -125,18 +125,21 @@ class ByVerdict(Fitted):
         raise NotImplementedError
 
     def barred(self, batch: pa.RecordBatch) -> Reasons:
-        return [None if found is None else found[0] for found in self.verdicts(batch)]
+        return self.scored(batch).barred or []
 
     def details(self, batch: pa.RecordBatch) -> Reasons:
-        return [None if found is None else found[1] for found in self.verdicts(batch)]
+        return self.scored(batch).detail or []
 
     def scored(self, batch: pa.RecordBatch) -> Scored:
         score, verdicts = self.score(batch), self.verdicts(batch)
         return Scored(
             score,
             self.order_keys(batch, score),
-            barred=[None if found is None else found[0] for found in verdicts],
-            detail=[None if found is None else found[1] for found in verdicts],
+            [found and found[0] for found in verdicts],
+            self.groups(batch),
+            self.tie_keys(batch),
+            [found and found[1] for found in verdicts],
+            self.related_ids(batch),
         )
 
 

@@ -29,7 +29,6 @@ REFUSED = {  # classes of the parsed tree that are not of one row, and what to d
     "WINDOW": "no window functions; it is asked of one shard at a time",
     "STAR": "no `*`; name what is meant",
 }
-NOT_OF_A_ROW = ("unnest", "current_setting", "txid_current", "getvariable")  # functions that are not of the row alone
 CHANGES = ("VOLATILE", "CONSISTENT_WITHIN_QUERY")  # stabilities of functions: dice and clocks
 
 
@@ -63,8 +62,8 @@ def check_expression(what: str, text: str) -> None:
             raise QueryError(f"{what} {text!r}: {row['name']}() answers otherwise each time; use a step `random`")
         if row["name"] in called and row["kind"] == "aggregate" and row["name"] not in scalar:
             raise QueryError(f"{what} {text!r}: {row['name']}() is of many rows; it is asked of one shard at a time")
-    if refused := called & {*NOT_OF_A_ROW}:
-        raise QueryError(f"{what} {text!r}: {min(refused)}() is not of the row alone")
+    if "unnest" in called:
+        raise QueryError(f"{what} {text!r}: unnest() makes several rows of one")
 
 
 def _tree(con: Any, text: str) -> dict[str, Any]:

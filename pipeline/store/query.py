@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,13 +62,15 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
 
 
 def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
-    """Stream the answer to one SELECT. Raises QueryError."""
+    """Stream the answer to one SELECT, at least one batch. Raises QueryError."""
     import duckdb
 
     with views(run) as con:
         query = one_select(con, query)
         try:
-            yield from con.sql(query).to_arrow_reader(8192)
+            answer = con.sql(query).to_arrow_reader(8192)
+            none = pa.RecordBatch.from_pylist([], answer.schema)
+            yield from chain([next(answer, none)], answer)
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             known = "pool, rejects, ledger, selection, costs" + "".join(f", {name}" for name in column_folders(run))
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
@@ -137,7 +140,7 @@ def _table(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
                 more += 1
             else:
                 lines.append([_cell(value) for value in record.values()])
-    if not lines:
+    if len(lines) < 2:
         out.write("no rows\n")
         return
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

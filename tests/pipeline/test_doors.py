@@ -74,6 +74,13 @@ def test_a_recipe_is_a_file_or_a_dict_and_may_be_overridden(here: Path) -> None:
         run(asked, store="s", set={"steps.4.random": {}})
     with pytest.raises(RecipeError, match="did you mean 'steps'"):
         run({**asked, "step": []}, store="s")
+    for wrong, message in (
+        ({"recipe": None}, "recipe: wanted a YAML file's path or a dict, found NoneType"),
+        ({"recipe": asked, "set": {1: 2}}, "set: wanted places such as .*, found 1"),
+        ({"recipe": asked, "engine": "local"}, "engine: wanted a flow of tamis.flows or a function, found 'local'"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            run(**wrong, store="s")
 
 
 def test_a_result_is_asked_for_everything(here: Path) -> None:
@@ -91,6 +98,8 @@ def test_a_result_is_asked_for_everything(here: Path) -> None:
     assert result.facts["0 importance_resampling"]["kl_reduction"] is not None
     assert result.verify() == [] and open_run(str(result.folder)).selected == 25
     assert result.sql("select count(*) as n from pool").to_pylist() == [{"n": 400}]
+    none = result.sql("select key, text from pool where false")
+    assert (len(none), none.column_names) == (0, ["key", "text"])
     assert "importance_resampling" in repr(result) and "400" in result._repr_html_()
     assert result.report._repr_html_().startswith("<iframe") and Path(result.report).exists()
     assert "<script" not in chosen._repr_html_() and "rows" in chosen._repr_html_()

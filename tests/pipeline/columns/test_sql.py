@@ -106,7 +106,7 @@ def test_it_is_made_again_when_the_expression_or_a_column_that_it_reads_changes(
         ({"a": {"sql": "row_number() over ()"}}, "a .*no window functions"),
         ({"a": {"sql": "max(n_bytes)"}}, "a .*max.. is of many rows"),
         ({"a": {"sql": "*"}}, "a .*no `.`"),
-        ({"a": {"sql": "unnest([1, 2])"}}, "a .*unnest.. is not of the row alone"),
+        ({"a": {"sql": "unnest([1, 2])"}}, "a .*unnest.. makes several rows of one"),
         ({"a": {"sql": "n_bytes, text"}}, "wanted a number or a text"),
         ({"a": {"sql": "epoch(now())"}}, "a .*answers otherwise each time"),
         ({"a": {"sql": "n_bytes", "expression": "n_bytes"}}, "it stands behind `sql:` already"),
