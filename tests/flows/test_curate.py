@@ -1,4 +1,4 @@
-"""The Prefect flow against the plain loop, under one session-wide Prefect harness."""
+"""The Prefect flow against the plain loop, under one Prefect harness."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests_support import ROOT, Runner, result_bytes
 settings.apply()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _prefect() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
