@@ -30,6 +30,7 @@ REFUSED = {  # classes of the parsed tree that are not of one row, and what to d
     "STAR": "no `*`; name what is meant",
 }
 CHANGES = ("VOLATILE", "CONSISTENT_WITHIN_QUERY")  # stabilities of functions: dice and clocks
+CLOCKS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")  # written like fields
 
 
 def check_where(where: str) -> None:
@@ -44,7 +45,7 @@ def check_expression(what: str, text: str) -> None:
     with duckdb.connect() as con:
         try:
             one_select(con, f"select ({text}\n)")
-            tree = _tree(con, text)
+            tree, plain = _tree(con, text), _tree(con, "true")
         except (QueryError, duckdb.Error) as error:
             raise QueryError(f"{what} {text!r}: not an SQL expression ({problem_of(error)})") from error
         functions = _rows(con, "select function_name as name, function_type as kind, stability from duckdb_functions()")
@@ -52,16 +53,17 @@ def check_expression(what: str, text: str) -> None:
     for name, why in REFUSED.items():
         if name in classes:
             raise QueryError(f"{what} {text!r}: {why}")
-    (statement,) = tree["statements"]
-    node = statement["node"]
-    if node["type"] != "SELECT_NODE" or len(node["select_list"]) != 1 or node["from_table"].get("type") != "EMPTY":
-        raise QueryError(f"{what} {text!r}: not an SQL expression")
+    asked, bare = (one["statements"][0]["node"] for one in (tree, plain))
+    if len(asked.get("select_list", [])) != 1 or asked | {"select_list": []} != bare | {"select_list": []}:
+        raise QueryError(f"{what} {text!r}: not an SQL expression")  # its brackets let in a limit, a sample, a from
     scalar = {row["name"] for row in functions if row["kind"] in ("scalar", "macro")}
     for row in functions:
         if row["name"] in called and row["stability"] in CHANGES:
             raise QueryError(f"{what} {text!r}: {row['name']}() answers otherwise each time; use a step `random`")
         if row["name"] in called and row["kind"] == "aggregate" and row["name"] not in scalar:
             raise QueryError(f"{what} {text!r}: {row['name']}() is of many rows; it is asked of one shard at a time")
+    if clocks := {name.casefold() for name in _references(tree)} & {*CLOCKS}:
+        raise QueryError(f"{what} {text!r}: {min(clocks)} is the clock, which answers otherwise each time")
     if "unnest" in called:
         raise QueryError(f"{what} {text!r}: unnest() makes several rows of one")
 

@@ -109,6 +109,10 @@ def test_it_is_made_again_when_the_expression_or_a_column_that_it_reads_changes(
         ({"a": {"sql": "unnest([1, 2])"}}, "a .*unnest.. makes several rows of one"),
         ({"a": {"sql": "n_bytes, text"}}, "wanted a number or a text"),
         ({"a": {"sql": "epoch(now())"}}, "a .*answers otherwise each time"),
+        ({"a": {"sql": "year(Current_Date)"}}, "a .*current_date is the clock"),
+        ({"a": {"sql": "n_bytes) limit (5"}}, "a .*not an SQL expression"),
+        ({"a": {"sql": "n_bytes) using sample (10%"}}, "a .*not an SQL expression"),
+        ({"a": {"sql": "n_bytes) where (n_bytes > 5"}}, "a .*not an SQL expression"),
         ({"a": {"sql": "n_bytes", "expression": "n_bytes"}}, "it stands behind `sql:` already"),
     ],
 )
