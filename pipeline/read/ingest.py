@@ -37,7 +37,7 @@ from tamis.pipeline.read.sources import READ_BY_KEY, SourceFile, find_files, gro
 from tamis.pipeline.recipe.recipe import Source
 from tamis.pipeline.schemas import POOL, REJECTS
 
-READER_VERSION = 2  # raise when the same files would give other rows
+READER_VERSION = 3  # raise when the same files would give other rows
 
 
 def ingest(

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tamis.selectors.loops.constants import ALONE, MARK, OTHER, SPACE
 from tamis.selectors.loops.sha256 import sha256_mod
 
 Array = npt.NDArray[Any]
-SPACE = 0  # class of a character that ends a token
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
 FNV_PRIME = np.uint64(0x100000001B3)
 FOLD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: token order matters in the fold
@@ -39,7 +39,14 @@ def tokenize(data: Array, lo: int, hi: int, kind: Array, lower: Array, low: Arra
         point, width = _code_point(data, i)
         i += width
         now = kind[point]
-        if now != before:
+        starts = now != before
+        if point >= 0x80:
+            if now == MARK:  # of whatever stands before it
+                now = before if before != SPACE else OTHER
+                starts = before == SPACE
+            elif now == ALONE:
+                starts = True
+        if starts:
             if before != SPACE:
                 ends[count], hashes[count] = at, h
                 count += 1

@@ -22,6 +22,7 @@ from tamis.selectors.match.importance_facts import facts
 from tamis.selectors.match.quality_mask import mask_reasons
 from tamis.selectors.rows import hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
+from tamis.selectors.texts.tokens import Tokens
 
 Counts = npt.NDArray[np.int64]
 FLOOR = 1e-8  # added to both probabilities by the published method, so that an empty bucket has a logarithm
@@ -29,11 +30,11 @@ FLOOR = 1e-8  # added to both probabilities by the published method, so that an 
 FORMS: dict[str, dict[str, Any]] = {
     "tamis": {
         "buckets": 1 << 18, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.5, "weight": "mean",
-        "choose": "top", "min_length": 0,
+        "choose": "top", "min_length": 0, "tokens": "tamis",
     },
     "published": {
         "buckets": 10_000, "hash": "sha256", "occurrences": "all", "smoothing": 0.0, "weight": "sum",
-        "choose": "sample", "min_length": 100,
+        "choose": "sample", "min_length": 100, "tokens": "published",
     },
 }  # fmt: skip
 
@@ -43,6 +44,7 @@ class ImportanceResampling(Scorer):
     """Settings; those left out are the form's (see FORMS).
 
     features     what a text is made of; hashed n-grams
+    tokens       tamis: letters of scripts without spaces are tokens of their own; published: what spaces part
     ngrams       highest order of the n-grams
     smoothing    pseudo-count added to observed and expected counts; 0: the published floor of 1e-8 instead
     min_length   tokens; shorter texts are never chosen
@@ -57,6 +59,7 @@ class ImportanceResampling(Scorer):
 
     features: Literal["ngrams"] = "ngrams"
     form: Literal["tamis", "published"] = "tamis"
+    tokens: Tokens | None = None
     ngrams: int = 2
     buckets: int | None = None
     hash: Literal["fnv1a", "sha256"] | None = None
@@ -98,6 +101,7 @@ class ImportanceResampling(Scorer):
             buckets=self.chosen("buckets"),
             hash=self.chosen("hash"),
             distinct=self.chosen("occurrences") == "distinct",
+            tokens=self.chosen("tokens"),
         )
 
     @property

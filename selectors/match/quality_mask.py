@@ -30,7 +30,7 @@ def mask_reasons(texts: pa.StringArray) -> list[str | None]:
 
 
 def looks_like_prose(text: str) -> bool:
-    words = tokens(text)
+    words = tokens(text, "published")
     if not 40 < len(words) < 500:
         return False
     most = max(Counter(words).values()) / len(words)

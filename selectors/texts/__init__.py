@@ -5,5 +5,6 @@ In: Arrow strings. Out: hashed n-grams, signatures, measures.
     measures.py  what these rules measure
     minhash.py   signatures of texts
     ngrams.py    texts as hashed n-grams
+    scripts.py   scripts whose words no space parts
     tokens.py    tokens, and the tables of characters
 """

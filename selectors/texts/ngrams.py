@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.texts.tokens import ready, tables, tokens
+from tamis.selectors.texts.tokens import Tokens, ready, tables, tokens
 
 Array = npt.NDArray[Any]
 MEMO_SLOTS = 1 << 18  # 256k n-grams a thread, 3 MB: stays in the second-level cache's reach
@@ -29,6 +29,7 @@ class Ngrams:
     buckets: int = 10_000
     hash: Literal["fnv1a", "sha256"] = "fnv1a"
     distinct: bool = False  # each bucket once a text, whatever its count there
+    tokens: Tokens = "tamis"  # see tokens.py
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 8:
@@ -72,15 +73,15 @@ class Ngrams:
             *_held.met(longest * self.order, rows),
         )
         if self.hash == "fnv1a":
-            hash_fast(data, offsets, *tables(), self.distinct, *work)
+            hash_fast(data, offsets, *tables(self.tokens), self.distinct, *work)
         else:
             powers = np.array([pow(2, 32 * (7 - k), self.buckets) for k in range(8)], np.uint64)
-            hash_published(data, offsets, *tables(), self.distinct, *work, powers, *_held.memo(self.buckets))
+            hash_published(data, offsets, *tables(self.tokens), self.distinct, *work, powers, *_held.memo(self.buckets))
         return out[: places[-1]].copy(), places, counts
 
     def named(self, text: str) -> tuple[list[str], Array]:
         """All n-grams of one text as strings, by first token and then by order, and the bucket of each."""
-        words = tokens(text)
+        words = tokens(text, self.tokens)
         names = [
             " ".join(words[i : i + k]) for i in range(len(words)) for k in range(1, min(self.order, len(words) - i) + 1)
         ]

@@ -21,7 +21,7 @@ from tamis.selectors.rows import hashes_of
 from tamis.selectors.texts.ngrams import Ngrams
 from tamis.selectors.vectors.columns import as_array
 
-LINEAR_VERSION = 1  # raise when the same pool and target would give another model
+LINEAR_VERSION = 2  # raise when the same pool and target would give another model
 NGRAMS = Ngrams(order=2, buckets=1 << 18, distinct=True)
 
 

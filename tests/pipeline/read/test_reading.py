@@ -240,6 +240,12 @@ def test_chunks_are_slices_of_their_parent(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_chunk_counts_letters_of_scripts_without_spaces_as_words(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "p.jsonl", [{"id": "a", "text": "他说：“你好，世界。” abc カー défi 12 ที่ก"}])
+    pool = read(tmp_path, format="jsonl", path="p.jsonl", key="id", chunk={"words": 4})
+    assert [row["text"] for row in samples(pool)] == ["他说：“你好，", "世界。” abc カー", "défi 12 ที่ก"]
+
+
 def test_kept_fields_that_differ_meet_as_text(tmp_path: Path) -> None:
     write_jsonl(
         tmp_path / "p.jsonl", [{"text": "x", "v": 1}, {"text": "y", "v": "one"}, {"text": "z", "v": {"a": [1]}}]
