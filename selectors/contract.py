@@ -258,9 +258,15 @@ class Scorer(Selector):
         """Where the fit `adds_up`: counts of some batches, which add up in any order."""
         raise NotImplementedError
 
-    def fit_counts(self, counts: npt.NDArray[np.int64], targets: Sequence[Batches]) -> Any:
-        """Where the fit `adds_up`: the `Fitted` from the pool's counts."""
+    def fit_counts(
+        self, counts: npt.NDArray[np.int64], targets: Sequence[Batches], sample: Sequence[pa.RecordBatch] = ()
+    ) -> Any:
+        """Where the fit `adds_up`: the `Fitted` from the pool's counts, and from what `sampled` gave of all shards."""
         raise NotImplementedError
+
+    def sampled(self, batch: pa.RecordBatch, pool_rows: int) -> pa.RecordBatch | None:
+        """Where the fit `adds_up` and needs some of the pool's rows, too: these, of a batch; by their ids alone."""
+        return None
 
 
 class Filter(Scorer):

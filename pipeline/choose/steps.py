@@ -37,12 +37,22 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
     for name in names:
         final = _counts(run, step, name)
         if not final.exists() and not model_path(run, step).exists():
-            counts = selector.count(in_scope(run, run.part(name), step))
+            sample: list[pa.RecordBatch] = []
+
+            def passed(name: str = name, sample: list[pa.RecordBatch] = sample) -> Iterator[pa.RecordBatch]:
+                for batch in in_scope(run, run.part(name), step):
+                    if (some := selector.sampled(batch, run.pool.rows)) is not None:
+                        sample.append(some)
+                    yield batch
+
+            counts = selector.count(passed())
+            if sample:
+                write_parquet(_counts(run, step, name, "sampled"), pa.Table.from_batches(sample))
             write_parquet(final, pa.table({"bucket": counts}))
 
 
-def _counts(run: Run, step: int, name: str) -> Path:
-    return run.work(step) / "counts" / name
+def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
+    return run.work(step) / what / name
 
 
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
@@ -74,7 +84,9 @@ def _learned(run: Run, plan: StepPlan) -> Any:
         total = next(counted).astype(np.int64)
         for counts in counted:
             total += counts
-        return selector.fit_counts(total, targets(run, step))
+        files = [_counts(run, step, part.name, "sampled") for part in run.pool.parts]
+        sample = [batch for file in files if file.exists() for batch in pq.read_table(file).to_batches()]
+        return selector.fit_counts(total, targets(run, step), *([sample] if sample else []))
     return selector.fit((batch for part in run.pool.parts for batch in in_scope(run, part, step)), targets(run, step))
 
 

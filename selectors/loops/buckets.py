@@ -216,3 +216,16 @@ def gather_sums(buckets: Array, places: Array, table: Array) -> Array:
             total += table[buckets[i]]
         sums[row] = total
     return sums
+
+
+@njit(nogil=True, cache=True)
+def gather_pairs(buckets: Array, places: Array, table: Array) -> Array:
+    """[rows, 2] the same of a table [buckets, 2], in one pass."""
+    sums = np.zeros((len(places) - 1, 2))
+    for row in range(len(places) - 1):
+        one, two = 0.0, 0.0
+        for i in range(places[row], places[row + 1]):
+            one += table[buckets[i], 0]
+            two += table[buckets[i], 1]
+        sums[row, 0], sums[row, 1] = one, two
+    return sums

@@ -3,8 +3,8 @@
 Data Selection for Language Models via Importance Resampling (Xie et al. 2023, arXiv:2302.03169): a text's log weight
 is the sum of log p_target(b) - log p_pool(b) over the hashed buckets b of its n-grams (section 3, eq. 1).
 `form: published` is that method. The default form is ours: each n-gram counts once a text, its log ratio is
-log((observed + 1/2) / (expected + 1/2)) of its count in the target, and the score is their mean, so that neither
-length nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without words in common with the target
+log((observed + 1/4) / (expected + 1/4)) of its count in the target, and the score is their mean, shrunk to the pool's
+(shrinkage.py), so that neither length nor shortness nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without words in common with the target
 (another language), nor for finding quality: it matches a distribution, whatever that is."""
 
 from collections.abc import Collection, Sequence
@@ -20,6 +20,7 @@ from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Scored, Scorer
 from tamis.selectors.match.importance_facts import facts
 from tamis.selectors.match.quality_mask import mask_reasons
+from tamis.selectors.match.shrinkage import evidence, prior, sampled
 from tamis.selectors.rows import hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.texts.tokens import Tokens
@@ -29,7 +30,7 @@ FLOOR = 1e-8  # added to both probabilities by the published method, so that an 
 
 FORMS: dict[str, dict[str, Any]] = {
     "tamis": {
-        "buckets": 1 << 18, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.5, "weight": "mean",
+        "buckets": 1 << 18, "hash": "fnv1a", "occurrences": "distinct", "smoothing": 0.25, "weight": "shrunk",
         "choose": "top", "min_length": 0, "tokens": "tamis",
     },
     "published": {
@@ -47,6 +48,7 @@ class ImportanceResampling(Scorer):
     tokens       tamis: letters of scripts without spaces are tokens of their own; published: what spaces part
     ngrams       highest order of the n-grams
     smoothing    pseudo-count added to observed and expected counts; 0: the published floor of 1e-8 instead
+    weight       of a text's log ratios: their sum, mean, or mean shrunk to the pool's
     min_length   tokens; shorter texts are never chosen
     quality_mask keep to texts that look like prose (published preprocessing)
     temperature  of the Gumbel noise on the scores; 0 is the same as `choose: top`
@@ -65,7 +67,7 @@ class ImportanceResampling(Scorer):
     hash: Literal["fnv1a", "sha256"] | None = None
     occurrences: Literal["distinct", "all"] | None = None
     smoothing: float | None = None
-    weight: Literal["sum", "mean"] | None = None
+    weight: Literal["sum", "mean", "shrunk"] | None = None
     choose: Literal["top", "sample"] | None = None
     temperature: float | None = None
     min_length: int | None = None
@@ -81,7 +83,7 @@ class ImportanceResampling(Scorer):
             raise ValueError("smoothing, min_length and temperature can't be negative")
         if self.chosen("choose") == "top" and self.temperature:
             raise ValueError("temperature is the noise of `choose: sample`; with `choose: top` leave it out")
-        if self.chosen("choose") == "sample" and self.chosen("weight") == "mean" and self.temperature is None:
+        if self.chosen("choose") == "sample" and self.chosen("weight") != "sum" and self.temperature is None:
             raise ValueError(
                 "`choose: sample` on means needs a `temperature` on their own scale (try 0.01): "
                 "noise of 1 nat, right for sums, drowns means"
@@ -126,7 +128,12 @@ class ImportanceResampling(Scorer):
         return f"{self.chosen('min_length')} tokens" if reason == "too_short" else None
 
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "FittedImportance":
-        return self.fit_counts(self.count(pool), targets)
+        batches = list(pool)
+        rows = sum(batch.num_rows for batch in batches)
+        return self.fit_counts(self.count(batches), targets, [some for b in batches if (some := self.sampled(b, rows))])
+
+    def sampled(self, batch: pa.RecordBatch, pool_rows: int) -> pa.RecordBatch | None:
+        return sampled(batch, pool_rows, self.map.dtype) if self.chosen("weight") == "shrunk" else None
 
     def count(self, batches: Batches) -> Counts:
         """[buckets] n-grams of some batches."""
@@ -142,21 +149,30 @@ class ImportanceResampling(Scorer):
                 seen.hashes.append(hashes_of(batch))
         return seen
 
-    def fit_counts(self, counts: Counts, targets: Sequence[Batches]) -> "FittedImportance":
-        return self._fitted(counts, [self._seen(target) for target in targets])
+    def fit_counts(
+        self, counts: Counts, targets: Sequence[Batches], sample: Sequence[pa.RecordBatch] = ()
+    ) -> "FittedImportance":
+        return self._fitted(counts, [self._seen(target) for target in targets], sample)
 
-    def _fitted(self, counts: Counts, targets: Sequence["Seen"]) -> "FittedImportance":
+    def _fitted(self, counts: Counts, targets: Sequence["Seen"], sample: Sequence[pa.RecordBatch]) -> "FittedImportance":
         if self.targets == "pooled":
             targets = [Seen.merged(targets)]
         sizes = [float(target.buckets.sum()) for target in targets]
         proportions = sizes if isinstance(self.targets, str) else self.targets
         if len(proportions) != len(targets):
             raise ValueError(f"targets: {len(proportions)} proportions for {len(targets)} target sources")
+        priors = [[0.0, 0.0]] * len(targets)
+        if self.chosen("weight") == "shrunk":
+            told = [target.buckets for target in targets]
+            ratios = [log_ratio(one, counts, self.chosen("smoothing")) for one in told]
+            weights = [evidence(one, counts) for one in told]
+            priors = [prior(r, w, counts, sample, self.map) for r, w in zip(ratios, weights, strict=True)]
         return FittedImportance(
             settings=self,
             pool_counts=counts,
             target_counts=np.stack([target.buckets for target in targets]),
             proportions=np.array(proportions) / sum(proportions),
+            priors=np.array(priors),
             target_hashes=np.unique(
                 np.concatenate([h for target in targets for h in target.hashes] or [np.empty(0, "S16")])
             ),
@@ -181,6 +197,7 @@ class FittedImportance(Fitted):
     pool_counts: Counts  # [buckets]
     target_counts: Counts  # [targets, buckets]
     proportions: Floats  # [targets], sum 1
+    priors: Floats  # [targets, 2] the pool's mean log ratio, and how many n-grams it is worth in each text's mean
     target_hashes: npt.NDArray[np.bytes_]  # sorted content hashes of all target samples
 
     @property
@@ -193,6 +210,13 @@ class FittedImportance(Fitted):
         smoothing = self.settings.chosen("smoothing")
         return np.stack([log_ratio(target, self.pool_counts, smoothing) for target in self.target_counts])
 
+    @cached_property
+    def shrunk_parts(self) -> Floats:
+        """[targets, buckets, 2] what an n-gram adds to a shrunk mean, before and below the line; see shrinkage.py."""
+        weights = [evidence(target, self.pool_counts) for target in self.target_counts]
+        above = self.log_ratio - self.priors[:, :1]
+        return np.stack([np.stack([w * r, w], axis=1) for w, r in zip(weights, above, strict=True)])
+
     def score(self, batch: pa.RecordBatch) -> Floats:
         """[rows] log importance weight in nats (sum or mean); with separate targets the best of them."""
         return self.scores(batch).max(axis=0)
@@ -204,9 +228,13 @@ class FittedImportance(Fitted):
 
     def scores(self, batch: pa.RecordBatch) -> Floats:
         """[targets, rows]: one log weight for each target."""
-        from tamis.selectors.loops.buckets import gather_sums
+        from tamis.selectors.loops.buckets import gather_pairs, gather_sums
 
         buckets, places = flat(batch, self.settings.map)
+        if self.settings.chosen("weight") == "shrunk":
+            told = [gather_pairs(buckets, places, parts) for parts in self.shrunk_parts]
+            shrunk = [pair[:, 0] / (pair[:, 1] + k) for pair, (_, k) in zip(told, self.priors, strict=True)]
+            return np.where(np.diff(places) > 0, np.stack(shrunk), np.nan)
         sums = np.stack([gather_sums(buckets, places, ratio) for ratio in self.log_ratio])
         if self.settings.chosen("weight") == "sum":
             return sums
@@ -249,18 +277,19 @@ class FittedImportance(Fitted):
 
         Where each bucket counts once, the first n-gram of the text in that bucket bears its part."""
         names, buckets = self.settings.map.named(text)
+        shrunk = self.settings.chosen("weight") == "shrunk"
         parts: dict[str, list[float]] = {}
         met: set[int] = set()
-        counted = 0
+        counted = float(self.priors[target, 1])
         for name, bucket in zip(names, buckets.tolist(), strict=True):
             if self.settings.map.distinct and bucket in met:
                 continue
             met.add(bucket)
-            counted += 1
+            counted += self.shrunk_parts[target, bucket, 1] if shrunk else 1
             part = parts.setdefault(name, [0, 0.0])
             part[0] += 1
-            part[1] += self.log_ratio[target, bucket]
-        share = counted if self.settings.chosen("weight") == "mean" else 1
+            part[1] += self.shrunk_parts[target, bucket, 0] if shrunk else self.log_ratio[target, bucket]
+        share = counted if self.settings.chosen("weight") != "sum" else 1
         rows = [(name, int(count), total / share) for name, (count, total) in parts.items()]
         return sorted(rows, key=lambda row: (-abs(row[2]), row[0]))
 

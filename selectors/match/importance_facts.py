@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Choice, ChosenShard, Floats, Masks
 from tamis.selectors.texts.ngrams import Ngrams, flat
+from tamis.selectors.texts.tokens import share_alone
 
 Counts = npt.NDArray[np.int64]
 KL_BUCKETS = 10_000
 KL_FLOOR = 1e-10
 MOST_TOKENS = 1 << 16  # lengths are counted exactly up to here, and as this beyond
 NAMED = 12  # n-grams named as most gained, and as most lost
+MANY_ALONE = 0.05  # share of letters of scripts without spaces from which it is said
 GROUPS = ("pool", "selection", "random")
 
 
@@ -102,6 +104,7 @@ def figures(fitted: Weighed, tally: Tally, texts: Sequence[str]) -> dict[str, An
     }
     gained, lost = _most_moved(fitted, pool, chosen, texts)
     return {
+        **_said(fitted, texts),
         "kl_target_pool": kl["pool"],
         "kl_target_selection": kl["selection"],
         "kl_target_random": kl["random"],
@@ -113,6 +116,19 @@ def figures(fitted: Weighed, tally: Tally, texts: Sequence[str]) -> dict[str, An
         "tokens": {group: _length_facts(counts) for group, counts in tally.lengths.items()},
         "ngrams_gained": gained,
         "ngrams_lost": lost,
+    }
+
+
+def _said(fitted: Weighed, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Where the published tokens meet scripts without spaces."""
+    share = share_alone(texts) if fitted.ngrams.tokens == "published" else 0.0
+    if share < MANY_ALONE:
+        return {}
+    return {
+        "said": [
+            f"{share:.0%} of the letters are of scripts without spaces: the published tokens take a clause of these as "
+            "one word, so the choice among such texts is by chance; `tokens: tamis` takes each letter"
+        ]
     }
 
 

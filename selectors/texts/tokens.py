@@ -10,6 +10,7 @@ lower case (capital sigma depends on its neighbours, I with a dot becomes two): 
 first. Cost: O(bytes), one table look-up a character."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.loops.constants import ALONE, MARK, OTHER, SPACE, WORD
-from tamis.selectors.texts.scripts import IDEOGRAPHS, KANA_MARKS, SOUNDS, is_mark
+from tamis.selectors.texts.scripts import IDEOGRAPHS, KANA_MARKS, SOUNDS, is_mark, stands_alone
 
 Tokens = Literal["tamis", "published"]
 PUBLISHED = re.compile(r"\w+|[^\w\s]+")
@@ -40,6 +41,12 @@ def ours() -> re.Pattern[str]:
     """The same as one expression: a letter alone, a word, or a run of others, each with the marks that follow."""
     alone, marks = letters_alone(), _as_class(_marks())
     return re.compile(rf"[{alone}][{marks}]*|[^\W{alone}{marks}](?:[^\W{alone}]|[{marks}])*|(?:[^\w\s]|[{marks}])+")
+
+
+def share_alone(texts: Sequence[str]) -> float:
+    """The share of letters that are of scripts without spaces."""
+    letters = [char for text in texts for char in text if char.isalpha()]
+    return sum(map(stands_alone, letters)) / max(1, len(letters))
 
 
 @cache

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import math
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from tamis.pipeline.read.identity import content_hashes, sample_ids
 from tamis.selectors.chance import gumbel
 from tamis.selectors.match.importance import FittedImportance, ImportanceResampling, log_ratio
 from tamis.selectors.match.importance_facts import coverage, divergence, effective_sample_size, fold
+from tamis.selectors.match.shrinkage import evidence, prior
+from tamis.selectors.texts.ngrams import Ngrams
+from tests_support import Runner, write_jsonl
 
 
 def batch_of(texts: list[str], selector: ImportanceResampling) -> pa.RecordBatch:
@@ -96,16 +100,17 @@ def test_gumbel_top_k_draws_as_sequential_sampling_without_replacement() -> None
     assert (np.abs(found / draws - exact) < 3 * sigma).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"form": "published", "min_length": 0}, {"weight": "sum"}, {"ngrams": 3}])
+@pytest.mark.parametrize("settings", [{}, {"form": "published", "min_length": 0}, {"weight": "sum"}, {"weight": "mean"}, {"ngrams": 3}])
 def test_the_account_of_a_score_is_exact(settings: dict[str, Any]) -> None:
     learned, batch = fitted(POOL, TARGET, **settings)
     for text, score in zip(POOL, learned.score(batch), strict=True):
         assert math.fsum(value for _, _, value in learned.explain(text)) == pytest.approx(score, rel=1e-12)
 
 
-def test_a_score_in_the_default_form_is_the_mean_smoothed_log_ratio_of_distinct_ngrams() -> None:
+@pytest.mark.parametrize("weight", ["mean", "shrunk"])
+def test_a_score_is_the_mean_smoothed_log_ratio_of_distinct_ngrams_shrunk_by_default(weight: Any) -> None:
     """The definition in plain Python, on texts whose n-grams share no bucket."""
-    learned, batch = fitted(POOL, TARGET)
+    learned, batch = fitted(POOL, TARGET, weight=weight)
 
     def ngrams(text: str) -> set[str]:
         words = text.split()
@@ -114,13 +119,80 @@ def test_a_score_in_the_default_form_is_the_mean_smoothed_log_ratio_of_distinct_
     pool, target = [ngrams(text) for text in POOL], [ngrams(text) for text in TARGET]
     n_pool, n_target = sum(map(len, pool)), sum(map(len, target))
 
-    def weight(name: str) -> float:
-        seen = sum(name in text for text in target)
-        expected = sum(name in text for text in pool) * n_target / n_pool
-        return math.log((seen + 0.5) / (expected + 0.5))
+    def counted(name: str) -> tuple[int, float]:
+        return sum(name in text for text in target), sum(name in text for text in pool) * n_target / n_pool
 
-    wanted = [sum(map(weight, text)) / len(text) for text in pool]
+    def ratio(name: str) -> float:
+        seen, expected = counted(name)
+        return math.log((seen + 0.25) / (expected + 0.25))
+
+    def told(name: str) -> float:
+        return sum(counted(name)) / (sum(counted(name)) + 0.02)
+
+    wanted = [sum(map(ratio, text)) / len(text) for text in pool]
+    if weight == "shrunk":
+        every = [name for text in pool for name in text]
+        mu = sum(told(name) * ratio(name) for name in every) / sum(map(told, every))
+        mean, k = learned.priors[0]
+        assert mean == pytest.approx(mu, rel=1e-12) and k > 0
+        wanted = [sum(told(n) * (ratio(n) - mu) for n in text) / (sum(map(told, text)) + k) for text in pool]
     np.testing.assert_allclose(learned.score(batch), wanted, rtol=1e-12)
+
+
+def test_the_pools_weight_is_the_ratio_of_variances_that_texts_were_drawn_with() -> None:
+    """Texts of a true mean each, and n-grams around it: k by moments is sigma^2 / tau^2, whatever the lengths."""
+    draw = np.random.default_rng(0)
+    settings, sigma, tau = Ngrams(buckets=1 << 16), 1.5, 0.5
+    ratio = np.linspace(-6, 6, settings.buckets)
+    rows = []
+    for mean in draw.normal(0, tau, 4000):
+        wanted = draw.normal(mean, sigma, int(draw.integers(5, 400)))
+        rows.append(np.searchsorted(ratio, wanted).clip(0, settings.buckets - 1).astype(settings.dtype))
+    pool = np.bincount(np.concatenate(rows), minlength=settings.buckets)
+    batch = pa.record_batch({"ngrams": pa.array([row.tobytes() for row in rows], pa.binary())})
+    mu, k = prior(ratio, np.ones(settings.buckets), pool, [batch], settings)
+    assert mu == pytest.approx(0, abs=0.05) and k == pytest.approx(sigma**2 / tau**2, rel=0.1)
+
+
+def test_short_texts_do_not_win_where_the_pool_lacks_the_kind() -> None:
+    """Words drawn by chance, whatever the length: four words have the most extreme means, and must not fill the choice."""
+    draw = random.Random(0)
+    words = [f"w{n}" for n in range(1500)]
+    common = [1 / (n + 3) for n in range(1500)]
+
+    def topic(seed: int) -> list[float]:
+        odds = list(common)
+        for place in random.Random(seed).sample(range(1500), 150):
+            odds[place] *= 6
+        return odds
+
+    topics = [topic(seed) for seed in range(6)]
+    lengths = [(4, 12, 40, 120)[n % 4] for n in range(2000)]
+    pool = [" ".join(draw.choices(words, topics[n % 5], k=length)) for n, length in enumerate(lengths)]
+    target = [" ".join(draw.choices(words, topics[5], k=150)) for _ in range(100)]
+    shares = {}
+    for weight in ("mean", "shrunk"):
+        learned, batch = fitted(pool, target, weight=weight)
+        best = np.argsort(-learned.score(batch))[:100]
+        shares[weight] = np.mean([lengths[place] <= 12 for place in best])
+    assert shares["mean"] > 0.8 and shares["shrunk"] < 0.3
+
+
+def test_the_published_tokens_say_where_they_are_chance(run_in: Runner, workplace: Path) -> None:
+    rows = [{"text": f"今天天气很好，我们去公园散步{n}。"} for n in range(40)]
+    write_jsonl(workplace / "zh.jsonl", rows)
+    source = {"format": "jsonl", "path": "zh.jsonl"}
+    said = {}
+    for form in ("published", "tamis"):
+        step = {"importance_resampling": {"form": form, "min_length": 0, "budget": 10}}
+        outcome = run_in(workplace, name=form, pool=[source], target=[source], steps=[step], emit=[])
+        said[form] = outcome.manifest["steps"][0]["facts"].get("said", [])
+    assert "by chance" in said["published"][0] and not said["tamis"]
+
+
+def test_an_ngram_that_pool_and_target_hardly_show_tells_nothing() -> None:
+    target, pool = np.array([5, 0, 0, 1]), np.array([10, 1_000_000, 0, 0])
+    assert evidence(target, pool).tolist() == pytest.approx([1, 1, 0, 0.98], abs=0.005)
 
 
 def test_published_smoothing_gives_an_empty_bucket_its_floor() -> None:

@@ -1,0 +1,66 @@
+"""The mean of few n-grams is a noisy mean: how much each n-gram tells, and how far a text's mean is drawn to the pool's.
+
+An n-gram weighs w = x / (x + 0.02), x the counts of the target that were seen and expected: one that neither pool nor
+target has shown but once tells nothing, and must not dilute what the others say. A text whose weights sum to W has the
+score sum of w (r - mu) / (W + k): r the log ratio, mu its mean over the pool, k = sigma^2 / tau^2 with sigma^2 the
+variance of r within texts and tau^2 that of their true means. It is the mean that a normal prior expects (the
+James-Stein shrinkage of empirical Bayes, Efron and Morris 1973, with variances by moments): how many nats an n-gram of
+the text lies above those of the pool, as far as that many n-grams can tell. At most 20,000 texts of the pool and 2,000
+n-grams of each, chosen by hash, tell the variances."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tamis.selectors.chance import uniform
+from tamis.selectors.contract import Floats
+from tamis.selectors.texts.ngrams import Ngrams, flat
+
+Counts = npt.NDArray[np.int64]
+TOLD_BY_FEW = 0.02  # counts at which an n-gram weighs a half
+SAMPLED, MOST_NGRAMS = 20_000, 2_000  # texts, and n-grams of each
+LONG = 100  # n-grams of a text whose mean tells of the spread of means
+FEWEST = 30  # such texts; where there are fewer, the longer half of all
+LEAST, MOST = 1e-6, 200.0  # of k; the most where means differ by no more than chance
+
+
+def sampled(batch: pa.RecordBatch, pool_rows: int, dtype: type) -> pa.RecordBatch:
+    """The n-grams of the batch's share of the sample, which depends on ids alone."""
+    mask = uniform(batch["sample_id"].to_numpy(), 0, 0, "shrinkage") < SAMPLED / max(1, pool_rows)
+    first = pc.binary_slice(batch["ngrams"].filter(pa.array(mask)), 0, MOST_NGRAMS * np.dtype(dtype).itemsize)
+    return pa.record_batch({"ngrams": first})
+
+
+def evidence(target: Counts, pool: Counts) -> Floats:
+    """[buckets] 0 to 1: how much is known of a bucket's log ratio."""
+    told = target + pool * (target.sum() / max(1, pool.sum()))
+    return np.asarray(told / (told + TOLD_BY_FEW))
+
+
+def prior(ratio: Floats, weight: Floats, pool: Counts, sample: Iterable[pa.RecordBatch], ngrams: Ngrams) -> Floats:
+    """[2] mu, the pool's mean of `ratio` [buckets], and k, the weight that it has in each text's score."""
+    from tamis.selectors.loops.buckets import gather_sums
+
+    known = pool * weight
+    mu = float((known * ratio).sum() / max(known.sum(), np.finfo(float).tiny))
+    above = ratio - mu
+    told = []
+    for batch in sample:
+        buckets, places = flat(batch, ngrams)
+        sums = [gather_sums(buckets, places, table) for table in (weight, weight * above, weight * above**2)]
+        told.append(np.stack([*sums, np.diff(places)]))
+    counts, first, second, length = np.concatenate(told, axis=1) if told else np.zeros((4, 0))
+    there = counts > 1
+    long = there & (length >= LONG)
+    if long.sum() < FEWEST:
+        long = there & (length >= np.median(length[there])) if there.any() else there
+    if long.sum() < 2:
+        return np.array([mu, MOST])
+    counts, first, second = counts[long], first[long], second[long]
+    means = first / counts
+    within = (second - counts * means**2).sum() / (counts - 1).sum()
+    between = means.var() - (within / counts).mean()
+    return np.array([mu, min(MOST, max(within / between, LEAST)) if between > 0 else MOST])
