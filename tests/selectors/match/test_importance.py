@@ -142,7 +142,7 @@ def test_a_score_is_the_mean_smoothed_log_ratio_of_distinct_ngrams_shrunk_by_def
 def test_the_pools_weight_is_the_ratio_of_variances_that_texts_were_drawn_with() -> None:
     """Texts of a true mean each, and n-grams around it: k by moments is sigma^2 / tau^2, whatever the lengths."""
     draw = np.random.default_rng(0)
-    settings, sigma, tau = Ngrams(buckets=1 << 16), 1.5, 0.5
+    settings, sigma, tau = Ngrams(order=1, buckets=1 << 16), 1.5, 0.5
     ratio = np.linspace(-6, 6, settings.buckets)
     rows = []
     for mean in draw.normal(0, tau, 4000):
