@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.texts.minhash import Form
+from tamis.selectors.texts.minhash import Sketch
 from tamis.selectors.texts.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]
@@ -30,11 +30,11 @@ class Inputs:
     """What the batches of a scorer must hold: the pool's fields by name, and hashed texts if asked for.
 
     With `ngrams`, batches have `n_tokens` (int32) and `ngrams` (binary: buckets, uint16 or uint32, little-endian); with
-    `minhash`, `minhash_buckets` (14 uint64) and `minhash_low` (112 bytes), null where a text is too short."""
+    `minhash`, `minhash_buckets` (a uint64 a band) and `minhash_low` (a byte a hash), null where a text is too short."""
 
     fields: tuple[str, ...] = ("text",)
     ngrams: Ngrams | None = None
-    minhash: Form | None = None
+    minhash: Sketch | None = None
     optional: tuple[str, ...] = ()  # fields that are given where the pool has them
     pool_only: tuple[str, ...] = ()  # of `fields`, those that the target need not have
 
@@ -221,6 +221,12 @@ class Selector:
         return False
 
     @property
+    def compares_with(self) -> str | None:
+        """`target` or `evaluation`, where a ranker is given these samples, too, in batches that have a field
+        `beside`."""
+        return None
+
+    @property
     def near_in(self) -> str | None:
         """The column of vectors in which `why` names the nearest of the target."""
         return None
@@ -254,7 +260,7 @@ class Scorer(Selector):
         """See pool and targets once, streaming; returns a `Fitted`. `targets` has one entry for each target source."""
         raise NotImplementedError
 
-    def count(self, batches: Batches) -> npt.NDArray[np.int64]:
+    def count(self, batches: Batches, targets: Sequence[Batches] = ()) -> npt.NDArray[np.int64]:
         """Where the fit `adds_up`: counts of some batches, which add up in any order."""
         raise NotImplementedError
 

@@ -47,7 +47,13 @@ class Ranked(Fitted):
         if not self.shown:
             return [self.texts.get(f"{sample_id:016x}") for sample_id in batch["sample_id"].to_pylist()]
         values = np.abs(self.score(batch)).tolist()
-        return [self.shown.format(value) if value == value else None for value in values]  # noqa: PLR0124  not NaN
+        told = [self.shown.format(value) if value == value else None for value in values]  # noqa: PLR0124  not NaN
+        if not self.texts:
+            return told
+        return [
+            self.texts.get(f"{sample_id:016x}", one)
+            for sample_id, one in zip(batch["sample_id"].to_pylist(), told, strict=True)
+        ]
 
     def candidates_of(self, eligible: int) -> int:
         return self.candidates

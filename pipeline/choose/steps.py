@@ -45,7 +45,8 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
                         sample.append(some)
                     yield batch
 
-            counts = selector.count(passed())
+            beside = targets(run, step) if selector.needs_evaluation else ()
+            counts = selector.count(passed(), *([beside] if beside else []))
             if sample:
                 write_parquet(_counts(run, step, name, "sampled"), pa.Table.from_batches(sample))
             write_parquet(final, pa.table({"bucket": counts}))
@@ -55,6 +56,7 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
     return run.work(step) / what / name
 
 
+OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
 
@@ -117,6 +119,8 @@ def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
     ids, reasons = aside(run)
     earlier = ids[reasons == EARLIER]
     more = _cost_fields(plan)
+    if plan.selector.compares_with:
+        yield from _beside(run, step)
     for part in run.pool.parts:
         candidates_ = in_scope(run, part, step, more)
         if not len(earlier):
@@ -131,6 +135,17 @@ def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
                 told = _with_labels(mine)
                 place = told.schema.get_field_index("labels")
                 yield told.set_column(place, "labels", told["labels"].fill_null(""))  # labeled, as nothing
+
+
+def _beside(run: Run, step: int) -> Iterator[pa.RecordBatch]:
+    """Of the target or evaluation, what the step compares with; ids are of another kind than the pool's, which may have
+    the same samples."""
+    for source in targets(run, step):
+        for batch in source:
+            place = batch.schema.get_field_index("sample_id")
+            ids = batch["sample_id"].to_numpy() ^ OTHER_IDS
+            told = batch.set_column(place, "sample_id", pa.array(ids))
+            yield told.append_column("beside", pa.nulls(batch.num_rows, pa.string()))
 
 
 def _with_labels(batch: pa.RecordBatch) -> pa.RecordBatch:

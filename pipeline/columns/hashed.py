@@ -17,11 +17,11 @@ from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.machine import cores
 from tamis.selectors.contract import Inputs
-from tamis.selectors.texts.minhash import BUCKETS, HASHES, Form, signatures
+from tamis.selectors.texts.minhash import Sketch, signatures
 from tamis.selectors.texts.ngrams import Ngrams
 
 NGRAMS_VERSION = 1  # raise when the same text would give other buckets
-MINHASH_VERSION = 2  # raise when the same text would give other hashes
+MINHASH_VERSION = 3  # raise when the same text would give other hashes
 FEWEST_TEXTS = 64  # for a thread of its own
 
 
@@ -37,10 +37,10 @@ def ngrams_maker(settings: Ngrams) -> Maker:
     return _maker("ngrams", HashedNgrams(settings))
 
 
-@lru_cache(maxsize=2)
-def minhash_maker(form: Form) -> Maker:
-    """The signatures that near_dedup compares; see selectors/texts/minhash.py. Null: fewer than five words."""
-    return _maker("minhash", MinHash(form))
+@lru_cache(maxsize=8)
+def minhash_maker(sketch: Sketch) -> Maker:
+    """The signatures that near_dedup compares; see selectors/texts/minhash.py. Null: no shingle."""
+    return _maker("minhash", MinHash(sketch))
 
 
 def made(maker: Maker, batch: pa.RecordBatch) -> list[pa.Array]:
@@ -98,31 +98,31 @@ class MinHash(ColumnKind):
     heavy: ClassVar[bool] = False
     told_if_empty: ClassVar[bool] = False
 
-    form: Form
+    sketch: Sketch
 
     def makes(self, images: bool) -> list[Output]:
-        fields = (("minhash_buckets", pa.binary(8 * BUCKETS)), ("minhash_low", pa.binary(HASHES)))
-        return [Output(fields=fields, reads=("text",))]
+        widths = (("minhash_buckets", 8 * self.sketch.bands), ("minhash_low", self.sketch.hashes))
+        return [Output(fields=tuple((name, pa.binary(width)) for name, width in widths), reads=("text",))]
 
     def made_of(self, folder: Path) -> dict[str, Any]:
-        return {"maker": "minhash", "version": MINHASH_VERSION, "form": self.form}
+        return {"maker": "minhash", "version": MINHASH_VERSION, **asdict(self.sketch)}
 
     def load(self, place: Path) -> "MinHashModel":
-        return MinHashModel(self.form)
+        return MinHashModel(self.sketch)
 
 
 class MinHashModel(NoModel):
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, sketch: Sketch) -> None:
+        self.sketch = sketch
 
     def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         size = max(FEWEST_TEXTS, -(-batch.num_rows // cores()))
         slices = [batch["text"].slice(first, size) for first in range(0, batch.num_rows, size)]
-        signed = list(_threads().map(lambda some: signatures(some, self.form), slices))
+        signed = list(_threads().map(lambda some: signatures(some, self.sketch), slices))
         none = pa.array(~np.concatenate([one.shingled for one in signed]))
         whole = [
-            (8 * BUCKETS, np.concatenate([one.buckets for one in signed])),
-            (HASHES, np.concatenate([one.low for one in signed])),
+            (8 * self.sketch.bands, np.concatenate([one.buckets for one in signed])),
+            (self.sketch.hashes, np.concatenate([one.low for one in signed])),
         ]
         made = []
         for width, values in whole:

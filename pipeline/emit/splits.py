@@ -1,7 +1,7 @@
 """`emit: [{splits: {...}}]`: train, validation and test of the selection, so that nothing of one is known from another.
 
 Samples that belong together stay together: those with the same value of `by` (video, patient, document), pieces of one
-document, equal contents, near-duplicate texts (near_dedup's meetings), and images whose perceptual hashes are near,
+document, equal contents, near-duplicate texts (near_dedup's, and chains of these), and images whose perceptual hashes are near,
 where the recipe has such a column. Groups, in an order by hash, go to the split that is furthest below its share, so
 shares hold to within a group. One Parquet a split, and splits.parquet with the group of each sample."""
 
@@ -23,12 +23,13 @@ from tamis.pipeline.recipe.recipe import Splits
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
 from tamis.selectors.dedup.near_images import codes_of, within
-from tamis.selectors.dedup.near_texts import meetings
+from tamis.selectors.dedup.near_texts import Signed
 from tamis.selectors.rows import hashes_of
-from tamis.selectors.texts.minhash import BUCKETS, signatures
+from tamis.selectors.texts.minhash import Sketch, signatures
 from tamis.selectors.vectors.columns import as_array
 
 Roots = npt.NDArray[np.int64]
+SKETCH = Sketch()
 NEAR_BITS = 4  # of 64, of two images that belong together
 
 
@@ -80,10 +81,10 @@ def _needed(run: Run, settings: Splits) -> Iterator[pa.RecordBatch]:
         ]
         arrays = {name: batch[name] for name in fields} | {"content_hash": batch["content_hash"].cast(pa.binary(16))}
         if not run.recipe.reads_images:
-            told = signatures(batch["text"])
-            flat = pa.array(told.buckets.ravel())
-            buckets = pa.FixedSizeListArray.from_arrays(flat, told.buckets.shape[1])
-            arrays |= {"signed": buckets, "shingled": pa.array(told.shingled)}
+            told = signatures(batch["text"], SKETCH)
+            whole = np.hstack([told.low, told.buckets.view(np.uint8)])
+            signed = pa.Array.from_buffers(pa.binary(whole.shape[1]), len(whole), [None, pa.py_buffer(whole)])
+            arrays |= {"signed": signed, "shingled": pa.array(told.shingled)}
         yield pa.record_batch(arrays)
 
 
@@ -98,9 +99,10 @@ def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.
             codes, there = _values(pa.chunked_array([batch[field] for batch in batches]))
             _join_equal(root, codes, there)
     if not run.recipe.reads_images:
-        shingled = np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches])
-        signed = np.concatenate([batch["signed"].flatten().to_numpy() for batch in batches]).reshape(len(ids), BUCKETS)
-        join(root, np.arange(len(ids)), meetings(shingled, signed))
+        some = np.flatnonzero(np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches]))
+        signed = pa.chunked_array([batch["signed"] for batch in batches]).take(pa.array(some)).combine_chunks()
+        told = np.frombuffer(signed.buffers()[1] or b"", np.uint8).reshape(len(some), -1)
+        join(root, some, some[Signed(SKETCH, SKETCH.line).together(told)])
     for maker in run.declared:
         if maker.kind.bits:
             has, hashes = _hashes(run, maker, ids)

@@ -1,10 +1,12 @@
 """Groups of near-duplicates: which of each is kept, and what is told of the others. For texts and images alike.
 
 Groups are found first, from little of each sample; then keys and what is compared are brought for those in groups of
-two and more, some groups at once. 45 bytes a candidate, and at most 512 MB besides."""
+two and more, some groups at once. In the order of `keep` a sample is dropped where it is near to one that is kept, so
+that no dropped one is further from the kept one that is named than was asked for; with `chains` one of each group is
+kept. 45 bytes a candidate, and at most 512 MB besides."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,20 +19,28 @@ from tamis.selectors.passes import Places, rows_held, wanted
 from tamis.selectors.ranked import Ids, Ranked, filtered
 from tamis.selectors.rows import as_floats, has_label
 
+BESIDE = "beside"  # a field of batches of the set that the pool is compared with
 KEY_BYTES = 256  # of a sample in a group: its key, twice, and its place in orders
 
 
 class Compared(Protocol):
     """What is compared of samples, and how."""
 
-    row_bytes: ClassVar[int]
     shown: ClassVar[str]  # a format for the ledger
+    without: ClassVar[str]  # what those are that can't be compared
+
+    @property
+    def row_bytes(self) -> int: ...
 
     def read(self, batch: pa.RecordBatch) -> npt.NDArray[Any]:
         """[rows, ...]"""
 
     def alike(self, some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """[pairs] higher is nearer."""
+
+    def leaders(self, told: npt.NDArray[Any], order: Places, ends: Places, stays: npt.NDArray[np.bool_]) -> Places:
+        """[samples] the kept one that each is dropped for, itself where it is kept. Groups end at `ends` in `order`, in
+        which samples are preferred; those that `stays` are kept."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,9 @@ class Members:
 
     ids: Ids
     worse: npt.NDArray[np.float64]  # the lowest is kept
-    earlier: npt.NDArray[np.bool_]  # chosen by an earlier run
+    earlier: npt.NDArray[np.bool_]  # chosen by an earlier run, or beside the pool
     comparable: npt.NDArray[np.bool_]
+    beside: npt.NDArray[np.bool_]  # of the set that the pool is compared with
 
     @classmethod
     def of(
@@ -49,27 +60,42 @@ class Members:
         comparable: Callable[[pa.RecordBatch], npt.NDArray[np.bool_]],
         worse: Callable[[pa.RecordBatch], npt.NDArray[np.float64]],
     ) -> "Members":
-        rows = [(batch["sample_id"].to_numpy(), worse(batch), has_label(batch), comparable(batch)) for batch in pool]
+        rows = []
+        for batch in pool:
+            beside = np.full(batch.num_rows, BESIDE in batch.schema.names)
+            less = np.zeros(batch.num_rows) if beside.any() else worse(batch)
+            rows.append((batch["sample_id"].to_numpy(), less, has_label(batch) | beside, comparable(batch), beside))
         if not rows:
             none = np.zeros(0)
-            return cls(none.astype(np.uint64), none, none.astype(bool), none.astype(bool))
-        ids, worst, before, there = (np.concatenate(values) for values in zip(*rows, strict=True))
+            return cls(none.astype(np.uint64), none, *[none.astype(bool)] * 3)
+        ids, worst, before, there, beside = (np.concatenate(values) for values in zip(*rows, strict=True))
         order = np.argsort(ids, kind="stable")
-        return cls(ids[order], worst[order], before[order], there[order])
+        return cls(ids[order], worst[order], before[order], there[order], beside[order])
 
 
-def decided(settings: Any, given: Members, pool: Batches, roots: Places, compared: Compared) -> Ranked:
-    """`roots` [members] name their groups: of each one is kept, and the others tell how near they are to it."""
+def decided(
+    settings: Any, given: Members, pool: Batches, roots: Places, compared: Compared, chains: bool = False
+) -> Ranked:
+    """`roots` [members] name their groups."""
     kept = np.ones(len(roots), bool)
     values, related = np.full(len(roots), np.nan), np.zeros(len(roots), np.uint64)
+    texts: dict[str, str] = {}
     for places in _some_groups(roots, compared.row_bytes + KEY_BYTES):
         keys, told = _brought(pool, given, places, compared)
-        best = _kept_ones(given, places, keys, roots[places])
-        mine = np.flatnonzero((best != np.arange(len(places))) & ~given.earlier[places])
-        dropped = places[mine]
+        ranks = np.empty(len(places), np.int64)  # a key that two namespaces have: the lower id first
+        ranks[pc.sort_indices(keys.cast(pa.binary())).to_numpy()] = np.arange(len(places))
+        order, ends = _in_order(given, places, ranks, roots[places])
+        stays = given.earlier[places]
+        best = _first_of_each(order, ends) if chains else compared.leaders(told, order, ends, stays)
+        mine = np.flatnonzero((best != np.arange(len(places))) & ~stays)
+        dropped, by = places[mine], places[best[mine]]
         kept[dropped] = False
         values[dropped] = compared.alike(told[mine], told[best[mine]])
-        related[dropped] = given.ids[places[best[mine]]]
+        related[dropped] = np.where(given.beside[by], np.uint64(0), given.ids[by])
+        for place, one, leader in zip(dropped.tolist(), mine.tolist(), by.tolist(), strict=True):
+            if given.beside[leader]:
+                near = compared.shown.format(abs(values[place]))
+                texts[f"{int(given.ids[place]):016x}"] = f"{near} to {keys[int(best[one])]} of the {settings.beside}"
     candidates, count = int((~given.earlier).sum()), int((~kept).sum())
     said = f"{count:,} of {candidates:,} nearly repeat another"
     facts: dict[str, Any] = {"dropped": count}
@@ -77,10 +103,15 @@ def decided(settings: Any, given: Members, pool: Batches, roots: Places, compare
         least = float(np.nanmin(values))
         facts["least_alike"] = round(abs(least), 3)
         said += f"; the least alike of a group to the kept one: {compared.shown.format(abs(least))}"
-    return filtered(
+    said = [said]
+    if alone := int((~given.comparable & ~given.earlier).sum()):
+        facts["not_compared"] = alone
+        said.append(f"{alone:,} were not compared: {compared.without}")
+    ranked = filtered(
         settings, given.ids, kept & ~given.earlier, "near_duplicate", values=values, related=related,
-        facts={**facts, "said": [said]}, candidates=candidates, shown=compared.shown,
+        facts={**facts, "said": said}, candidates=candidates, shown=compared.shown,
     )  # fmt: skip
+    return replace(ranked, texts=texts)
 
 
 def _some_groups(roots: Places, row_bytes: int) -> Iterator[Places]:
@@ -98,8 +129,8 @@ def _some_groups(roots: Places, row_bytes: int) -> Iterator[Places]:
         first = last
 
 
-def _brought(pool: Batches, given: Members, places: Places, compared: Compared) -> tuple[Places, npt.NDArray[Any]]:
-    """[places] the order of their keys, and what is compared."""
+def _brought(pool: Batches, given: Members, places: Places, compared: Compared) -> tuple[pa.Array, npt.NDArray[Any]]:
+    """[places] their keys, and what is compared."""
     told: npt.NDArray[Any] | None = None
     keys, where = [], []
     for batch, rows, mine in wanted(pool, given.ids, places):
@@ -110,17 +141,19 @@ def _brought(pool: Batches, given: Members, places: Places, compared: Compared) 
         where.append(mine)
     assert told is not None, "every member came with a batch"
     by_id = pa.chunked_array(keys).take(pa.array(np.argsort(np.concatenate(where))))
-    ranks = np.empty(len(places), np.int64)  # a key that two namespaces have: the lower id first
-    ranks[pc.sort_indices(by_id.cast(pa.binary())).to_numpy()] = np.arange(len(places))
-    return ranks, told
+    return by_id.combine_chunks(), told
 
 
-def _kept_ones(given: Members, places: Places, keys: Places, roots: Places) -> Places:
-    """[places] where in `places` the one of its group stands that is kept."""
-    order = np.lexsort([keys, given.worse[places], ~given.earlier[places], roots])  # of each group the kept one first
-    begins = np.append(True, roots[order][1:] != roots[order][:-1])
-    best = np.empty(len(places), np.int64)
-    best[order] = order[begins][np.cumsum(begins) - 1]
+def _in_order(given: Members, places: Places, keys: Places, roots: Places) -> tuple[Places, Places]:
+    """Group after group, of each the preferred first; and where groups end."""
+    order = np.lexsort([keys, given.worse[places], ~given.earlier[places], roots])
+    return order, np.append(np.flatnonzero(np.diff(roots[order])) + 1, len(order))
+
+
+def _first_of_each(order: Places, ends: Places) -> Places:
+    best = np.empty(len(order), np.int64)
+    begins = np.append(0, ends[:-1])
+    best[order] = np.repeat(order[begins], ends - begins)
     return best
 
 
@@ -131,3 +164,9 @@ def lowest_is_best(batch: pa.RecordBatch, field: str) -> npt.NDArray[np.float64]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"keep: field {field!r} holds no numbers") from error
     return np.where(np.isfinite(values), -values, np.inf)
+
+
+def look_beside(settings: Any, beside: str | None) -> None:
+    """What the recipe must then have."""
+    for name in ("target", "evaluation"):
+        object.__setattr__(settings, f"needs_{name}", beside == name)

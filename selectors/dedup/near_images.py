@@ -1,13 +1,14 @@
 """Images that look the same but for size, compression or brightness: of each group one is kept, by perceptual hash.
 
 The column is of `embed: perceptual_hash`: 64 bits of an image's lowest frequencies (Zauner 2010, section 3.2.1). Two
-images meet where at most `distance` bits differ; groups are what chains of meetings join. Pairs are found by cutting
-the 64 bits into distance + 1 bands, one of which must be equal (Manku et al. 2007), then counting bits. 60 bytes a
+images meet where at most `distance` bits differ; in the order of `keep` an image is dropped where it meets one that is
+kept, so that no chain leads from one look to another. Pairs are found by cutting the 64 bits into distance + 1 bands,
+one of which must be equal (Manku et al. 2007), then counting bits. 60 bytes a
 sample; O(n^2 / 2^(64 / bands)), so no distances above 8. Not for crops, rotations or other photos of one thing
 (`semantic_dedup`), nor for drawings and scans that are mostly white: look at some groups first."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, RankingFilter
-from tamis.selectors.dedup.groups import Members, decided, lowest_is_best
+from tamis.selectors.dedup.groups import Members, decided, look_beside, lowest_is_best
 from tamis.selectors.passes import Places, brought
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.columns import as_array
@@ -29,6 +30,7 @@ class NearDedupImages(RankingFilter):
     """column    of `embed: perceptual_hash`
     distance  bits of 64 that may differ
     keep      which of a group: first (smallest key), largest, or a field, whose highest value is best
+    beside    target or evaluation: images that look like one of these are dropped, too
     """
 
     fitted: ClassVar[type | None] = Ranked
@@ -36,19 +38,25 @@ class NearDedupImages(RankingFilter):
     column: str
     distance: int = 4
     keep: str = "first"
+    beside: Literal["target", "evaluation"] | None = None
 
     def __post_init__(self) -> None:
+        look_beside(self, self.beside)
         if not 0 <= self.distance <= MOST:
             raise ValueError(f"distance is 0 to {MOST} bits of 64, found {self.distance}")
 
+    @property
+    def compares_with(self) -> str | None:
+        return self.beside
+
     def inputs(self) -> Inputs:
         more = {"first": (), "largest": ("width", "height")}.get(self.keep, (self.keep,))
-        return Inputs(fields=(self.column, "key", *more))
+        return Inputs(fields=(self.column, "key", *more), pool_only=more)
 
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
         """`pool` is read several times. Raises ValueError where the column holds no hashes, or `keep` no numbers."""
         given = Members.of(pool, self._has_hash, self._worse)
-        compared = Codes(self.column)
+        compared = Codes(self.column, self.distance)
         roots = np.arange(len(given.ids))
         for codes in brought(pool, given.ids, roots, lambda batch: [compared.read(batch)]):
             roots = within(given.comparable, codes, self.distance)
@@ -71,9 +79,15 @@ class NearDedupImages(RankingFilter):
 class Codes:
     """Hashes: how many bits differ."""
 
-    column: str
-    row_bytes: ClassVar[int] = 8
     shown: ClassVar[str] = "distance {:.0f} of 64 bits"
+    without: ClassVar[str] = "they have no hash"
+
+    column: str
+    distance: int
+
+    @property
+    def row_bytes(self) -> int:
+        return 40
 
     def read(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         """Raises ValueError where the column holds no hashes."""
@@ -85,6 +99,15 @@ class Codes:
 
     def alike(self, some: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         return 0.0 - np.bitwise_count(some ^ others)
+
+    def leaders(
+        self, told: npt.NDArray[np.uint64], order: Places, ends: Places, stays: npt.NDArray[np.bool_]
+    ) -> Places:
+        from tamis.selectors.loops.near import keep_apart
+
+        leader, apart = np.arange(len(order)), np.zeros(len(order), np.int64)
+        keep_apart(order, ends.astype(np.int64), told, stays, self.distance, leader, apart)
+        return leader
 
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:

@@ -5,6 +5,7 @@ In and out: arrays. Called by vectors, texts and the steps.
     buckets.py       the compiled loops
     constants.py     numbers that loops and callers agree on
     grams.py         compiled loops over n-grams of a text
+    near.py          compiled loops that keep one of several
     pairs.py         compiled loops over pairs
     products.py      compiled loops over products of vectors
     sha256.py        SHA-256 of short messages, compiled

@@ -44,7 +44,7 @@ def join_near(root: Array, order: Array, codes: Array, ends: Array, distance: in
     for end in ends:
         for one in range(begin, end):
             for other in range(one + 1, end):
-                if _bits(codes[order[one]] ^ codes[order[other]]) <= distance:
+                if bits(codes[order[one]] ^ codes[order[other]]) <= distance:
                     join_two(root, order[one], order[other])
                     if codes[order[one]] == codes[order[other]]:
                         break  # that one compares the rest: equal codes cost no square
@@ -52,7 +52,7 @@ def join_near(root: Array, order: Array, codes: Array, ends: Array, distance: in
 
 
 @njit(cache=True, nogil=True)
-def _bits(value: Any) -> int:
+def bits(value: Any) -> int:
     """How many bits are set (Hacker's Delight, figure 5-2)."""
     value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
     value = (value & np.uint64(0x3333333333333333)) + ((value >> np.uint64(2)) & np.uint64(0x3333333333333333))

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from tamis.selectors.loops.constants import DIGIT, LETTER, SEPARATES, WORDS
+from tamis.selectors.loops.constants import APART, DIGIT, LETTER, NUMERAL, SEPARATES, SIGN
 
 Array = npt.NDArray[Any]
 
 
 GROWS = 3  # a Hangul syllable of 3 bytes becomes three letters of 3
-SPACE, ZERO = 32, 48
+SPACE, ZERO, COMMA, POINT = 32, 48, 44, 46
 
 
 @njit(cache=True, nogil=True)
@@ -20,22 +20,49 @@ def normalised(data: Array, begin: int, end: int, kinds: Array, ends: Array, let
     """Write a text's words, parted by one space each, to `out`; returns the bytes written."""
     written = 0
     place = begin
+    gap, alone = False, False  # since the last word; whether that is a letter apart
     while place < end:
         code, size = _character(data, place)
         kind = kinds[code]
         place += size
-        if kind == LETTER:
-            for at in range(ends[code - 1] if code else 0, ends[code]):
-                out[written] = letters[at]
-                written += 1
+        if kind == SEPARATES:
+            gap = True
         elif kind == DIGIT:
+            written = _parted(out, written, gap)
+            gap = False
             out[written] = ZERO
             written += 1
             place = _after_number(data, place, end, kinds)
-        elif kind == SEPARATES and written and out[written - 1] != SPACE:
-            out[written] = SPACE
-            written += 1
-    return written - 1 if written and out[written - 1] == SPACE else written
+        elif kind in (LETTER, NUMERAL, APART, SIGN):
+            written = _parted(out, written, gap or kind == APART or (alone and kind != SIGN))
+            for at in range(ends[code - 1] if code else 0, ends[code]):
+                out[written] = letters[at]
+                written += 1
+            if kind == NUMERAL and _point_inside(data, place, end, kinds):
+                out[written] = data[place]
+                written += 1
+                place += 1
+            alone = kind == APART or (kind == SIGN and alone and not gap)
+            gap = False
+    return written
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _parted(out: Array, written: int, parts: bool) -> int:
+    """After one space, where a word stands before."""
+    if parts and written:
+        out[written] = SPACE
+        return written + 1
+    return written
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _point_inside(data: Array, place: int, end: int, kinds: Array) -> bool:
+    """Whether a point or comma follows, and then another digit."""
+    if place + 1 >= end or (data[place] != COMMA and data[place] != POINT):
+        return False
+    code, _ = _character(data, place + 1)
+    return kinds[code] == NUMERAL
 
 
 @njit(cache=True, nogil=True)
@@ -43,7 +70,7 @@ def _after_number(data: Array, place: int, end: int, kinds: Array) -> int:
     """Where the number ends whose first digit was before `place`: 1000.50 is one, of 1.2.3 the first two."""
     points = 0
     while place < end:
-        point = 1 if points == 0 and data[place] in (44, 46) else 0
+        point = 1 if points == 0 and data[place] in (COMMA, POINT) else 0
         if place + point >= end:
             break
         code, size = _character(data, place + point)
@@ -69,27 +96,43 @@ def _character(data: Array, place: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _shingles(text: Array, size: int, found: Array) -> int:
-    """Hash each five words, from the first byte to the end of the fifth; returns how many there are."""
-    begins = np.empty(WORDS, np.int64)
+def _shingles(text: Array, size: int, width: int, found: Array) -> int:
+    """Hash each `width` words, from the first byte to the end of the last; returns how many there are."""
+    begins = np.empty(width, np.int64)
     count, start, shingles = 0, 0, 0
     for place in range(size + 1):
         if place < size and text[place] != SPACE:
             continue
-        begins[count % WORDS] = start
+        begins[count % width] = start
         count += 1
         start = place + 1
-        if count >= WORDS:
-            found[shingles] = xxh64(text, begins[count % WORDS], place)
+        if count >= width:
+            found[shingles] = xxh64(text, begins[count % width], place)
             shingles += 1
     return shingles
 
 
 @njit(cache=True, nogil=True)
-def _mixed_shingles(text: Array, size: int, found: Array) -> int:
-    """The same with a cheaper hash: of each word once, eight bytes at a time, then of five such."""
+def _character_shingles(text: Array, size: int, width: int, found: Array) -> int:
+    """The same of characters, spaces among them."""
+    begins = np.empty(width, np.int64)
+    count, shingles = 0, 0
+    for place in range(size + 1):
+        if place < size and text[place] & 0xC0 == 0x80:  # inside a character
+            continue
+        if count >= width:
+            found[shingles] = xxh64(text, begins[count % width], place)
+            shingles += 1
+        begins[count % width] = place
+        count += 1
+    return shingles
+
+
+@njit(cache=True, nogil=True)
+def _mixed_shingles(text: Array, size: int, width: int, found: Array) -> int:
+    """The same of words with a cheaper hash: of each word once, eight bytes at a time, then of `width` such."""
     p1, p2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
-    told = np.zeros(WORDS, np.uint64)
+    told = np.zeros(width, np.uint64)
     count, shingles, taken = 0, 0, 0
     word, block = np.uint64(0), np.uint64(0)
     for place in range(size + 1):
@@ -102,13 +145,13 @@ def _mixed_shingles(text: Array, size: int, found: Array) -> int:
                 block = np.uint64(0)
             continue
         word = (word ^ block) * p1
-        told[count % WORDS] = word ^ (word >> np.uint64(32))
+        told[count % width] = word ^ (word >> np.uint64(32))
         count += 1
         taken, word, block = 0, np.uint64(0), np.uint64(0)
-        if count >= WORDS:
+        if count >= width:
             mixed = np.uint64(0)
-            for back in range(WORDS):
-                mixed = (mixed ^ told[(count + back) % WORDS]) * p2
+            for back in range(width):
+                mixed = (mixed ^ told[(count + back) % width]) * p2
                 mixed ^= mixed >> np.uint64(31)
             found[shingles] = mixed
             shingles += 1
@@ -125,16 +168,21 @@ def _longest(ends: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def sign(
-    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, a: Array, b: Array, out: Array,
-    shingled: Array,
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, width: int, characters: bool,
+    a: Array, b: Array, out: Array, shingled: Array,
 ) -> None:  # fmt: skip
     """Into `out` [texts, hashes] the least of (a x + b) mod 2^61 - 1 over a text's shingles x."""
     prime = np.uint64((1 << 61) - 1)
     room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
-    found = np.empty(len(room) // 2 + 1, np.uint64)
+    found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        count = _shingles(room, size, found)
+        if size == 0:
+            count = 0
+        elif characters:
+            count = _character_shingles(room, size, width, found)
+        else:
+            count = _shingles(room, size, width, found)
         shingled[text] = count > 0
         for place in range(count):
             x = found[place]
@@ -148,15 +196,20 @@ def sign(
 
 @njit(cache=True, nogil=True)
 def sign_fast(
-    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, a: Array, b: Array, out: Array,
-    shingled: Array,
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, width: int, characters: bool,
+    a: Array, b: Array, out: Array, shingled: Array,
 ) -> None:  # fmt: skip
     """The same in 32 bits: into `out` the least of a x + b, mixed by a step of MurmurHash3's finalizer."""
     room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
-    found = np.empty(len(room) // 2 + 1, np.uint64)
+    found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        count = _mixed_shingles(room, size, found)
+        if size == 0:
+            count = 0
+        elif characters:
+            count = _character_shingles(room, size, width, found)
+        else:
+            count = _mixed_shingles(room, size, width, found)
         shingled[text] = count > 0
         for place in range(count):
             x = np.uint32(found[place] >> np.uint64(32))
@@ -240,6 +293,16 @@ def _word_places(text: Array, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _place(hashes: Array, low: int, high: int, wanted: Any) -> int:
+    """The first place between two at which the hash stands, or -1."""
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if hashes[middle] < wanted else (low, middle)
+    return low if low < end and hashes[low] == wanted else -1
+
+
+@njit(cache=True, nogil=True)
 def meet(
     data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, sizes: Array, edges: Array,
     hashes: Array, items: Array, out: Array,
@@ -256,13 +319,29 @@ def meet(
                 last = first + sizes[number] - 1
                 if last >= len(starts):
                     continue
-                wanted = xxh64(room, starts[first], stops[last])
-                low, high = edges[number], edges[number + 1]
-                while low < high:
-                    middle = (low + high) // 2
-                    low, high = (middle + 1, high) if hashes[middle] < wanted else (low, middle)
-                if low < edges[number + 1] and hashes[low] == wanted:
-                    out[0, text], out[1, text], out[2, text] = items[low], first, sizes[number]
+                place = _place(hashes, edges[number], edges[number + 1], xxh64(room, starts[first], stops[last]))
+                if place >= 0:
+                    out[0, text], out[1, text], out[2, text] = items[place], first, sizes[number]
                     break
             if out[0, text] >= 0:
                 break
+
+
+@njit(cache=True, nogil=True)
+def count_met(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, sizes: Array, edges: Array,
+    hashes: Array, first_text: int, last: Array, out: Array,
+) -> None:  # fmt: skip
+    """Add to `out` [hashes] the texts that have it, at the first of equal ones; `last` holds the text that each was
+    counted for, the number of the first of these being `first_text`."""
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        starts, stops = _word_places(room, size)
+        for number in range(len(sizes)):
+            for first in range(len(starts) - sizes[number] + 1):
+                wanted = xxh64(room, starts[first], stops[first + sizes[number] - 1])
+                place = _place(hashes, edges[number], edges[number + 1], wanted)
+                if place >= 0 and last[place] != first_text + text:
+                    last[place] = first_text + text
+                    out[place] += 1

@@ -135,7 +135,7 @@ class ImportanceResampling(Scorer):
     def sampled(self, batch: pa.RecordBatch, pool_rows: int) -> pa.RecordBatch | None:
         return sampled(batch, pool_rows, self.map.dtype) if self.chosen("weight") == "shrunk" else None
 
-    def count(self, batches: Batches) -> Counts:
+    def count(self, batches: Batches, targets: Sequence[Batches] = ()) -> Counts:
         """[buckets] n-grams of some batches."""
         return self._seen(batches, with_hashes=False).buckets
 

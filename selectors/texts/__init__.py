@@ -7,4 +7,5 @@ In: Arrow strings. Out: hashed n-grams, signatures, measures.
     ngrams.py    texts as hashed n-grams
     scripts.py   scripts whose words no space parts
     tokens.py    tokens, and the tables of characters
+    words.py     words of texts as they are compared
 """

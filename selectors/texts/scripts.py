@@ -5,6 +5,7 @@ of another. What in these ranges is a letter is decided by Python's own tables, 
 here. Tibetan parts its syllables by a point, Hangul its words by spaces: they are as other scripts."""
 
 import unicodedata
+from bisect import bisect_right
 
 # Han, Bopomofo, Yi, Tangut, Nushu, Khitan small script: a sign stands for a word or a syllable with a meaning
 IDEOGRAPHS = (
@@ -27,23 +28,31 @@ def is_mark(char: str) -> bool:
 
 
 def is_accent(char: str) -> bool:
-    """Whether a word without it is still the same word: marks of any script, and vowel points that writers leave out.
+    """Whether a word without it is still the same word: marks of any script, vowel points that writers leave out, and
+    selectors of a glyph.
 
     In scripts of India and South-East Asia marks are vowels, and stay."""
-    if unicodedata.category(char) != "Mn" or char in KANA_MARKS:
+    if unicodedata.category(char) not in ("Mn", "Me") or char in KANA_MARKS:
         return False
-    return unicodedata.name(char, "").startswith(("COMBINING ", "HEBREW ", "ARABIC ", "SYRIAC "))
+    return unicodedata.name(char, "").startswith(("COMBINING ", "HEBREW ", "ARABIC ", "SYRIAC ", "VARIATION SELECTOR"))
 
 
 def stands_alone(char: str) -> bool:
     """Whether it is a letter of a script without spaces."""
-    return char.isalnum() and not char.isdecimal() and char not in KANA_MARKS and _within(char, IDEOGRAPHS + SOUNDS)
+    return char.isalnum() and not char.isdecimal() and char not in KANA_MARKS and _within(char, _ALL)
 
 
 def is_sound(char: str) -> bool:
     """Whether it is such a letter, and stands for a sound."""
-    return stands_alone(char) and _within(char, SOUNDS)
+    return stands_alone(char) and _within(char, _SOUNDS)
 
 
-def _within(char: str, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(first <= ord(char) <= last for first, last in ranges)
+def _bounds(ranges: tuple[tuple[int, int], ...]) -> list[int]:
+    return [bound for first, last in sorted(ranges) for bound in (first, last + 1)]
+
+
+def _within(char: str, bounds: list[int]) -> bool:
+    return bisect_right(bounds, ord(char)) % 2 == 1
+
+
+_ALL, _SOUNDS = _bounds(IDEOGRAPHS + SOUNDS), _bounds(SOUNDS)
