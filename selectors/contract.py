@@ -19,6 +19,22 @@ from tamis.selectors.texts.minhash import Sketch
 from tamis.selectors.texts.ngrams import Ngrams
 
 Batches = Iterable[pa.RecordBatch]
+
+
+class Rereadable:
+    """Batches that can be read again, with other fields in the same order."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        raise NotImplementedError
+
+    def having(self, *fields: str) -> Batches:
+        """The same rows with these fields alone."""
+        raise NotImplementedError
+
+
+def having(batches: Batches, *fields: str) -> Batches:
+    """The same rows; with these fields alone, where that can be had."""
+    return batches.having(*fields) if isinstance(batches, Rereadable) else batches
 Floats = npt.NDArray[np.float64]
 Masks = dict[str, npt.NDArray[np.bool_]]
 Reasons = list[str | None]

@@ -46,7 +46,7 @@ def kept_mask(run: Run, part: Part, step: int) -> npt.NDArray[np.bool_] | None:
     return np.isin(ids, kept)
 
 
-def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
+def targets(run: Run, step: int, inputs: Inputs | None = None) -> list[Iterator[pa.RecordBatch]]:
     """For each of the recipe's target sources the batches of all its parts; for a step that needs the evaluation, of
     that one's sources."""
     selector = run.steps[step].selector
@@ -54,8 +54,8 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
     seen = run.evaluation if of_evaluation else run.target
     if seen is None:
         return []
-    inputs = selector.inputs()
-    inputs = replace(inputs, fields=tuple(name for name in inputs.fields if name not in inputs.pool_only))
+    asked = inputs or selector.inputs()
+    mine = replace(asked, fields=tuple(name for name in asked.fields if name not in asked.pool_only))
     parts = seen.parts
     first = len(run.recipe.target) if of_evaluation else 0
     count = len(run.recipe.evaluation if of_evaluation else run.recipe.target)
@@ -63,7 +63,7 @@ def targets(run: Run, step: int) -> list[Iterator[pa.RecordBatch]]:
     def stream(origin: int) -> Iterator[pa.RecordBatch]:
         for part in parts:
             if part.origin == origin:
-                yield from side_by_side(run, part, inputs, of_target=True)
+                yield from side_by_side(run, part, mine, of_target=True)
 
     return [stream(origin) for origin in range(first, first + count)]
 

@@ -26,7 +26,7 @@ from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
-from tamis.selectors.contract import Inputs, Ranker, Scored, Scorer
+from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
 from tamis.sql import text as sql_text
 
 
@@ -92,14 +92,18 @@ def _learned(run: Run, plan: StepPlan) -> Any:
     return selector.fit((batch for part in run.pool.parts for batch in in_scope(run, part, step)), targets(run, step))
 
 
-class _Candidates:
+class _Candidates(Rereadable):
     """What a ranker sees, shard by shard, as often as it likes."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: Run, step: int, inputs: Inputs | None = None) -> None:
         self._run, self._step = run, step
+        self._inputs = inputs or run.steps[step].selector.inputs()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return _to_rank(self._run, self._step)
+        return _to_rank(self._run, self._step, self._inputs)
+
+    def having(self, *fields: str) -> "_Candidates":
+        return _Candidates(self._run, self._step, Inputs(fields=fields))
 
 
 def _prepared(run: Run, step: int) -> Any:
@@ -113,21 +117,20 @@ def _prepared(run: Run, step: int) -> Any:
     return load_fitted(path, selector, prepared=True)
 
 
-def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
+def _to_rank(run: Run, step: int, inputs: Inputs) -> Iterator[pa.RecordBatch]:
     """What a ranker sees: the candidates, and what earlier runs chose, as labeled: taken from the start."""
     plan = run.steps[step]
     ids, reasons = aside(run)
     earlier = ids[reasons == EARLIER]
     more = _cost_fields(plan)
     if plan.selector.compares_with:
-        yield from _beside(run, step)
+        yield from _beside(run, step, inputs)
     for part in run.pool.parts:
-        candidates_ = in_scope(run, part, step, more)
+        candidates_ = in_scope(run, part, step, more, inputs)
         if not len(earlier):
             yield from candidates_
             continue
         yield from map(_with_labels, candidates_)
-        inputs = plan.selector.inputs()
         wanted = replace(inputs, fields=(*inputs.fields, *more))
         for batch in side_by_side(run, part, wanted, of_target=False):
             mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
@@ -137,10 +140,10 @@ def _to_rank(run: Run, step: int) -> Iterator[pa.RecordBatch]:
                 yield told.set_column(place, "labels", told["labels"].fill_null(""))  # labeled, as nothing
 
 
-def _beside(run: Run, step: int) -> Iterator[pa.RecordBatch]:
+def _beside(run: Run, step: int, inputs: Inputs) -> Iterator[pa.RecordBatch]:
     """Of the target or evaluation, what the step compares with; ids are of another kind than the pool's, which may have
     the same samples."""
-    for source in targets(run, step):
+    for source in targets(run, step, inputs):
         for batch in source:
             place = batch.schema.get_field_index("sample_id")
             ids = batch["sample_id"].to_numpy() ^ OTHER_IDS
@@ -169,9 +172,11 @@ def _earlier_contents(run: Run, step: int) -> Path:
     return path
 
 
-def in_scope(run: Run, part: Part, step: int, more: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+def in_scope(
+    run: Run, part: Part, step: int, more: tuple[str, ...] = (), inputs: Inputs | None = None
+) -> Iterator[pa.RecordBatch]:
     """The candidates that the step may choose from: those inside its `where`."""
-    for batch, inside in with_scope(run, part, step, more):
+    for batch, inside in with_scope(run, part, step, more, inputs):
         yield batch if inside.all() else batch.filter(pa.array(inside))
 
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.contract import Batches
-from tamis.selectors.passes import Places, rows_held, wanted
+from tamis.selectors import passes
+from tamis.selectors.passes import Places, wanted
 from tamis.selectors.ranked import Ids, Ranked, filtered
 from tamis.selectors.rows import as_floats, has_label
 
@@ -38,9 +39,22 @@ class Compared(Protocol):
     def alike(self, some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """[pairs] higher is nearer."""
 
-    def leaders(self, told: npt.NDArray[Any], order: Places, ends: Places, stays: npt.NDArray[np.bool_]) -> Places:
-        """[samples] the kept one that each is dropped for, itself where it is kept. Groups end at `ends` in `order`, in
-        which samples are preferred; those that `stays` are kept."""
+    def more(self, pool: Batches, ids: Ids, places: Places) -> Any:
+        """What else of some members the comparison needs."""
+
+    def leaders(self, brought: "Brought") -> tuple[Places, npt.NDArray[np.float64]]:
+        """[samples] the kept one that each is dropped for, itself where it is kept; and how alike they are."""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Some members, in whole groups: arrays are [samples]."""
+
+    told: npt.NDArray[Any]  # what is compared
+    more: Any  # what else was asked for
+    order: Places  # group after group, of each the preferred first
+    ends: Places  # [groups] where they end in `order`
+    stays: npt.NDArray[np.bool_]  # kept whatever they are like
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ class Members:
     earlier: npt.NDArray[np.bool_]  # chosen by an earlier run, or beside the pool
     comparable: npt.NDArray[np.bool_]
     beside: npt.NDArray[np.bool_]  # of the set that the pool is compared with
+    bytes_: npt.NDArray[np.int64]  # that a sample's text may take
 
     @classmethod
     def of(
@@ -64,13 +79,17 @@ class Members:
         for batch in pool:
             beside = np.full(batch.num_rows, BESIDE in batch.schema.names)
             less = np.zeros(batch.num_rows) if beside.any() else worse(batch)
-            rows.append((batch["sample_id"].to_numpy(), less, has_label(batch) | beside, comparable(batch), beside))
+            large = np.zeros(batch.num_rows, np.int64)
+            if "n_bytes" in batch.schema.names:
+                large = batch["n_bytes"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+            ids = batch["sample_id"].to_numpy()
+            rows.append((ids, less, has_label(batch) | beside, comparable(batch), beside, large))
         if not rows:
             none = np.zeros(0)
-            return cls(none.astype(np.uint64), none, *[none.astype(bool)] * 3)
-        ids, worst, before, there, beside = (np.concatenate(values) for values in zip(*rows, strict=True))
-        order = np.argsort(ids, kind="stable")
-        return cls(ids[order], worst[order], before[order], there[order], beside[order])
+            return cls(none.astype(np.uint64), none, *[none.astype(bool)] * 3, none.astype(np.int64))
+        columns = [np.concatenate(values) for values in zip(*rows, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return cls(*(values[order] for values in columns))
 
 
 def decided(
@@ -80,17 +99,22 @@ def decided(
     kept = np.ones(len(roots), bool)
     values, related = np.full(len(roots), np.nan), np.zeros(len(roots), np.uint64)
     texts: dict[str, str] = {}
-    for places in _some_groups(roots, compared.row_bytes + KEY_BYTES):
+    for places in _some_groups(roots, compared.row_bytes + KEY_BYTES + given.bytes_):
         keys, told = _brought(pool, given, places, compared)
         ranks = np.empty(len(places), np.int64)  # a key that two namespaces have: the lower id first
         ranks[pc.sort_indices(keys.cast(pa.binary())).to_numpy()] = np.arange(len(places))
         order, ends = _in_order(given, places, ranks, roots[places])
         stays = given.earlier[places]
-        best = _first_of_each(order, ends) if chains else compared.leaders(told, order, ends, stays)
+        if chains:
+            best = _first_of_each(order, ends)
+            alike = compared.alike(told, told[best])
+        else:
+            more = compared.more(pool, given.ids, places)
+            best, alike = compared.leaders(Brought(told, more, order, ends, stays))
         mine = np.flatnonzero((best != np.arange(len(places))) & ~stays)
         dropped, by = places[mine], places[best[mine]]
         kept[dropped] = False
-        values[dropped] = compared.alike(told[mine], told[best[mine]])
+        values[dropped] = alike[mine]
         related[dropped] = np.where(given.beside[by], np.uint64(0), given.ids[by])
         for place, one, leader in zip(dropped.tolist(), mine.tolist(), by.tolist(), strict=True):
             if given.beside[leader]:
@@ -114,16 +138,17 @@ def decided(
     return replace(ranked, texts=texts)
 
 
-def _some_groups(roots: Places, row_bytes: int) -> Iterator[Places]:
-    """Rising places of members in groups of two and more, whole groups, as many as may be held."""
+def _some_groups(roots: Places, row_bytes: Places) -> Iterator[Places]:
+    """Rising places of members in groups of two and more, whole groups, as many as may be held of so many bytes each."""
     sizes = np.bincount(roots, minlength=len(roots)) if len(roots) else roots
     grouped = np.flatnonzero(sizes[roots] > 1)
     grouped = grouped[np.argsort(roots[grouped], kind="stable")]
     begins = np.flatnonzero(np.append(True, roots[grouped][1:] != roots[grouped][:-1])) if len(grouped) else grouped
     ends = np.append(begins[1:], len(grouped))
+    size = np.append(0, np.cumsum(row_bytes[grouped]))  # before each
     first = 0
     while first < len(grouped):
-        fits = int(np.searchsorted(ends, first + rows_held(row_bytes), side="right")) - 1
+        fits = int(np.searchsorted(size[ends], size[first] + passes.HELD_BYTES, side="right")) - 1
         last = int(ends[max(fits, int(np.searchsorted(ends, first, side="right")))])
         yield np.sort(grouped[first:last])
         first = last

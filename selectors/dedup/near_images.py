@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.selectors import passes
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, RankingFilter
-from tamis.selectors.dedup.groups import Members, decided, look_beside, lowest_is_best
-from tamis.selectors.passes import Places, brought
-from tamis.selectors.ranked import Ranked
+from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best
+from tamis.selectors.passes import Places
+from tamis.selectors.ranked import Ids, Ranked
 from tamis.selectors.vectors.columns import as_array
 
 BITS = 64
@@ -58,7 +59,7 @@ class NearDedupImages(RankingFilter):
         given = Members.of(pool, self._has_hash, self._worse)
         compared = Codes(self.column, self.distance)
         roots = np.arange(len(given.ids))
-        for codes in brought(pool, given.ids, roots, lambda batch: [compared.read(batch)]):
+        for codes in passes.brought(pool, given.ids, roots, lambda batch: [compared.read(batch)]):
             roots = within(given.comparable, codes, self.distance)
         return decided(self, given, pool, roots, compared)
 
@@ -100,14 +101,16 @@ class Codes:
     def alike(self, some: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         return 0.0 - np.bitwise_count(some ^ others)
 
-    def leaders(
-        self, told: npt.NDArray[np.uint64], order: Places, ends: Places, stays: npt.NDArray[np.bool_]
-    ) -> Places:
+    def more(self, pool: Batches, ids: Ids, places: Places) -> None:
+        return None
+
+    def leaders(self, brought: Brought) -> tuple[Places, npt.NDArray[np.float64]]:
         from tamis.selectors.loops.near import keep_apart
 
-        leader, apart = np.arange(len(order)), np.zeros(len(order), np.int64)
-        keep_apart(order, ends.astype(np.int64), told, stays, self.distance, leader, apart)
-        return leader
+        leader, apart = np.arange(len(brought.order)), np.zeros(len(brought.order), np.int64)
+        ends = brought.ends.astype(np.int64)
+        keep_apart(brought.order, ends, brought.told, brought.stays, self.distance, leader, apart)
+        return leader, 0.0 - apart
 
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:

@@ -1,18 +1,19 @@
 """Texts that nearly repeat each other: of each group of near-duplicates one is kept, by MinHash and locality.
 
 Broder 1997; minhash.py says what is compared, and words.py of which words. Two texts meet where all hashes of a band
-agree; of those that meet, a text is dropped where its signature and a kept one's estimate a Jaccard index of
-`similarity` or more, (1 / bands)^(1 / rows) if not given: 0.72. So nothing is dropped that is further from what is kept,
-and no chain joins pages of one form whose contents differ. `verify: false` is the published way: one is kept of all that
+agree; of those that meet, a text is dropped where the Jaccard index of its shingles and a kept one's is `similarity` or
+more, (1 / bands)^(1 / rows) if not given: 0.72. So nothing is dropped that is further from what is kept, and no chain
+joins pages of one form whose contents differ. The index is counted where the signatures do not rule it out, of texts
+with more than 4,096 shingles over the smallest hashes of these. `verify: false` is the published way: one is kept of all that
 chains of meetings lead to. A text is compared with at most 64 kept ones of each band, the latest first. Texts of fewer
 than `width` words are never dropped. Signatures are a column, made shard by shard; their bands are brought and sorted as
-many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB; 500 bytes a sample of the largest group
-where that is more. Not for texts that say the same in other words (`semantic_dedup`), nor for one passage repeated
+many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB; 300 bytes a sample of the largest group,
+and its text, where that is more. Not for texts that say the same in other words (`semantic_dedup`), nor for one passage repeated
 within long texts. With `column`, images are compared: near_images.py."""
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +21,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Inputs, RankingFilter
-from tamis.selectors.dedup.groups import Members, decided, look_beside, lowest_is_best
-from tamis.selectors.passes import Places, brought, rows_held
-from tamis.selectors.ranked import Ranked
-from tamis.selectors.texts.minhash import Form, Sketch
+from tamis.selectors.contract import Batches, Inputs, RankingFilter, having
+from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best
+from tamis.selectors.passes import Places, brought, rows_held, wanted
+from tamis.selectors.ranked import Ids, Ranked
+from tamis.selectors.texts.minhash import Form, Sketch, shingle_sets
 
 WORDS, CHARACTERS = 5, 24  # of a shingle
 BY_CHANCE = 1 / 256  # share of lowest bytes that agree where the hashes do not
 MOST_COMPARED = 64  # kept texts of a band
+MOST_SHINGLES = 4096  # of a text, that are compared
+SLACK = 4  # standard deviations by which a signature may underrate a pair
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearDedup(RankingFilter):
     """keep        which of a group: first (smallest key), longest, or a field, whose highest value is best
-    similarity  estimated Jaccard index from which texts are near-duplicates (default: where the bands' curve is steepest)
+    similarity  Jaccard index from which texts are near-duplicates (default: where the bands' curve is steepest)
     verify      false: whatever chains of equal bands join, as published
     tokens      tamis, characters, or published: numbers as 0, words as spaces part them
     width       words of a shingle (5), or characters (24)
@@ -74,12 +77,13 @@ class NearDedup(RankingFilter):
 
     def inputs(self) -> Inputs:
         more = {"first": (), "longest": ("text",)}.get(self.keep, (self.keep,))
-        return Inputs(fields=("key", *more), minhash=self.sketch, pool_only=more)
+        return Inputs(fields=("key", "n_bytes", *more), minhash=self.sketch, pool_only=more)
 
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
         """`pool` is read several times. Raises ValueError where `keep` names a field without numbers."""
         given = Members.of(pool, has_shingles, self._worse)
-        compared = Signed(self.sketch, self.sketch.line if self.similarity is None else self.similarity)
+        similarity = self.sketch.line if self.similarity is None else self.similarity
+        compared = (Signed if self.verify else Estimated)(self.sketch, similarity)
         return decided(self, given, pool, _roots(pool, given, self.sketch), compared, chains=not self.verify)
 
     def _worse(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
@@ -90,11 +94,18 @@ class NearDedup(RankingFilter):
         return lowest_is_best(batch, self.keep)
 
 
+class Sets(NamedTuple):
+    """Sets of shingles, one after another, and [texts + 1] where they begin and end."""
+
+    flat: npt.NDArray[np.uint32]
+    ends: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Signed:
     """Low bytes of signatures: how many agree estimates the Jaccard index; and after them the keys of the bands."""
 
-    shown: ClassVar[str] = "estimated Jaccard {:.2f}"
+    shown: ClassVar[str] = "Jaccard {:.2f}"
 
     sketch: Sketch
     similarity: float
@@ -115,38 +126,59 @@ class Signed:
         agree = (some[:, : self.sketch.hashes] == others[:, : self.sketch.hashes]).mean(1)
         return np.clip((agree - BY_CHANCE) / (1 - BY_CHANCE), 0, 1)
 
-    def leaders(
-        self, told: npt.NDArray[np.uint8], order: Places, ends: Places, stays: npt.NDArray[np.bool_]
-    ) -> Places:
-        return self._unlike(told, order, stays, chains=False)
+    def more(self, pool: Batches, ids: Ids, places: Places) -> Sets:
+        """The texts' sets of shingles, each set's smallest where it has too many."""
+        some, counts, where = [], [], []
+        for batch, rows, mine in wanted(having(pool, "text"), ids, places):
+            flat, count = shingle_sets(batch["text"].take(pa.array(rows)), self.sketch, MOST_SHINGLES)
+            some.append(flat)
+            counts.append(count)
+            where.append(mine)
+        by_text, sizes = np.argsort(np.concatenate(where)), np.concatenate(counts)
+        begins = np.cumsum(sizes) - sizes
+        order = np.repeat(begins[by_text] - (np.cumsum(sizes[by_text]) - sizes[by_text]), sizes[by_text])
+        return Sets(np.concatenate(some)[order + np.arange(len(order))], np.append(0, np.cumsum(sizes[by_text])))
 
-    def together(self, told: npt.NDArray[np.uint8]) -> Places:
-        """[texts] the first of all that chains of verified pairs lead to."""
-        from tamis.selectors.loops.pairs import settle
-
-        roots = self._unlike(told, np.arange(len(told)), np.zeros(len(told), bool), chains=True)
-        settle(roots)
-        return roots
-
-    def _unlike(
-        self, told: npt.NDArray[np.uint8], order: Places, stays: npt.NDArray[np.bool_], chains: bool
-    ) -> Places:
+    def leaders(self, brought: Brought) -> tuple[Places, npt.NDArray[np.float64]]:
         from tamis.selectors.loops.near import keep_unlike
 
-        leader, agree = np.arange(len(order)), np.zeros(len(order), np.int64)
-        if len(order):
-            hashes = self.sketch.hashes
-            low = np.ascontiguousarray(told[:, :hashes])
-            keys = np.ascontiguousarray(told[:, hashes:]).view(np.uint64)
-            slots = np.empty(keys.shape, np.int64)
-            first = 0
-            for band in range(self.sketch.bands):
-                values, slots[:, band] = np.unique(keys[:, band], return_inverse=True)
-                slots[:, band] += first
-                first += len(values)
-            needed = int(np.ceil(hashes * (self.similarity * (1 - BY_CHANCE) + BY_CHANCE) - 1e-9))
-            keep_unlike(order, slots, low, stays, needed, MOST_COMPARED, chains, leader, agree)
-        return leader
+        low, slots = self._parts(brought.told)
+        leader, alike = np.arange(len(low)), np.ones(len(low))
+        slack = SLACK * (self.similarity * (1 - self.similarity) / self.sketch.hashes) ** 0.5
+        keep_unlike(
+            brought.order, slots, low, brought.more.flat, brought.more.ends, MOST_SHINGLES, brought.stays,
+            self.similarity, BY_CHANCE, slack, MOST_COMPARED, leader, alike,
+        )  # fmt: skip
+        return leader, alike
+
+    def together(self, told: npt.NDArray[np.uint8]) -> Places:
+        """[texts] the first of all that chains of texts with a near enough estimate lead to."""
+        from tamis.selectors.loops.near import join_alike
+        from tamis.selectors.loops.pairs import settle
+
+        root = np.arange(len(told))
+        if len(told):
+            low, slots = self._parts(told)
+            join_alike(slots, low, self.similarity, BY_CHANCE, MOST_COMPARED, root)
+            settle(root)
+        return root
+
+    def _parts(self, told: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Places]:
+        """Low bytes, and [texts, bands] a number for each key of a band."""
+        hashes = self.sketch.hashes
+        keys = np.ascontiguousarray(told[:, hashes:]).view(np.uint64)
+        slots, first = np.empty(keys.shape, np.int64), 0
+        for band in range(self.sketch.bands):
+            values, slots[:, band] = np.unique(keys[:, band], return_inverse=True)
+            slots[:, band] += first
+            first += len(values)
+        return np.ascontiguousarray(told[:, :hashes]), slots
+
+
+class Estimated(Signed):
+    """The same where nothing is counted."""
+
+    shown: ClassVar[str] = "estimated Jaccard {:.2f}"
 
 
 def has_shingles(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

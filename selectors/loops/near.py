@@ -20,43 +20,93 @@ def _agreeing(low: Array, one: int, other: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def jaccard(sets: Array, a: int, a_end: int, b: int, b_end: int, most: int) -> float:
+    """Of two rising sets; those of `most` are the smallest of larger ones, so both are looked at as far as they tell."""
+    bound = np.uint32(0xFFFFFFFF)
+    if a_end - a == most:
+        bound = sets[a_end - 1]
+    if b_end - b == most:
+        bound = min(bound, sets[b_end - 1])
+    both, either = 0, 0
+    while True:
+        left = a < a_end and sets[a] <= bound
+        right = b < b_end and sets[b] <= bound
+        if not left and not right:
+            break
+        either += 1
+        if left and right and sets[a] == sets[b]:
+            both += 1
+            a += 1
+            b += 1
+        elif left and (not right or sets[a] < sets[b]):
+            a += 1
+        else:
+            b += 1
+    return both / either if either else 0.0
+
+
+@njit(cache=True, nogil=True)
 def keep_unlike(
-    order: Array, slots: Array, low: Array, stays: Array, needed: int, most: int, chains: bool, leader: Array, agree: Array
+    order: Array, slots: Array, low: Array, sets: Array, ends: Array, most_of_set: int, stays: Array,
+    similarity: float, by_chance: float, slack: float, most: int, leader: Array, alike: Array,
 ) -> None:  # fmt: skip
     """Into `leader` [texts] the kept text that each dropped one is nearest to, itself where it is kept, and into
-    `agree` the hashes that agree with it.
+    `alike` their Jaccard index.
 
     Texts are met in `order`; each is compared with those kept before it that share one of its `slots` [texts, bands],
-    at most `most` of each slot, the latest first. Those that `stays` are kept whatever they are like. With `chains` all
-    are compared with all, and `leader` holds the roots of what is joined."""
+    at most `most` of each slot, the latest first: those whose `low` bytes estimate an index of `similarity` less
+    `slack`, by their sets of shingles, which end at `ends`. Those that `stays` are kept whatever they are like."""
     heads = np.full(slots.max() + 1, -1, np.int64)
     following = np.full(slots.size, -1, np.int64)
     seen = np.full(len(order), -1, np.int64)
     bands, hashes = slots.shape[1], low.shape[1]
+    least = hashes * ((similarity - slack) * (1 - by_chance) + by_chance)
     for text in order:
-        best = -1
-        agree[text] = 0
+        best, most_alike = -1, -1.0
         for band in range(bands):
-            node = heads[slots[text, band]]
-            met = 0
-            while node >= 0 and met < most and agree[text] < hashes:
+            node, met = heads[slots[text, band]], 0
+            while node >= 0 and met < most and most_alike < 1:
                 other = node // bands
-                node = following[node]
-                met += 1
+                node, met = following[node], met + 1
                 if seen[other] == text:
                     continue
                 seen[other] = text
-                count = _agreeing(low, text, other)
-                if chains and count >= needed:
-                    join_two(leader, text, other)
-                if count > agree[text]:
-                    best, agree[text] = other, count
-        near = best >= 0 and agree[text] >= needed
-        if near and not chains and not stays[text]:
-            leader[text] = best
+                if _agreeing(low, text, other) >= least:
+                    index = jaccard(sets, ends[text], ends[text + 1], ends[other], ends[other + 1], most_of_set)
+                    if index > most_alike:
+                        best, most_alike = other, index
+        if most_alike >= similarity and not stays[text]:
+            leader[text], alike[text] = best, most_alike
             continue
-        if near and agree[text] == hashes:
-            continue  # its twin stands for it
+        for band in range(bands):
+            node = text * bands + band
+            following[node] = heads[slots[text, band]]
+            heads[slots[text, band]] = node
+
+
+@njit(cache=True, nogil=True)
+def join_alike(
+    slots: Array, low: Array, similarity: float, by_chance: float, most: int, root: Array
+) -> None:  # fmt: skip
+    """Join texts that share one of their `slots` where `low` bytes estimate an index of `similarity` or more; each is
+    compared with at most `most` before it of each slot, and of texts with equal bytes only the first is met."""
+    heads = np.full(slots.max() + 1, -1, np.int64)
+    following = np.full(slots.size, -1, np.int64)
+    bands, hashes = slots.shape[1], low.shape[1]
+    least = hashes * (similarity * (1 - by_chance) + by_chance)
+    for text in range(len(slots)):
+        twin = False
+        for band in range(bands):
+            node, met = heads[slots[text, band]], 0
+            while node >= 0 and met < most and not twin:
+                other = node // bands
+                node, met = following[node], met + 1
+                count = _agreeing(low, text, other)
+                if count >= least:
+                    join_two(root, text, other)
+                twin = count == hashes
+        if twin:
+            continue
         for band in range(bands):
             node = text * bands + band
             following[node] = heads[slots[text, band]]

@@ -220,6 +220,37 @@ def sign_fast(
 
 
 @njit(cache=True, nogil=True)
+def sets_of(
+    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, width: int, characters: bool,
+    most: int, out: Array, counts: Array,
+) -> int:  # fmt: skip
+    """Into `out`, one text after another, the upper 32 bits of its shingles' hashes, rising, each once, the smallest
+    `most`; into `counts` how many. Returns the length of all."""
+    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    found = np.empty(len(room) + 1, np.uint64)
+    written = 0
+    for text in range(len(ends) - 1):
+        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
+        if size == 0:
+            count = 0
+        elif characters:
+            count = _character_shingles(room, size, width, found)
+        else:
+            count = _shingles(room, size, width, found)
+        rising = np.sort(found[:count] >> np.uint64(32))
+        begin = written
+        for place in range(count):
+            value = np.uint32(rising[place])
+            if written == begin or out[written - 1] != value:
+                if written - begin == most:
+                    break
+                out[written] = value
+                written += 1
+        counts[text] = written - begin
+    return written
+
+
+@njit(cache=True, nogil=True)
 def _rotated(value: Any, bits: int) -> Any:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 

@@ -114,6 +114,18 @@ def _signed(data: Any, ends: Any, sketch: Sketch, shingled: npt.NDArray[np.bool_
     return small.astype(np.uint64)
 
 
+def shingle_sets(texts: pa.StringArray, sketch: Sketch, most: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[Any]]:
+    """Hashes of each text's shingles, rising, the smallest `most` of them, one text after another; [texts] how many."""
+    from tamis.selectors.loops.shingles import sets_of
+
+    data, ends = raw(texts)
+    mine = data[ends[0] : ends[-1]]
+    of = tables(ALL if mine.max(initial=0) >= 0xF0 else BMP, sketch.words)
+    out, counts = np.empty(len(mine) + len(texts), np.uint32), np.zeros(len(texts), np.int64)
+    size = sets_of(data, ends, *of, sketch.width, sketch.tokens == "characters", most, out, counts)
+    return out[:size].copy(), counts
+
+
 def band_keys(signed: Hashes, sketch: Sketch) -> Hashes:
     """[texts, bands] one number for the hashes of each band."""
     keys = np.zeros((len(signed), sketch.bands), np.uint64)
