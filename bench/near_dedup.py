@@ -1,5 +1,6 @@
 """Near-duplicates of real texts: recall by Jaccard index against the curve and datasketch, speed, and memory.
 
+    python bench/near_dedup.py truth           # what is dropped, against the Jaccard index of all pairs
     python bench/near_dedup.py recall          # 10% planted copies of known Jaccard index among the real documents
     python bench/near_dedup.py speed --rounds 3
     python bench/near_dedup.py memory          # the pool, and ten and fifty times the pool
@@ -31,9 +32,15 @@ from tamis.pipeline.columns.hashed import made as signatures_of
 from tamis.pipeline.columns.hashed import minhash_maker
 from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.machine import peak
-from tamis.selectors.dedup.near_texts import NearDedup, meetings
-from tamis.selectors.loops.constants import WORDS
-from tamis.selectors.texts.minhash import BUCKETS, HASHES, ROWS, signatures, words
+from tamis.pipeline.read.identity import sample_ids
+from tamis.selectors.contract import Rereadable
+from tamis.selectors.dedup.near_texts import WORDS, NearDedup, Signed
+from tamis.selectors.texts.minhash import Sketch, signatures
+from tamis.selectors.texts.words import words
+
+BUCKETS, ROWS = Sketch().bands, Sketch().rows
+HASHES = BUCKETS * ROWS
+LINE = Sketch().line
 
 INDICES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PLANTED_WORDS = 60  # at least, in a document that is copied
@@ -65,12 +72,16 @@ def planted(docs: list[str], chance: random.Random) -> list[tuple[int, str, floa
     return made
 
 
-def signed(texts: list[str], form: Any, threads: int) -> tuple[Any, Any]:
-    """[texts] whether shingled, and buckets."""
+def signed(texts: list[str], form: Any, threads: int) -> tuple[Any, Any, Any]:
+    """[texts] whether shingled, keys of bands, and low bytes."""
     arrays = [pa.array(texts[first : first + BATCH]) for first in range(0, len(texts), BATCH)]
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(lambda some: signatures(some, form), arrays))
-    return np.concatenate([one.shingled for one in parts]), np.concatenate([one.buckets for one in parts])
+        parts = list(pool.map(lambda some: signatures(some, Sketch(form=form)), arrays))
+    return (
+        np.concatenate([one.shingled for one in parts]),
+        np.concatenate([one.buckets for one in parts]),
+        np.concatenate([one.low for one in parts]),
+    )
 
 
 def sketched(texts: list[str]) -> tuple[Any, list[Any]]:
@@ -111,7 +122,7 @@ def recall(_: argparse.Namespace) -> None:
     known = {(place, len(docs) + n): index for n, (place, _, index) in enumerate(copies)}
     found: dict[str, set[tuple[int, int]]] = {}
     for form in ("exact", "fast"):
-        shingled, buckets = signed(texts, form, 2)
+        shingled, buckets, _ = signed(texts, form, 2)
         found[f"tamis {form}"] = pairs_of(buckets, shingled)
     index, sketches = sketched(texts)
     found["datasketch"] = {
@@ -138,6 +149,69 @@ def recall(_: argparse.Namespace) -> None:
     for name, met in found.items():
         counts = np.histogram([indices.get(pair, 0.0) for pair in met], edges)[0]
         print(f"| {name} | {len(met):,} | " + " | ".join(f"{count:,}" for count in counts) + " |")
+
+
+def truth(_: argparse.Namespace) -> None:
+    """Documents in the order of their keys; the first of a group is kept. Precision: the share of dropped documents whose
+    index with the kept one that is named reaches the line; recall: of all pairs that reach it, the share of which one is
+    dropped. datasketch as its users do it: chains of what its index returns, and the same of what its sketches confirm."""
+    chance = random.Random(0)
+    docs = list(documents())
+    chance.shuffle(docs)
+    texts = [doc["text"] for doc in docs[:20_000]]
+    sets = [shingles(text) for text in texts]
+    near = {pair for pair, index in all_indices(sets).items() if index >= LINE}
+    keys = [f"{number:06d}" for number in range(len(texts))]
+    ids = np.array(sample_ids("", keys), np.uint64)
+    place = {int(ids[number]): number for number in range(len(ids))}
+    rows = {}
+    for name, step in (("tamis", NearDedup()), ("tamis, verify: false", NearDedup(verify=False))):
+        began = time.process_time()
+        batches = []
+        for first in range(0, len(texts), BATCH):
+            some = pa.array(texts[first : first + BATCH])
+            values = signatures_of(minhash_maker(step.sketch), pa.record_batch({"text": some}))
+            told = {"sample_id": ids[first : first + BATCH], "text": some, "key": keys[first : first + BATCH]}
+            told |= {"n_bytes": pa.array([len(text.encode()) for text in some.to_pylist()], pa.int64())}
+            batches.append(pa.record_batch({**told, **dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))}))
+        ranked = step.rank(batches, None)
+        seconds = time.process_time() - began
+        dropped = {place[int(i)]: place[int(by)] for i, by in zip(ranked.ids, ranked.related, strict=True) if by}
+        rows[name] = dropped, seconds
+    began = time.process_time()
+    index, sketches = sketched(texts)
+    met = {
+        (min(a, b), max(a, b)) for b, one in enumerate(sketches) if one is not None for a in index.query(one) if a != b
+    }
+    seconds = time.process_time() - began
+    rows["datasketch"] = chained(met, len(texts)), seconds
+    began = time.process_time()
+    met = {(a, b) for a, b in met if sketches[a].jaccard(sketches[b]) >= LINE}
+    rows["datasketch, verified by its sketches"] = chained(met, len(texts)), seconds + time.process_time() - began
+    print(f"{len(texts):,} documents, {len(near):,} pairs of an index of {LINE:.2f} or more\n")
+    print("| | dropped | precision | least index | recall of pairs | processor seconds |\n|---|---:|---:|---:|---:|---:|")
+    for name, (dropped, seconds) in rows.items():
+        indices = [jaccard(sets[one], sets[by]) for one, by in dropped.items()]
+        right = np.mean([value >= LINE for value in indices])
+        found = np.mean([a in dropped or b in dropped for a, b in near])
+        numbers = f"{len(dropped):,} | {right:.3f} | {min(indices):.2f} | {found:.3f} | {seconds:.1f}"
+        print(f"| {name} | {numbers} |")
+
+
+def chained(pairs: set[tuple[int, int]], count: int) -> dict[int, int]:
+    """Each that a chain of pairs leads to from an earlier one, and the first of its chain."""
+    root = list(range(count))
+
+    def of(place: int) -> int:
+        while root[place] != place:
+            root[place] = root[root[place]]
+            place = root[place]
+        return place
+
+    for a, b in pairs:
+        one, two = sorted((of(a), of(b)))
+        root[two] = one
+    return {place: of(place) for place in range(count) if of(place) != place}
 
 
 def all_indices(sets: list[set[str]]) -> dict[tuple[int, int], float]:
@@ -172,8 +246,9 @@ def speed(asked: argparse.Namespace) -> None:
         for form in ("exact", "fast"):
             for threads in (1, 2):
                 began = time.perf_counter()
-                shingled, buckets = signed(docs, form, threads)
-                meetings(shingled, buckets)
+                _, buckets, low = signed(docs, form, threads)
+                sketch = Sketch(form=form)
+                Signed(sketch, sketch.line).together(np.hstack([low, buckets.view(np.uint8)]))
                 seconds[f"tamis {form}, {threads} thread{'s' * (threads > 1)}"].append(time.perf_counter() - began)
         began = time.perf_counter()
         sketched(few)
@@ -203,20 +278,24 @@ def times(turn: int) -> Iterator[list[str]]:
     yield batch
 
 
-class Stored:
-    """Signatures in files, read anew each time."""
+class Stored(Rereadable):
+    """Signatures in files, read anew each time, and texts where they are asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.files = sorted(folder.glob("*.parquet"))
+    def __init__(self, folder: Path, fields: tuple[str, ...] = ("key", "n_bytes", "minhash_buckets", "minhash_low")) -> None:
+        self.folder, self.fields = folder, fields
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for file in self.files:
-            yield from pq.ParquetFile(file).iter_batches(BATCH, use_threads=False)
+        for file in sorted(self.folder.glob("*.parquet")):
+            yield from pq.ParquetFile(file).iter_batches(BATCH, columns=["sample_id", *self.fields], use_threads=False)
+
+    def having(self, *fields: str) -> "Stored":
+        return Stored(self.folder, fields)
 
 
 def made(folder: Path, count: int) -> None:
-    maker = minhash_maker("exact")
-    schema = pa.schema([("sample_id", pa.uint64()), ("key", pa.string()), *maker.schema()])
+    maker = minhash_maker(Sketch())
+    fields = [("sample_id", pa.uint64()), ("key", pa.string()), ("text", pa.string()), ("n_bytes", pa.int64())]
+    schema = pa.schema([*fields, *(field for field in maker.schema() if field.name != "sample_id")])
     first = 0
     for turn in range(count):
         batches = []
@@ -224,9 +303,9 @@ def made(folder: Path, count: int) -> None:
             ids = np.arange(first, first + len(texts), dtype=np.uint64)
             first += len(texts)
             keys = pa.array([f"{n:09d}" for n in ids.tolist()])
-            batches.append(
-                pa.record_batch([pa.array(ids), keys, *signatures_of(maker, pa.record_batch({"text": texts}))], schema)
-            )
+            sizes = pa.array([len(text.encode()) for text in texts], pa.int64())
+            values = signatures_of(maker, pa.record_batch({"text": texts}))
+            batches.append(pa.record_batch([pa.array(ids), keys, pa.array(texts), sizes, *values], schema))
         write_batches(folder / f"{turn:03d}.parquet", schema, batches)
 
 
@@ -249,11 +328,11 @@ def memory(asked: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["recall", "speed", "memory"])
+    parser.add_argument("what", choices=["truth", "recall", "speed", "memory"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="of signatures that were made")
     asked = parser.parse_args()
-    {"recall": recall, "speed": speed, "memory": memory}[asked.what](asked)
+    {"truth": truth, "recall": recall, "speed": speed, "memory": memory}[asked.what](asked)
 
 
 if __name__ == "__main__":

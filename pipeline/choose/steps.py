@@ -46,7 +46,10 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
                     yield batch
 
             beside = targets(run, step) if selector.needs_evaluation else ()
-            counts = selector.count(passed(), *([beside] if beside else []))
+            try:
+                counts = selector.count(passed(), *([beside] if beside else []))
+            except ValueError as error:
+                raise RecipeError(f"step {step} ({run.steps[step].name}): {error}") from error
             if sample:
                 write_parquet(_counts(run, step, name, "sampled"), pa.Table.from_batches(sample))
             write_parquet(final, pa.table({"bucket": counts}))

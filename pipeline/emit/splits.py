@@ -101,7 +101,7 @@ def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.
     if not run.recipe.reads_images:
         some = np.flatnonzero(np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches]))
         signed = pa.chunked_array([batch["signed"] for batch in batches]).take(pa.array(some)).combine_chunks()
-        told = np.frombuffer(signed.buffers()[1] or b"", np.uint8).reshape(len(some), -1)
+        told = np.frombuffer(signed.buffers()[1] or b"", np.uint8).reshape(len(some), signed.type.byte_width)
         join(root, some, some[Signed(SKETCH, SKETCH.line).together(told)])
     for maker in run.declared:
         if maker.kind.bits:

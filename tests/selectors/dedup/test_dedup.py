@@ -20,7 +20,7 @@ from tamis.selectors import passes
 from tamis.selectors.balance.clusters import ClusterBalance
 from tamis.selectors.balance.hierarchy import quotas, tree, water_fill
 from tamis.selectors.budget import Budget
-from tamis.selectors.dedup.near_images import within
+from tamis.selectors.dedup.near_images import NearDedupImages, within
 from tamis.selectors.dedup.near_texts import NearDedup
 from tamis.selectors.dedup.semantic import SemanticDedup
 from tamis.selectors.texts import minhash
@@ -173,6 +173,141 @@ def test_groups_are_chains_and_the_smallest_key_is_kept_whatever_the_order() -> 
     assert kept_of(NearDedup().rank([batch.slice(0, 0)], None), batch.slice(0, 0)) == []
     with pytest.raises(ValueError, match="holds no numbers"):
         NearDedup(keep="text").rank([batch], None)
+
+
+def pages(count: int, own: int, common: int) -> list[str]:
+    """Of one form: so many words of each one's own, and so many that all have."""
+    form = words_of(*range(10_000, 10_000 + common))
+    return [words_of(*range(100_000 + n * own, 100_000 + (n + 1) * own)) + " " + form for n in range(count)]
+
+
+def shingle_sets_of(text: str, width: int = 5) -> set[str]:
+    told = words(text)
+    return {" ".join(told[i : i + width]) for i in range(len(told) - width + 1)}
+
+
+def test_pages_of_one_form_are_not_one_and_what_is_dropped_is_near_to_what_is_kept() -> None:
+    """Their index is 0.55: a chain of meetings leads through all of them, and none is near to another."""
+    draw = np.random.default_rng(0)
+    texts = pages(400, 40, 110)
+    for n in range(0, 400, 10):  # and some with a few words changed
+        told = texts[n].split()
+        for place in draw.choice(len(told), int(draw.integers(1, 6)), replace=False).tolist():
+            told[place] = words_of(int(draw.integers(1 << 40)))
+        texts.append(" ".join(told))
+    batch = of_texts(texts)
+    sets = [shingle_sets_of(text) for text in texts]
+    place = {int(i): n for n, i in enumerate(batch["sample_id"].to_pylist())}
+    published = NearDedup(verify=False).rank([batch], None)
+    assert kept_of(published, batch).count(False) > 200
+    fitted = NearDedup().rank([batch], None)
+    kept = kept_of(fitted, batch)
+    dropped = [n for n, stays in enumerate(kept) if not stays]
+    assert len(dropped) > 10 and min(dropped) >= 400, "the original's key is the smaller one"
+    for n in dropped:
+        by = place[int(fitted.related_ids(batch)[n])]
+        index = len(sets[n] & sets[by]) / len(sets[n] | sets[by])
+        assert kept[by] and index >= 14 ** (-1 / 8) and fitted.score(batch)[n] == pytest.approx(index, abs=1e-9)
+    near = [n for n in range(400, len(texts)) if (a := sets[n], b := sets[(n - 400) * 10]) and len(a & b) / len(a | b) > 0.9]
+    assert set(near) <= set(dropped)
+
+
+def test_a_chain_ends_where_its_ends_are_no_longer_near() -> None:
+    base = list(range(1000, 1300))
+    texts = [words_of(*base[: 300 - 30 * n], *range(5000 + 100 * n, 5000 + 100 * n + 30 * n)) for n in range(6)]
+    batch = of_texts(texts)
+    sets = [shingle_sets_of(text) for text in texts]
+    kept = kept_of(NearDedup(similarity=0.6).rank([batch], None), batch)
+    for n, stays in enumerate(kept):
+        nearest = max((len(sets[n] & sets[m]) / len(sets[n] | sets[m]) for m in range(n) if kept[m]), default=0)
+        assert stays == (nearest < 0.6), n
+    assert kept_of(NearDedup(similarity=1.0).rank([batch], None), batch).count(False) == 0
+
+
+def test_tables_of_other_numbers_and_thai_words_of_other_vowels_are_other_texts() -> None:
+    rows = np.random.default_rng(1).integers(0, 1000, (20, 60)).tolist()
+    tables_ = ["Rainfall at the station by year " + " ".join(map(str, row)) for row in rows]
+    batch = of_texts([*tables_, tables_[3] + "!"])
+    assert kept_of(NearDedup().rank([batch], None), batch).count(False) == 1
+    published = NearDedup(tokens="published", verify=False)
+    batch = of_texts(tables_, **signed(tables_, published))
+    assert kept_of(published.rank([batch], None), batch).count(True) == 1, "as published: every number is 0"
+    thai = ["กาน ขาน คาน งาน จาน ชาน ซาน", "กัน ขัน คัน งัน จัน ชัน ซัน"]
+    assert kept_of(NearDedup().rank([of_texts(thai)], None), of_texts(thai)) == [True, True]
+
+
+def test_texts_without_spaces_are_compared_by_letter_and_short_ones_told_of() -> None:
+    chinese = "今天天气很好，我们一起去公园散步，看见了很多花。"
+    texts = [chinese, chinese.replace("，", " "), chinese.replace("公园", "山上"), "一二三", "two words"]
+    batch = of_texts(texts)
+    fitted = NearDedup().rank([batch], None)
+    assert kept_of(fitted, batch) == [True, False, True, True, True]
+    assert fitted.facts["not_compared"] == 2 and "fewer than 5 words" in fitted.facts["said"][1]
+    characters = NearDedup(tokens="characters", width=4, similarity=0.4, bands=56, rows=2)
+    batch = of_texts(texts, **signed(texts, characters))
+    assert kept_of(characters.rank([batch], None), batch)[:3] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"similarity": 1.2}, "Jaccard index above 0"),
+        ({"similarity": 0.8, "verify": False}, "leave one of the two out"),
+        ({"width": 101}, "width is 1 to 100 words"),
+        ({"bands": 100, "rows": 20}, "must be 1 to 1024"),
+    ],
+)
+def test_settings_of_signatures_that_make_no_sense_are_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        NearDedup(**given)
+
+
+def test_more_bands_find_less_alike_pairs() -> None:
+    base = list(range(3000, 3200))
+    texts = [words_of(*base), words_of(*base[:100], *range(9000, 9100))]  # an index of a third
+    sure = NearDedup(bands=100, rows=2, similarity=0.3)
+    batch = of_texts(texts, **signed(texts, sure))
+    assert kept_of(sure.rank([batch], None), batch) == [True, False]
+    assert kept_of(NearDedup(similarity=0.3).rank([of_texts(texts)], None), of_texts(texts)) == [True, True]
+
+
+def test_what_is_near_to_another_set_is_dropped_and_named(run_in: Runner, workplace: Path) -> None:
+    text = words_of(*range(70, 130))
+    write_jsonl(workplace / "pool.jsonl", [{"id": "a", "text": text}, {"id": "b", "text": words_of(*range(500, 560))}])
+    write_jsonl(workplace / "seen.jsonl", [{"id": "a", "text": text + " more"}])
+    source = {"format": "jsonl", "key": "id"}
+    asked = {"pool": [{**source, "path": "pool.jsonl"}], "emit": [], "target": []}
+    seen = [{**source, "path": "seen.jsonl"}]
+    run = open_complete(
+        run_in(
+            workplace, name="beside", evaluation=seen, **asked, steps=[{"near_dedup": {"beside": "evaluation"}}]
+        ).folder
+    )
+    assert pq.read_table(run.folder / "selection.parquet")["key"].to_pylist() == ["b"]
+    rows = pq.read_table(run.folder / "ledger" / "step-00").to_pylist()
+    (dropped,) = [row for row in rows if not row["kept"]]
+    assert dropped["reason"] == "near_duplicate" and dropped["detail"] == "Jaccard 0.98 to a of the evaluation"
+    with pytest.raises(RecipeError, match="evaluation"):
+        run_in(workplace, name="none", **asked, steps=[{"near_dedup": {"beside": "evaluation"}}])
+    second = run_in(
+        workplace, name="like", **{**asked, "target": seen}, steps=[{"near_dedup": {"beside": "target", "keep": "longest"}}]
+    )
+    assert pq.read_table(second.folder / "selection.parquet")["key"].to_pylist() == ["b"]
+
+
+def test_no_image_is_dropped_beyond_the_distance_by_a_chain() -> None:
+    codes = np.array([0b0, 0b1111, 0b11111111, 1 << 40], np.uint64)
+    bits_ = np.unpackbits(codes[:, None].view(np.uint8), axis=1).reshape(4, 64)
+    vectors = np.where(bits_ > 0, 1, -1).astype(np.float32) / 8
+    batch = pa.record_batch(
+        {
+            "sample_id": pa.array(np.arange(4, dtype=np.uint64)),
+            "key": ["a", "b", "c", "d"],
+            "seen": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 64),
+        }
+    )
+    fitted = NearDedupImages(column="seen", distance=4).rank([batch], None)
+    assert kept_of(fitted, batch) == [True, False, True, False] and fitted.facts["least_alike"] == 4
 
 
 @pytest.mark.parametrize("distance", [0, 1, 4, 8])
