@@ -173,7 +173,9 @@ def truth(_: argparse.Namespace) -> None:
             values = signatures_of(minhash_maker(step.sketch), pa.record_batch({"text": some}))
             told = {"sample_id": ids[first : first + BATCH], "text": some, "key": keys[first : first + BATCH]}
             told |= {"n_bytes": pa.array([len(text.encode()) for text in some.to_pylist()], pa.int64())}
-            batches.append(pa.record_batch({**told, **dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))}))
+            batches.append(
+                pa.record_batch({**told, **dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))})
+            )
         ranked = step.rank(batches, None)
         seconds = time.process_time() - began
         dropped = {place[int(i)]: place[int(by)] for i, by in zip(ranked.ids, ranked.related, strict=True) if by}
@@ -189,7 +191,9 @@ def truth(_: argparse.Namespace) -> None:
     met = {(a, b) for a, b in met if sketches[a].jaccard(sketches[b]) >= LINE}
     rows["datasketch, verified by its sketches"] = chained(met, len(texts)), seconds + time.process_time() - began
     print(f"{len(texts):,} documents, {len(near):,} pairs of an index of {LINE:.2f} or more\n")
-    print("| | dropped | precision | least index | recall of pairs | processor seconds |\n|---|---:|---:|---:|---:|---:|")
+    print(
+        "| | dropped | precision | least index | recall of pairs | processor seconds |\n|---|---:|---:|---:|---:|---:|"
+    )
     for name, (dropped, seconds) in rows.items():
         indices = [jaccard(sets[one], sets[by]) for one, by in dropped.items()]
         right = np.mean([value >= LINE for value in indices])
@@ -281,7 +285,9 @@ def times(turn: int) -> Iterator[list[str]]:
 class Stored(Rereadable):
     """Signatures in files, read anew each time, and texts where they are asked for."""
 
-    def __init__(self, folder: Path, fields: tuple[str, ...] = ("key", "n_bytes", "minhash_buckets", "minhash_low")) -> None:
+    def __init__(
+        self, folder: Path, fields: tuple[str, ...] = ("key", "n_bytes", "minhash_buckets", "minhash_low")
+    ) -> None:
         self.folder, self.fields = folder, fields
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

@@ -115,7 +115,9 @@ def table(pool: Pool, kinds: list[str], held_back: int) -> None:
     for name in names:
         whole = np.array(every[name])
         cells = [f"{whole[:, 0].mean():.3f}", f"{whole[:, 0].min():.3f}"]
-        print(f"| {name} | " + " | ".join(cells + [f"{value:.3f}" for value in np.nanmean(whole[:, 1:], axis=0)]) + " |")
+        print(
+            f"| {name} | " + " | ".join(cells + [f"{value:.3f}" for value in np.nanmean(whole[:, 1:], axis=0)]) + " |"
+        )
 
 
 def domains() -> None:
@@ -128,7 +130,9 @@ def languages() -> None:
     by_kind = defaultdict(list)
     for doc in documents():
         by_kind[doc["lang"] if doc["domain"] == "cli_tldr_i18n" else f"{doc['domain']}, English"].append(doc["text"])
-    some = {kind: random.Random(1).sample(texts, min(len(texts), A_LANGUAGE)) for kind, texts in sorted(by_kind.items())}
+    some = {
+        kind: random.Random(1).sample(texts, min(len(texts), A_LANGUAGE)) for kind, texts in sorted(by_kind.items())
+    }
     kinds = np.array([kind for kind, texts in some.items() for _ in texts])
     table(Pool([text for texts in some.values() for text in texts], kinds), sorted(set(kinds)), HELD_BACK // 2)
 

@@ -35,6 +35,8 @@ class Rereadable:
 def having(batches: Batches, *fields: str) -> Batches:
     """The same rows; with these fields alone, where that can be had."""
     return batches.having(*fields) if isinstance(batches, Rereadable) else batches
+
+
 Floats = npt.NDArray[np.float64]
 Masks = dict[str, npt.NDArray[np.bool_]]
 Reasons = list[str | None]

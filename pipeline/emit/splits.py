@@ -1,9 +1,9 @@
 """`emit: [{splits: {...}}]`: train, validation and test of the selection, so that nothing of one is known from another.
 
 Samples that belong together stay together: those with the same value of `by` (video, patient, document), pieces of one
-document, equal contents, near-duplicate texts (near_dedup's, and chains of these), and images whose perceptual hashes are near,
-where the recipe has such a column. Groups, in an order by hash, go to the split that is furthest below its share, so
-shares hold to within a group. One Parquet a split, and splits.parquet with the group of each sample."""
+document, equal contents, near-duplicate texts (near_dedup's, and chains of these), and images whose perceptual hashes
+are near, where the recipe has such a column. Groups, in an order by hash, go to the split that is furthest below its
+share, so shares hold to within a group. One Parquet a split, and splits.parquet with the group of each sample."""
 
 import json
 from collections.abc import Iterator

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.selectors.contract import Batches
 from tamis.selectors import passes
+from tamis.selectors.contract import Batches
 from tamis.selectors.passes import Places, wanted
 from tamis.selectors.ranked import Ids, Ranked, filtered
 from tamis.selectors.rows import as_floats, has_label
@@ -28,8 +28,9 @@ class Compared(Protocol):
     """What is compared of samples, and how."""
 
     shown: ClassVar[str]  # a format for the ledger
-    without: ClassVar[str]  # what those are that can't be compared
 
+    @property
+    def without(self) -> str: ...  # what those are that can't be compared
     @property
     def row_bytes(self) -> int: ...
 
@@ -85,8 +86,8 @@ class Members:
             ids = batch["sample_id"].to_numpy()
             rows.append((ids, less, has_label(batch) | beside, comparable(batch), beside, large))
         if not rows:
-            none = np.zeros(0)
-            return cls(none.astype(np.uint64), none, *[none.astype(bool)] * 3, none.astype(np.int64))
+            none, no = np.zeros(0), np.zeros(0, bool)
+            return cls(none.astype(np.uint64), none, no, no, no, none.astype(np.int64))
         columns = [np.concatenate(values) for values in zip(*rows, strict=True)]
         order = np.argsort(columns[0], kind="stable")
         return cls(*(values[order] for values in columns))
@@ -127,19 +128,19 @@ def decided(
         least = float(np.nanmin(values))
         facts["least_alike"] = round(abs(least), 3)
         said += f"; the least alike of a group to the kept one: {compared.shown.format(abs(least))}"
-    said = [said]
+    lines = [said]
     if alone := int((~given.comparable & ~given.earlier).sum()):
         facts["not_compared"] = alone
-        said.append(f"{alone:,} were not compared: {compared.without}")
+        lines.append(f"{alone:,} were not compared: {compared.without}")
     ranked = filtered(
         settings, given.ids, kept & ~given.earlier, "near_duplicate", values=values, related=related,
-        facts={**facts, "said": said}, candidates=candidates, shown=compared.shown,
+        facts={**facts, "said": lines}, candidates=candidates, shown=compared.shown,
     )  # fmt: skip
     return replace(ranked, texts=texts)
 
 
 def _some_groups(roots: Places, row_bytes: Places) -> Iterator[Places]:
-    """Rising places of members in groups of two and more, whole groups, as many as may be held of so many bytes each."""
+    """Rising places of members in groups of two and more, whole groups, as many as may be held."""
     sizes = np.bincount(roots, minlength=len(roots)) if len(roots) else roots
     grouped = np.flatnonzero(sizes[roots] > 1)
     grouped = grouped[np.argsort(roots[grouped], kind="stable")]

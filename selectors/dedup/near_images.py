@@ -81,10 +81,13 @@ class Codes:
     """Hashes: how many bits differ."""
 
     shown: ClassVar[str] = "distance {:.0f} of 64 bits"
-    without: ClassVar[str] = "they have no hash"
 
     column: str
     distance: int
+
+    @property
+    def without(self) -> str:
+        return "they have no hash"
 
     @property
     def row_bytes(self) -> int:
@@ -110,7 +113,7 @@ class Codes:
         leader, apart = np.arange(len(brought.order)), np.zeros(len(brought.order), np.int64)
         ends = brought.ends.astype(np.int64)
         keep_apart(brought.order, ends, brought.told, brought.stays, self.distance, leader, apart)
-        return leader, 0.0 - apart
+        return leader, 0.0 - apart.astype(np.float64)
 
 
 def codes_of(vectors: npt.NDArray[np.floating], column: str) -> npt.NDArray[np.uint64]:

@@ -4,12 +4,12 @@ Broder 1997; minhash.py says what is compared, and words.py of which words. Two 
 agree; of those that meet, a text is dropped where the Jaccard index of its shingles and a kept one's is `similarity` or
 more, (1 / bands)^(1 / rows) if not given: 0.72. So nothing is dropped that is further from what is kept, and no chain
 joins pages of one form whose contents differ. The index is counted where the signatures do not rule it out, of texts
-with more than 4,096 shingles over the smallest hashes of these. `verify: false` is the published way: one is kept of all that
-chains of meetings lead to. A text is compared with at most 64 kept ones of each band, the latest first. Texts of fewer
-than `width` words are never dropped. Signatures are a column, made shard by shard; their bands are brought and sorted as
-many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB; 300 bytes a sample of the largest group,
-and its text, where that is more. Not for texts that say the same in other words (`semantic_dedup`), nor for one passage repeated
-within long texts. With `column`, images are compared: near_images.py."""
+with more than 4,096 shingles over the smallest hashes of these. `verify: false` is the published way: one is kept of
+all that chains of meetings lead to. A text is compared with at most 64 kept ones of each band, the latest first. Texts
+of fewer than `width` words are never dropped. Signatures are a column, made shard by shard; their bands are brought and
+sorted as many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB; 300 bytes a sample of the
+largest group, and its text, where that is more. Not for texts that say the same in other words (`semantic_dedup`), nor
+for one passage repeated within long texts. With `column`, images are compared: near_images.py."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -149,6 +149,9 @@ class SemanticDedup(RankingFilter):
         if least:
             facts["least_similar"] = round(min(least), 4)
             said += f"; the least similar of a group to its nearest kept one: {min(least):.3f}"
+        if further := int((scores < limit - ROUNDING).sum()):
+            facts["further"] = further
+            said += f"; {further:,} lie further from any kept one than that, at the end of a chain: greedy keeps these"
         return filtered(
             self, given.ids, kept, "near_duplicate", values=scores, related=related, facts={**facts, "said": [said]},
             candidates=candidates,

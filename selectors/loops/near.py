@@ -21,7 +21,7 @@ def _agreeing(low: Array, one: int, other: int) -> int:
 
 @njit(cache=True, nogil=True)
 def jaccard(sets: Array, a: int, a_end: int, b: int, b_end: int, most: int) -> float:
-    """Of two rising sets; those of `most` are the smallest of larger ones, so both are looked at as far as they tell."""
+    """Of two rising sets; those of `most` are the smallest of larger ones, and are looked at as far as both tell."""
     bound = np.uint32(0xFFFFFFFF)
     if a_end - a == most:
         bound = sets[a_end - 1]
@@ -117,8 +117,10 @@ def join_alike(
 def keep_apart(
     order: Array, ends: Array, codes: Array, stays: Array, distance: int, leader: Array, apart: Array
 ) -> None:  # fmt: skip
-    """Into `leader` [codes] the kept one that each dropped code is nearest to, itself where it is kept, and into `apart`
-    the bits between them. Groups end at `ends` in `order`; each code is compared with all that are kept before it."""
+    """Into `leader` [codes] the kept one that each dropped code is nearest to, itself where it is kept, and into
+    `apart` the bits between them.
+
+    Groups end at `ends` in `order`; each code is compared with all that are kept before it."""
     kept = np.empty(len(order), np.int64)
     begin = 0
     for end in ends:

@@ -1,11 +1,12 @@
 """Importance resampling: prefer samples whose n-grams are more frequent in the target than in the pool.
 
-Data Selection for Language Models via Importance Resampling (Xie et al. 2023, arXiv:2302.03169): a text's log weight
-is the sum of log p_target(b) - log p_pool(b) over the hashed buckets b of its n-grams (section 3, eq. 1).
-`form: published` is that method. The default form is ours: each n-gram counts once a text, its log ratio is
-log((observed + 1/4) / (expected + 1/4)) of its count in the target, and the score is their mean, shrunk to the pool's
-(shrinkage.py), so that neither length nor shortness nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without words in common with the target
-(another language), nor for finding quality: it matches a distribution, whatever that is."""
+Data Selection for Language Models via Importance Resampling (Xie et al. 2023, arXiv:2302.03169): a text's log weight is
+the sum of log p_target(b) - log p_pool(b) over the hashed buckets b of its n-grams (section 3, eq. 1). `form:
+published` is that method. The default form is ours: each n-gram counts once a text, its log ratio is log((observed +
+1/4) / (expected + 1/4)) of its count in the target, and the score is their mean, shrunk to the pool's (shrinkage.py),
+so that neither length nor shortness nor repetition decides. O(bytes) time, 16 bytes a bucket. Not for texts without
+words in common with the target (another language), nor for finding quality: it matches a distribution, whatever that
+is."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -154,14 +155,16 @@ class ImportanceResampling(Scorer):
     ) -> "FittedImportance":
         return self._fitted(counts, [self._seen(target) for target in targets], sample)
 
-    def _fitted(self, counts: Counts, targets: Sequence["Seen"], sample: Sequence[pa.RecordBatch]) -> "FittedImportance":
+    def _fitted(
+        self, counts: Counts, targets: Sequence["Seen"], sample: Sequence[pa.RecordBatch]
+    ) -> "FittedImportance":
         if self.targets == "pooled":
             targets = [Seen.merged(targets)]
         sizes = [float(target.buckets.sum()) for target in targets]
         proportions = sizes if isinstance(self.targets, str) else self.targets
         if len(proportions) != len(targets):
             raise ValueError(f"targets: {len(proportions)} proportions for {len(targets)} target sources")
-        priors = [[0.0, 0.0]] * len(targets)
+        priors = [np.zeros(2)] * len(targets)
         if self.chosen("weight") == "shrunk":
             told = [target.buckets for target in targets]
             ratios = [log_ratio(one, counts, self.chosen("smoothing")) for one in told]

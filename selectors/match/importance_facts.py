@@ -124,12 +124,8 @@ def _said(fitted: Weighed, texts: Sequence[str]) -> dict[str, list[str]]:
     share = share_alone(texts) if fitted.ngrams.tokens == "published" else 0.0
     if share < MANY_ALONE:
         return {}
-    return {
-        "said": [
-            f"{share:.0%} of the letters are of scripts without spaces: the published tokens take a clause of these as "
-            "one word, so the choice among such texts is by chance; `tokens: tamis` takes each letter"
-        ]
-    }
+    told = f"{share:.0%} of the letters are of scripts without spaces: the published tokens take a clause of these as "
+    return {"said": [told + "one word, so the choice among such texts is by chance; `tokens: tamis` takes each letter"]}
 
 
 def divergence(target: Counts, other: Counts) -> float | None:

@@ -1,13 +1,14 @@
-"""The mean of few n-grams is a noisy mean: how much each n-gram tells, and how far a text's mean is drawn to the pool's.
+"""The mean of few n-grams is a noisy mean: how much each n-gram tells, and how far a text's mean is drawn to the
+pool's.
 
 An n-gram weighs w = x / (x + 0.02), x the counts of the target that were seen and expected: one that neither pool nor
 target has shown but once tells nothing, and must not dilute what the others say. A text whose weights sum to W has the
 score sum of w (r - mu) / (W + k): r the log ratio, mu its mean over the pool, k = sigma^2 / tau^2 with sigma^2 the
 variance of r within texts and tau^2 that of their true means, times the order of the n-grams, for a pair of words
-repeats what each of the two has told. It is the mean that a normal prior expects (the
-James-Stein shrinkage of empirical Bayes, Efron and Morris 1973, with variances by moments): how many nats an n-gram of
-the text lies above those of the pool, as far as that many n-grams can tell. At most 20,000 texts of the pool and 2,000
-n-grams of each, chosen by hash, tell the variances."""
+repeats what each of the two has told. It is the mean that a normal prior expects (the James-Stein shrinkage of
+empirical Bayes, Efron and Morris 1973, with variances by moments): how many nats an n-gram of the text lies above those
+of the pool, as far as that many n-grams can tell. At most 20,000 texts of the pool and 2,000 n-grams of each, chosen by
+hash, tell the variances."""
 
 from collections.abc import Iterable
 

@@ -2,8 +2,10 @@
 
 text_measures.py says what is measured, and whence; here are the published limits, which `limits` replaces. The first
 rule that a text breaks is the reason, and the measure that broke it is told. With `column`, one of `measure: text`,
-nothing is measured again. Not for languages without spaces, for code, for texts full of numbers and marks
-(gopher_letters drops nine of ten statutes), or for short texts such as captions."""
+nothing is measured again. Stop words, word lengths and the least number of words are English's; with `language`, the
+field or column that tells a text's, they are that language's (languages.py), and left out where it has no entry. Not
+for code, for texts full of numbers and marks (gopher_letters drops nine of ten statutes), or for short texts such as
+captions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Filter, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Choice, Filter, Floats, Inputs, Verdict
+from tamis.selectors.texts.languages import ENGLISH, UNKNOWN, Language, language_of
 from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
 
 Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
@@ -65,20 +68,23 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("fineweb_line_breaks", "line_breaks", None, 0.3),
     ),
 }
+BY_LANGUAGE = ("gopher_word_count", "gopher_word_length", "gopher_stop_words")
 RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextQuality(Filter, ByVerdict):
-    """apply   which rules: gopher, gopher_repetition, c4, fineweb; in this order
-    column  of `measure: text`, where there is one
-    limits  other ones by rule: [least, most], either may be null
+    """apply     which rules: gopher, gopher_repetition, c4, fineweb; in this order
+    column    of `measure: text`, where there is one
+    language  a kept field, or a column such as `classify: fasttext`, that holds each text's language
+    limits    other ones by rule: [least, most], either may be null
     """
 
     unscored: ClassVar[bool] = True
 
     apply: list[Family] = field(default_factory=lambda: list(FAMILIES))
     column: str | None = None
+    language: str | None = None
     limits: dict[str, list[float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,7 +98,8 @@ class TextQuality(Filter, ByVerdict):
                 raise ValueError(f"limits: {name}: wanted [least, most], either may be null, found {pair}")
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=("text",) if self.column is None else tuple(self._fields(self.column).values()))
+        fields = ("text",) if self.column is None else tuple(self._fields(self.column).values())
+        return Inputs(fields=(*fields, *([self.language] if self.language else [])))
 
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "TextQuality":
         return self
@@ -114,41 +121,66 @@ class TextQuality(Filter, ByVerdict):
             return None
         least, most = self.limits.get(rule.name, (rule.least, rule.most))
         bounds = [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None]
-        return f"{rule.measure} of {' and '.join(bounds)}"
+        own = " in English, otherwise by language" if self.language and rule.name in BY_LANGUAGE else ""
+        return f"{rule.measure} of {' and '.join(bounds)}{own}"
 
     def _fields(self, column: str) -> dict[str, str]:
         """Measures of the families asked for -> names of the column's fields."""
         names = dict.fromkeys(name for family in self.apply for name in NAMES[family])
         return {name: column if name == "words" else f"{column}_{name}" for name in names}
 
+    def tell(self, choice: Choice) -> dict[str, Any]:
+        """Whose the rules are that depend on the language."""
+        if "gopher" not in self.apply or self.language is not None:
+            return {}
+        return {"said": ["stop words and lengths of words are English's; `language: FIELD` takes each text's own"]}
+
     def _broken(self, batch: pa.RecordBatch) -> Iterator[tuple[Rule, float] | None]:
+        languages = [ENGLISH] * batch.num_rows
+        if self.language is not None:
+            languages = [language_of(str(code)) if code else UNKNOWN for code in batch[self.language].to_pylist()]
         if self.column is None:
-            for text in batch["text"].to_pylist():
-                yield broken(text or "", self.apply, self.limits)
+            for text, language in zip(batch["text"].to_pylist(), languages, strict=True):
+                yield broken(text or "", self.apply, self.limits, language)
             return
         names = self._fields(self.column)
         columns = [batch[name].to_pylist() for name in names.values()]
-        for row in zip(*columns, strict=True):
+        for *row, language in zip(*columns, languages, strict=True):
             told: Any = dict(zip(names, row, strict=True))
             families = ((family, told) for family in self.apply)
-            yield _first_broken(families, self.limits)
+            yield _first_broken(families, self.limits, language)
 
 
 def broken(
-    text: str, apply: Sequence[str], limits: dict[str, list[float | None]] | None = None
+    text: str,
+    apply: Sequence[str],
+    limits: dict[str, list[float | None]] | None = None,
+    language: Language = ENGLISH,
 ) -> tuple[Rule, float] | None:
     """The first rule that the text breaks, and the measure that broke it."""
     words = words_of(text)
-    return _first_broken(((family, MEASURED[family](text, words)) for family in apply), limits or {})
+    families = ((family, MEASURED[family](text, words, language)) for family in apply)
+    return _first_broken(families, limits or {}, language)
 
 
 def _first_broken(
-    families: Iterator[tuple[str, Measures]], limits: dict[str, list[float | None]]
+    families: Iterator[tuple[str, Measures]], limits: dict[str, list[float | None]], language: Language
 ) -> tuple[Rule, float] | None:
     for family, told in families:
         for rule in RULES[family]:
-            least, most = limits.get(rule.name, (rule.least, rule.most))
+            least, most = limits.get(rule.name) or _limits(rule, language)
             value = np.float32(told[rule.measure])  # as columns hold it: both ways decide alike
             if (least is not None and value < np.float32(least)) or (most is not None and value > np.float32(most)):
                 return rule, float(value)
     return None
+
+
+def _limits(rule: Rule, language: Language) -> tuple[float | None, float | None]:
+    """The published ones, as far as they are not English's."""
+    if rule.name == "gopher_word_count" and language.size != 1:
+        return (rule.least or 0) * language.size, (rule.most or 0) * language.size
+    if rule.name == "gopher_word_length" and language is not ENGLISH:
+        return language.shortest, language.longest
+    if rule.name == "gopher_stop_words" and not language.stop_words:
+        return None, None
+    return rule.least, rule.most

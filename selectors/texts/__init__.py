@@ -2,6 +2,7 @@
 
 In: Arrow strings. Out: hashed n-grams, signatures, measures.
 
+    languages.py what rules ask by language
     measures.py  what these rules measure
     minhash.py   signatures of texts
     ngrams.py    texts as hashed n-grams

@@ -1,11 +1,11 @@
 """MinHash signatures of texts: how many hashes agree estimates the Jaccard index of two texts' shingles.
 
 Broder 1997. Shingles are `width` words in a row, or characters; each is hashed by XXH64 to x. `exact`: hash j is the
-least of (a_j x + b_j) mod 2^61 - 1, where the product wraps at 64 bits: the rule that datatrove's MinHash uses, with its
-parameters. `fast`: the least of a_j x + b_j in 32 bits, mixed once more, with the odd half of the same parameters: other
-numbers, the same odds (without the mixing, pairs of an index below 0.4 met 1.5 times as often as they should). Hashes
-lie in `bands` of so many `rows`: two texts meet where all of a band agree, with a probability of
-1 - (1 - J^rows)^bands. words.py says what a word is. O(shingles x hashes)."""
+least of (a_j x + b_j) mod 2^61 - 1, where the product wraps at 64 bits: the rule that datatrove's MinHash uses, with
+its parameters. `fast`: the least of a_j x + b_j in 32 bits, mixed once more, with the odd half of the same parameters:
+other numbers, the same odds (without the mixing, pairs of an index below 0.4 met 1.5 times as often as they should).
+Hashes lie in `bands` of so many `rows`: two texts meet where all of a band agree, with a probability of 1 - (1 -
+J^rows)^bands. words.py says what a word is. O(shingles x hashes)."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple

@@ -1,13 +1,13 @@
 r"""Tokens of a text, compiled, at 280 MB/s a core: runs of letters and digits, and runs of what is neither nor space.
 
-`tamis`, ours: each letter of a script without spaces (scripts.py) is a token of its own, and a mark belongs to the token
-before it. `published`, importance resampling's own: `re.findall(r"\w+|[^\w\s]+", text.lower())`, to which a Chinese
-clause is one word, and a vowel sign of Hindi a token between two pieces of one.
+`tamis`, ours: each letter of a script without spaces (scripts.py) is a token of its own, and a mark belongs to the
+token before it. `published`, importance resampling's own: `re.findall(r"\w+|[^\w\s]+", text.lower())`, to which a
+Chinese clause is one word, and a vowel sign of Hindi a token between two pieces of one.
 
 The character classes and lower-case letters are read from this Python's own `re` and `str.lower` once, as tables over
-all code points (5.6 MB, 60 ms), so tokens are the same whichever path made them. Two letters have no one-to-one
-lower case (capital sigma depends on its neighbours, I with a dot becomes two): texts with these are lowered by Python
-first. Cost: O(bytes), one table look-up a character."""
+all code points (5.6 MB, 60 ms), so tokens are the same whichever path made them. Two letters have no one-to-one lower
+case (capital sigma depends on its neighbours, I with a dot becomes two): texts with these are lowered by Python first.
+Cost: O(bytes), one table look-up a character."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors.loops.constants import ALONE, MARK, OTHER, SPACE, WORD
-from tamis.selectors.texts.scripts import IDEOGRAPHS, KANA_MARKS, SOUNDS, is_mark, stands_alone
+from tamis.selectors.texts.scripts import IDEOGRAPHS, SOUNDS, is_mark, stands_alone
 
 Tokens = Literal["tamis", "published"]
 PUBLISHED = re.compile(r"\w+|[^\w\s]+")
@@ -39,7 +39,7 @@ def tokens(text: str, kind: Tokens = "tamis") -> list[str]:
 @cache
 def ours() -> re.Pattern[str]:
     """The same as one expression: a letter alone, a word, or a run of others, each with the marks that follow."""
-    alone, marks = letters_alone(), _as_class(_marks())
+    alone, marks = letters_alone(), marks_as_class()
     return re.compile(rf"[{alone}][{marks}]*|[^\W{alone}{marks}](?:[^\W{alone}]|[{marks}])*|(?:[^\w\s]|[{marks}])+")
 
 
@@ -53,6 +53,12 @@ def share_alone(texts: Sequence[str]) -> float:
 def letters_alone() -> str:
     """Letters of scripts without spaces, as what stands between the brackets of an expression."""
     return _as_class(_ranges(np.flatnonzero(tables()[0] == ALONE)))
+
+
+@cache
+def marks_as_class() -> str:
+    """Marks that belong to the letter before them, in the same form."""
+    return _as_class(_marks())
 
 
 def _as_class(ranges: list[tuple[int, int]]) -> str:

@@ -2,19 +2,19 @@
 
 `tamis`, ours: each letter of a script without spaces is a word of its own; marks that are vowels or voices stay with
 their letter (scripts.py); numbers stay as they are, in digits of ASCII, `1,000.5` one word. `published`, datatrove's
-rule for MinHash: a number is 0, all marks go, and words are what spaces part, so that tables of other numbers are equal,
-texts without spaces have hardly a word, and Thai words that differ in a vowel are the same."""
+rule for MinHash: a number is 0, all marks go, and words are what spaces part, so that tables of other numbers are
+equal, texts without spaces have hardly a word, and Thai words that differ in a vowel are the same."""
 
 import re
 import unicodedata
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.loops.constants import APART, DIGIT, DROPPED, LETTER, NUMERAL, SEPARATES, SIGN
-from tamis.selectors.texts.scripts import KANA_MARKS, is_accent, is_mark, stands_alone
+from tamis.selectors.texts.scripts import is_accent, is_mark, stands_alone
 
 Words = Literal["tamis", "published"]
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?")

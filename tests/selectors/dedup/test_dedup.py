@@ -208,7 +208,9 @@ def test_pages_of_one_form_are_not_one_and_what_is_dropped_is_near_to_what_is_ke
         by = place[int(fitted.related_ids(batch)[n])]
         index = len(sets[n] & sets[by]) / len(sets[n] | sets[by])
         assert kept[by] and index >= 14 ** (-1 / 8) and fitted.score(batch)[n] == pytest.approx(index, abs=1e-9)
-    near = [n for n in range(400, len(texts)) if (a := sets[n], b := sets[(n - 400) * 10]) and len(a & b) / len(a | b) > 0.9]
+    near = [
+        n for n in range(400, len(texts)) if (a := sets[n], b := sets[(n - 400) * 10]) and len(a & b) / len(a | b) > 0.9
+    ]
     assert set(near) <= set(dropped)
 
 
@@ -290,7 +292,10 @@ def test_what_is_near_to_another_set_is_dropped_and_named(run_in: Runner, workpl
     with pytest.raises(RecipeError, match="evaluation"):
         run_in(workplace, name="none", **asked, steps=[{"near_dedup": {"beside": "evaluation"}}])
     second = run_in(
-        workplace, name="like", **{**asked, "target": seen}, steps=[{"near_dedup": {"beside": "target", "keep": "longest"}}]
+        workplace,
+        name="like",
+        **{**asked, "target": seen},
+        steps=[{"near_dedup": {"beside": "target", "keep": "longest"}}],
     )
     assert pq.read_table(second.folder / "selection.parquet")["key"].to_pylist() == ["b"]
 
@@ -667,7 +672,11 @@ ANY_TEXT = st.text(max_size=60) | st.text(st.sampled_from("a1é,.中か\u3099ー
 
 
 @settings(max_examples=400, deadline=None)
-@given(ANY_TEXT, st.sampled_from(["", "1,000.5 ", "Σοφός ", "e\u0301 ", "한국어 ", "İ \U0001d7d8 "]), st.sampled_from(["tamis", "published"]))
+@given(
+    ANY_TEXT,
+    st.sampled_from(["", "1,000.5 ", "Σοφός ", "e\u0301 ", "한국어 ", "İ \U0001d7d8 "]),
+    st.sampled_from(["tamis", "published"]),
+)
 def test_the_compiled_words_are_the_plain_ones(text: str, more: str, kind: Words) -> None:
     from tamis.selectors.loops.shingles import GROWS, normalised
 

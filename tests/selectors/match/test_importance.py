@@ -100,7 +100,9 @@ def test_gumbel_top_k_draws_as_sequential_sampling_without_replacement() -> None
     assert (np.abs(found / draws - exact) < 3 * sigma).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"form": "published", "min_length": 0}, {"weight": "sum"}, {"weight": "mean"}, {"ngrams": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"form": "published", "min_length": 0}, {"weight": "sum"}, {"weight": "mean"}, {"ngrams": 3}]
+)
 def test_the_account_of_a_score_is_exact(settings: dict[str, Any]) -> None:
     learned, batch = fitted(POOL, TARGET, **settings)
     for text, score in zip(POOL, learned.score(batch), strict=True):

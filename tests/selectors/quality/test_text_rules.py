@@ -1,11 +1,16 @@
 """Each published rule is broken by a text made for it, and by no ordinary prose."""
 
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tamis.selectors.quality import text_rules
 from tamis.selectors.quality.text_rules import RULE_NAMES, TextQuality
+from tamis.selectors.texts.languages import LANGUAGES, language_of
 from tamis.selectors.texts.measures import c4_lines, measures, words_of
+from tests_support import Runner, write_jsonl
 
 SENTENCES = [
     "The committee met in the old library to talk about the budget of the coming year.",
@@ -112,3 +117,60 @@ def test_limits_replace_the_published_ones() -> None:
     for wrong in ({"gopher": [1, 2]}, {"gopher_letters": [1]}):
         with pytest.raises(ValueError, match="limits"):
             TextQuality(limits=wrong)  # type: ignore[arg-type]
+
+
+PARAGRAPHS = {
+    "de": "Der Ausschuss traf sich in der alten Bibliothek, um über den Haushalt des kommenden Jahres zu sprechen, und "
+    "die meisten wollten vor dem Mittagessen reden. Nach einer Stunde war man sich einig, dass das Dach mit dem Geld, "
+    "das noch da war, repariert werden sollte. Niemand dachte an den Garten, obwohl er den Kindern versprochen war.",
+    "hi": "समिति पुराने पुस्तकालय में आने वाले साल के बजट पर बात करने के लिए मिली। कई सदस्यों ने लंबे नोट तैयार किए थे और "
+    "उनमें से अधिकतर दोपहर के खाने से पहले बोलना चाहते थे। एक घंटे की बहस के बाद यह तय हुआ कि बचे हुए पैसे से छत की मरम्मत "
+    "होनी चाहिए। किसी ने बगीचे का नाम नहीं लिया जबकि वसंत में बच्चों से इसका वादा किया गया था।",
+    "zh": "委员会在旧图书馆开会，讨论来年的预算。好几位成员准备了很长的笔记，大多数人都想在午饭之前发言。经过一个小时的辩论，"
+    "大家同意用剩下的钱把屋顶修好。没有人提到花园，虽然春天的时候已经答应了孩子们。晚上给所有不能到场的人寄了一份简短的报告，"
+    "最后感谢了那些为村子付出时间的人，他们是这里最重要的人。",
+    "ja": "委員会は古い図書館に集まり、来年の予算について話し合った。何人かの委員は長いメモを用意しており、そのほとんどが"
+    "昼食の前に話したいと思っていた。一時間の議論のあと、残っているお金で屋根を直すことになった。庭のことは誰も言わなかったが、"
+    "春に子どもたちと約束したものである。夜には、来ることのできなかった人に短い報告が送られた。",
+    "th": "คณะกรรมการประชุมกันในห้องสมุดเก่าเพื่อพูดคุยเรื่องงบประมาณของปีหน้า สมาชิกหลายคนเตรียมบันทึกมายาวมาก "
+    "และส่วนใหญ่อยากจะพูดก่อนอาหารกลางวัน หลังจากถกเถียงกันหนึ่งชั่วโมงก็ตกลงกันว่าจะใช้เงินที่เหลืออยู่ซ่อมหลังคา "
+    "ไม่มีใครพูดถึงสวนที่ได้สัญญากับเด็กไว้ในฤดูใบไม้ผลิ ตอนเย็นมีการส่งรายงานสั้นให้ทุกคนที่ไม่ได้มา",
+}
+
+
+@pytest.mark.parametrize("code", PARAGRAPHS)
+def test_prose_of_other_languages_passes_by_its_own_rules(code: str) -> None:
+    text = PARAGRAPHS[code]
+    assert text_rules.broken(text, ["gopher"], {"gopher_word_count": [40, None]}, language_of(code)) is None
+    assert broken(text, ("gopher",)) is not None, "as English it is dropped"
+    assert text_rules.broken("xeqo wiru " * 90, ["gopher"], {}, language_of(code)) is not None
+
+
+def test_a_code_is_known_however_it_is_written_and_an_unknown_language_is_asked_for_nothing() -> None:
+    for code in ("pt", "pt_BR", "por", "por_Latn", "__label__pt", "PT-br"):
+        assert "uma" in language_of(code).stop_words
+    unknown = "xeqo wiru " * 40
+    assert text_rules.broken(unknown, ["gopher"], {}, language_of("xx")) is None
+    assert broken(unknown, ("gopher",)) == "gopher_stop_words"
+    assert min(len(one.stop_words) for one in LANGUAGES.values()) >= 8
+
+
+def test_the_step_takes_each_texts_language_and_says_where_there_is_only_english(
+    run_in: Runner, workplace: Path
+) -> None:
+    rows = [{"text": text, "lang": code} for code, text in PARAGRAPHS.items()]
+    write_jsonl(workplace / "many.jsonl", [*rows, {"text": PROSE, "lang": "en"}])
+    asked = {"pool": [{"format": "jsonl", "path": "many.jsonl", "keep": ["lang"]}], "target": [], "emit": []}
+    rule = {"apply": ["gopher"], "limits": {"gopher_word_count": [40, None]}}
+    kept, said = {}, {}
+    for name, columns, more in (
+        ("english", {}, {}),
+        ("own", {}, {"language": "lang"}),
+        ("column", {"read": {"measure": "text", "language": "lang"}}, {"language": "lang", "column": "read"}),
+    ):
+        step = {"text_quality": {**rule, **more}}
+        outcome = run_in(workplace, name=name, columns=columns, steps=[step], **asked)
+        kept[name] = sorted(pq.read_table(outcome.folder / "selection.parquet")["lang"].to_pylist())
+        said[name] = outcome.manifest["steps"][0]["facts"].get("said", [])
+    assert kept == {"english": ["en"], "own": sorted([*PARAGRAPHS, "en"]), "column": sorted([*PARAGRAPHS, "en"])}
+    assert "English's" in said["english"][0] and not said["own"]
