@@ -8,7 +8,7 @@
 judged by: `target nats` is what one of their n-grams costs under the selection's (as `tamis compare` measures it).
 Budgets are one, three and ten times what is left of the kind; precision is the share of the selection that is of it, for
 one budget, and recall the share of it that was found, for the larger. Selectors are called as the steps call them.
-Prints one table."""
+Prints a table by kind, and one of means."""
 
 import argparse
 import random
@@ -75,7 +75,7 @@ def ranked(pool: Pool, rows: np.ndarray, target: np.ndarray, settings: dict[str,
     return np.argsort(-np.nan_to_num(keys, nan=-np.inf), kind="stable")
 
 
-def one_kind(pool: Pool, kind: str, held_back: int) -> dict[str, list[float]]:
+def one_kind(pool: Pool, kind: str, held_back: int) -> tuple[int, dict[str, list[float]]]:
     mine = np.flatnonzero(pool.kinds == kind)
     count = min(held_back, len(mine) // 3)
     drawn = np.array(random.Random(0).sample(mine.tolist(), len(mine)))
@@ -93,7 +93,7 @@ def one_kind(pool: Pool, kind: str, held_back: int) -> dict[str, list[float]]:
             there = times * left < 0.9 * len(rows)
             told += [found, nats_of(counted, pool.counts(chosen)) if len(judges) and there else np.nan]
         result[name] = told
-    return result
+    return left, result
 
 
 def nats_of(target: Any, mine: Any) -> float:
@@ -103,14 +103,14 @@ def nats_of(target: Any, mine: Any) -> float:
 
 def table(pool: Pool, kinds: list[str], held_back: int) -> None:
     names = ["random", *FORMS]
-    print("| kind | " + " | ".join(f"{name}: {what}" for name in names for what in MEASURED) + " |")
-    print("|---|" + "---:|" * (len(names) * len(MEASURED)))
+    print("| kind | left of it | " + " | ".join(f"{name}: precision" for name in names) + " |")
+    print("|---|" + "---:|" * (len(names) + 1))
     every = defaultdict(list)
     for kind in kinds:
-        for name, told in one_kind(pool, kind, held_back).items():
+        left, result = one_kind(pool, kind, held_back)
+        for name, told in result.items():
             every[name].append(told)
-        cells = [f"{value:.3f}" if np.isfinite(value) else "" for name in names for value in every[name][-1]]
-        print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {kind} | {left:,} | " + " | ".join(f"{every[name][-1][0]:.3f}" for name in names) + " |", flush=True)
     print("\n| | " + " | ".join(["precision, macro", "worst", *MEASURED[1:]]) + " |\n|---|" + "---:|" * 7)
     for name in names:
         whole = np.array(every[name])
