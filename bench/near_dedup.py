@@ -173,6 +173,7 @@ def truth(_: argparse.Namespace) -> None:
             values = signatures_of(minhash_maker(step.sketch), pa.record_batch({"text": some}))
             told = {"sample_id": ids[first : first + BATCH], "text": some, "key": keys[first : first + BATCH]}
             told |= {"n_bytes": pa.array([len(text.encode()) for text in some.to_pylist()], pa.int64())}
+            told |= {"width": pa.nulls(len(some), pa.int32())}
             batches.append(
                 pa.record_batch({**told, **dict(zip(("minhash_buckets", "minhash_low"), values, strict=True))})
             )
@@ -286,7 +287,7 @@ class Stored(Rereadable):
     """Signatures in files, read anew each time, and texts where they are asked for."""
 
     def __init__(
-        self, folder: Path, fields: tuple[str, ...] = ("key", "n_bytes", "minhash_buckets", "minhash_low")
+        self, folder: Path, fields: tuple[str, ...] = ("key", "n_bytes", "width", "minhash_buckets", "minhash_low")
     ) -> None:
         self.folder, self.fields = folder, fields
 
@@ -301,6 +302,7 @@ class Stored(Rereadable):
 def made(folder: Path, count: int) -> None:
     maker = minhash_maker(Sketch())
     fields = [("sample_id", pa.uint64()), ("key", pa.string()), ("text", pa.string()), ("n_bytes", pa.int64())]
+    fields.append(("width", pa.int32()))
     schema = pa.schema([*fields, *(field for field in maker.schema() if field.name != "sample_id")])
     first = 0
     for turn in range(count):
@@ -311,7 +313,11 @@ def made(folder: Path, count: int) -> None:
             keys = pa.array([f"{n:09d}" for n in ids.tolist()])
             sizes = pa.array([len(text.encode()) for text in texts], pa.int64())
             values = signatures_of(maker, pa.record_batch({"text": texts}))
-            batches.append(pa.record_batch([pa.array(ids), keys, pa.array(texts), sizes, *values], schema))
+            batches.append(
+                pa.record_batch(
+                    [pa.array(ids), keys, pa.array(texts), sizes, pa.nulls(len(texts), pa.int32()), *values], schema
+                )
+            )
         write_batches(folder / f"{turn:03d}.parquet", schema, batches)
 
 

@@ -288,8 +288,8 @@ class Scorer(Selector):
         """Where the fit `adds_up`: the `Fitted` from the pool's counts, and from what `sampled` gave of all shards."""
         raise NotImplementedError
 
-    def sampled(self, batch: pa.RecordBatch, pool_rows: int) -> pa.RecordBatch | None:
-        """Where the fit `adds_up` and needs some of the pool's rows, too: these, of a batch; by their ids alone."""
+    def sampled(self, batch: pa.RecordBatch, candidates: int) -> pa.RecordBatch | None:
+        """Where the fit `adds_up` and needs some of so many candidates' rows, too: these, of a batch; by ids alone."""
         return None
 
 

@@ -34,6 +34,7 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
     """Count the named shards for a selector whose fit adds up counts, and store each shard's beside the scores."""
     run = open_run(folder)
     selector = cast("Scorer", run.steps[step].selector)
+    rows = run.summary(step - 1)["kept"] if step else run.pool.rows
     for name in names:
         final = _counts(run, step, name)
         if not final.exists() and not model_path(run, step).exists():
@@ -41,7 +42,7 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
 
             def passed(name: str = name, sample: list[pa.RecordBatch] = sample) -> Iterator[pa.RecordBatch]:
                 for batch in in_scope(run, run.part(name), step):
-                    if (some := selector.sampled(batch, run.pool.rows)) is not None:
+                    if (some := selector.sampled(batch, rows)) is not None:
                         sample.append(some)
                     yield batch
 

@@ -117,7 +117,7 @@ class MinHashModel(NoModel):
 
     def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         size = max(FEWEST_TEXTS, -(-batch.num_rows // cores()))
-        slices = [batch["text"].slice(first, size) for first in range(0, batch.num_rows, size)]
+        slices = [batch["text"].slice(first, size) for first in range(0, max(1, batch.num_rows), size)]
         signed = list(_threads().map(lambda some: signatures(some, self.sketch), slices))
         none = pa.array(~np.concatenate([one.shingled for one in signed]))
         whole = [

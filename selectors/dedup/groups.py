@@ -67,7 +67,7 @@ class Members:
     earlier: npt.NDArray[np.bool_]  # chosen by an earlier run, or beside the pool
     comparable: npt.NDArray[np.bool_]
     beside: npt.NDArray[np.bool_]  # of the set that the pool is compared with
-    bytes_: npt.NDArray[np.int64]  # that a sample's text may take
+    more_bytes: npt.NDArray[np.int64]  # that its comparison takes besides
 
     @classmethod
     def of(
@@ -75,14 +75,13 @@ class Members:
         pool: Batches,
         comparable: Callable[[pa.RecordBatch], npt.NDArray[np.bool_]],
         worse: Callable[[pa.RecordBatch], npt.NDArray[np.float64]],
+        more_bytes: Callable[[pa.RecordBatch], npt.NDArray[np.int64]] | None = None,
     ) -> "Members":
         rows = []
         for batch in pool:
             beside = np.full(batch.num_rows, BESIDE in batch.schema.names)
             less = np.zeros(batch.num_rows) if beside.any() else worse(batch)
-            large = np.zeros(batch.num_rows, np.int64)
-            if "n_bytes" in batch.schema.names:
-                large = batch["n_bytes"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+            large = np.zeros(batch.num_rows, np.int64) if more_bytes is None else more_bytes(batch)
             ids = batch["sample_id"].to_numpy()
             rows.append((ids, less, has_label(batch) | beside, comparable(batch), beside, large))
         if not rows:
@@ -100,7 +99,7 @@ def decided(
     kept = np.ones(len(roots), bool)
     values, related = np.full(len(roots), np.nan), np.zeros(len(roots), np.uint64)
     texts: dict[str, str] = {}
-    for places in _some_groups(roots, compared.row_bytes + KEY_BYTES + given.bytes_):
+    for places in _some_groups(roots, compared.row_bytes + KEY_BYTES + given.more_bytes):
         keys, told = _brought(pool, given, places, compared)
         ranks = np.empty(len(places), np.int64)  # a key that two namespaces have: the lower id first
         ranks[pc.sort_indices(keys.cast(pa.binary())).to_numpy()] = np.arange(len(places))

@@ -7,6 +7,7 @@ one of which must be equal (Manku et al. 2007), then counting bits. 60 bytes a
 sample; O(n^2 / 2^(64 / bands)), so no distances above 8. Not for crops, rotations or other photos of one thing
 (`semantic_dedup`), nor for drawings and scans that are mostly white: look at some groups first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -91,7 +92,7 @@ class Codes:
 
     @property
     def row_bytes(self) -> int:
-        return 40
+        return 8 * (2 + 2 * (self.distance + 1))
 
     def read(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         """Raises ValueError where the column holds no hashes."""
@@ -111,8 +112,13 @@ class Codes:
         from tamis.selectors.loops.near import keep_apart
 
         leader, apart = np.arange(len(brought.order)), np.zeros(len(brought.order), np.int64)
-        ends = brought.ends.astype(np.int64)
-        keep_apart(brought.order, ends, brought.told, brought.stays, self.distance, leader, apart)
+        if len(leader):
+            slots, first = np.empty((len(leader), self.distance + 1), np.int64), 0
+            for number, bands in enumerate(_bands(brought.told, self.distance)):
+                values, slots[:, number] = np.unique(bands, return_inverse=True)
+                slots[:, number] += first
+                first += len(values)
+            keep_apart(brought.order, slots, brought.told, brought.stays, self.distance, leader, apart)
         return leader, 0.0 - apart.astype(np.float64)
 
 
@@ -129,11 +135,16 @@ def within(comparable: npt.NDArray[np.bool_], codes: npt.NDArray[np.uint64], dis
 
     root = np.arange(len(comparable))
     some = np.flatnonzero(comparable)
-    edges = np.linspace(0, BITS, distance + 2).round().astype(int)
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        bands = (codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+    for bands in _bands(codes, distance):
         order = some[np.lexsort([codes[some], bands[some]])]
         ends = np.append(np.flatnonzero(np.diff(bands[order])) + 1, len(order))
         join_near(root, order, codes, ends.astype(np.int64), distance)
     settle(root)
     return root
+
+
+def _bands(codes: npt.NDArray[np.uint64], distance: int) -> Iterator[npt.NDArray[np.uint64]]:
+    """The bits of each band; codes that near have one in common."""
+    edges = np.linspace(0, BITS, distance + 2).round().astype(int)
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield (codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)

@@ -31,6 +31,7 @@ WORDS, CHARACTERS = 5, 24  # of a shingle
 BY_CHANCE = 1 / 256  # share of lowest bytes that agree where the hashes do not
 MOST_COMPARED = 64  # kept texts of a band
 MOST_SHINGLES = 4096  # of a text, that are compared
+CAPTION = 1000  # bytes of an image's text, as it is reckoned
 SLACK = 4  # standard deviations by which a signature may underrate a pair
 
 
@@ -68,7 +69,7 @@ class NearDedup(RankingFilter):
 
     @property
     def sketch(self) -> Sketch:
-        width = self.width or (CHARACTERS if self.tokens == "characters" else WORDS)
+        width = (CHARACTERS if self.tokens == "characters" else WORDS) if self.width is None else self.width
         return Sketch(tokens=self.tokens, width=width, bands=self.bands, rows=self.rows, form=self.form)
 
     @property
@@ -77,14 +78,21 @@ class NearDedup(RankingFilter):
 
     def inputs(self) -> Inputs:
         more = {"first": (), "longest": ("text",)}.get(self.keep, (self.keep,))
-        return Inputs(fields=("key", "n_bytes", *more), minhash=self.sketch, pool_only=more)
+        return Inputs(fields=("key", "n_bytes", "width", *more), minhash=self.sketch, pool_only=more)
 
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
         """`pool` is read several times. Raises ValueError where `keep` names a field without numbers."""
-        given = Members.of(pool, has_shingles, self._worse)
+        given = Members.of(pool, has_shingles, self._worse, self._bytes)
         similarity = self.sketch.line if self.similarity is None else self.similarity
         compared = (Signed if self.verify else Estimated)(self.sketch, similarity)
         return decided(self, given, pool, _roots(pool, given, self.sketch), compared, chains=not self.verify)
+
+    def _bytes(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+        """[rows] what a text's shingles take at most, brought and put in order; of images `n_bytes` is the file's."""
+        of_image = batch["width"].is_valid().to_numpy(zero_copy_only=False)
+        size = batch["n_bytes"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        shingles = np.where(of_image, CAPTION, size) // (1 if self.tokens == "characters" else 2)
+        return 2 * 4 * np.minimum(shingles, MOST_SHINGLES)
 
     def _worse(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
         if self.keep == "first":
@@ -128,23 +136,30 @@ class Signed:
 
     def more(self, pool: Batches, ids: Ids, places: Places) -> Sets:
         """The texts' sets of shingles, each set's smallest where it has too many."""
+        from tamis.selectors.loops.near import put_sets
+
         some, counts, where = [], [], []
         for batch, rows, mine in wanted(having(pool, "text"), ids, places):
             flat, count = shingle_sets(batch["text"].take(pa.array(rows)), self.sketch, MOST_SHINGLES)
             some.append(flat)
             counts.append(count)
             where.append(mine)
-        by_text, sizes = np.argsort(np.concatenate(where)), np.concatenate(counts)
-        begins = np.cumsum(sizes) - sizes
-        order = np.repeat(begins[by_text] - (np.cumsum(sizes[by_text]) - sizes[by_text]), sizes[by_text])
-        return Sets(np.concatenate(some)[order + np.arange(len(order))], np.append(0, np.cumsum(sizes[by_text])))
+        sizes = np.zeros(len(places), np.int64)
+        sizes[np.concatenate(where)] = np.concatenate(counts)
+        ends = np.append(0, np.cumsum(sizes))
+        flat = np.empty(ends[-1], np.uint32)
+        for sets, mine in zip(some, where, strict=True):
+            put_sets(sets, mine, ends, flat)
+        return Sets(flat, ends)
 
     def leaders(self, brought: Brought) -> tuple[Places, npt.NDArray[np.float64]]:
-        from tamis.selectors.loops.near import keep_unlike
+        from tamis.selectors.loops.near import hash_sets, keep_unlike
 
-        low, slots = self._parts(brought.told)
+        same = np.zeros(len(brought.told), np.uint64)  # equal sets meet, whatever else has their bands
+        hash_sets(brought.more.flat, brought.more.ends, same)
+        low, slots = self._parts(brought.told, same)
         leader, alike = np.arange(len(low)), np.ones(len(low))
-        slack = SLACK * (self.similarity * (1 - self.similarity) / self.sketch.hashes) ** 0.5
+        slack = SLACK * self._deviation
         keep_unlike(
             brought.order, slots, low, brought.more.flat, brought.more.ends, MOST_SHINGLES, brought.stays,
             self.similarity, BY_CHANCE, slack, MOST_COMPARED, leader, alike,
@@ -152,23 +167,32 @@ class Signed:
         return leader, alike
 
     def together(self, told: npt.NDArray[np.uint8]) -> Places:
-        """[texts] the first of all that chains of texts with a near enough estimate lead to."""
+        """[texts] the first of all that chains of texts lead to whose estimates are not surely too low."""
         from tamis.selectors.loops.near import join_alike
         from tamis.selectors.loops.pairs import settle
 
         root = np.arange(len(told))
         if len(told):
             low, slots = self._parts(told)
-            join_alike(slots, low, self.similarity, BY_CHANCE, MOST_COMPARED, root)
+            join_alike(slots, low, self.similarity - 2 * self._deviation, BY_CHANCE, MOST_COMPARED, root)
             settle(root)
         return root
 
-    def _parts(self, told: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Places]:
-        """Low bytes, and [texts, bands] a number for each key of a band."""
+    @property
+    def _deviation(self) -> float:
+        """Of the estimate of a pair that is just near enough."""
+        return float((self.similarity * (1 - self.similarity) / self.sketch.hashes) ** 0.5)
+
+    def _parts(
+        self, told: npt.NDArray[np.uint8], more: npt.NDArray[np.uint64] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], Places]:
+        """Low bytes, and [texts, bands] a number for each key of a band; with `more` [texts] another that may be
+        equal."""
         hashes = self.sketch.hashes
         keys = np.ascontiguousarray(told[:, hashes:]).view(np.uint64)
+        keys = keys if more is None else np.column_stack([more, keys])
         slots, first = np.empty(keys.shape, np.int64), 0
-        for band in range(self.sketch.bands):
+        for band in range(keys.shape[1]):
             values, slots[:, band] = np.unique(keys[:, band], return_inverse=True)
             slots[:, band] += first
             first += len(values)

@@ -114,29 +114,51 @@ def join_alike(
 
 
 @njit(cache=True, nogil=True)
+def hash_sets(sets: Array, ends: Array, out: Array) -> None:
+    """Into `out` one number for each set."""
+    for text in range(len(out)):
+        value = np.uint64(ends[text + 1] - ends[text])
+        for at in range(ends[text], ends[text + 1]):
+            value = (value ^ np.uint64(sets[at])) * np.uint64(0x9E3779B97F4A7C15)
+            value ^= value >> np.uint64(32)
+        out[text] = value
+
+
+@njit(cache=True, nogil=True)
+def put_sets(sets: Array, places: Array, ends: Array, out: Array) -> None:
+    """Copy sets, one after another, to where each of their `places` begins in `out`; sizes are those between `ends`."""
+    start = 0
+    for place in places:
+        for at in range(ends[place], ends[place + 1]):
+            out[at] = sets[start]
+            start += 1
+
+
+@njit(cache=True, nogil=True)
 def keep_apart(
-    order: Array, ends: Array, codes: Array, stays: Array, distance: int, leader: Array, apart: Array
+    order: Array, slots: Array, codes: Array, stays: Array, distance: int, leader: Array, apart: Array
 ) -> None:  # fmt: skip
     """Into `leader` [codes] the kept one that each dropped code is nearest to, itself where it is kept, and into
     `apart` the bits between them.
 
-    Groups end at `ends` in `order`; each code is compared with all that are kept before it."""
-    kept = np.empty(len(order), np.int64)
-    begin = 0
-    for end in ends:
-        count = 0
-        for place in range(begin, end):
-            code = order[place]
-            best, least = -1, distance + 1
-            for number in range(count):
-                between = bits(codes[code] ^ codes[kept[number]])
+    Codes are met in `order`; each is compared with all kept before it that share one of its `slots` [codes, bands]."""
+    heads = np.full(slots.max() + 1, -1, np.int64)
+    following = np.full(slots.size, -1, np.int64)
+    bands = slots.shape[1]
+    for code in order:
+        best, least = -1, distance + 1
+        for band in range(bands):
+            node = heads[slots[code, band]]
+            while node >= 0 and least > 0:
+                other = node // bands
+                node = following[node]
+                between = bits(codes[code] ^ codes[other])
                 if between < least:
-                    best, least = kept[number], between
-                    if least == 0:
-                        break
-            if best >= 0 and not stays[code]:
-                leader[code], apart[code] = best, least
-            else:
-                kept[count] = code
-                count += 1
-        begin = end
+                    best, least = other, between
+        if best >= 0 and not stays[code]:
+            leader[code], apart[code] = best, least
+            continue
+        for band in range(bands):
+            node = code * bands + band
+            following[node] = heads[slots[code, band]]
+            heads[slots[code, band]] = node

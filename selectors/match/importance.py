@@ -21,7 +21,7 @@ from tamis.selectors.chance import gumbel
 from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Scored, Scorer
 from tamis.selectors.match.importance_facts import facts
 from tamis.selectors.match.quality_mask import mask_reasons
-from tamis.selectors.match.shrinkage import evidence, prior, sampled
+from tamis.selectors.match.shrinkage import drawn, evidence, prior, sampled
 from tamis.selectors.rows import hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.texts.tokens import Tokens
@@ -133,8 +133,8 @@ class ImportanceResampling(Scorer):
         rows = sum(batch.num_rows for batch in batches)
         return self.fit_counts(self.count(batches), targets, [some for b in batches if (some := self.sampled(b, rows))])
 
-    def sampled(self, batch: pa.RecordBatch, pool_rows: int) -> pa.RecordBatch | None:
-        return sampled(batch, pool_rows, self.map.dtype) if self.chosen("weight") == "shrunk" else None
+    def sampled(self, batch: pa.RecordBatch, candidates: int) -> pa.RecordBatch | None:
+        return sampled(batch, candidates, self.map.dtype) if self.chosen("weight") == "shrunk" else None
 
     def count(self, batches: Batches, targets: Sequence[Batches] = ()) -> Counts:
         """[buckets] n-grams of some batches."""
@@ -169,7 +169,8 @@ class ImportanceResampling(Scorer):
             told = [target.buckets for target in targets]
             ratios = [log_ratio(one, counts, self.chosen("smoothing")) for one in told]
             weights = [evidence(one, counts) for one in told]
-            priors = [prior(r, w, counts, sample, self.map) for r, w in zip(ratios, weights, strict=True)]
+            some = drawn(sample)
+            priors = [prior(r, w, counts, some, self.map) for r, w in zip(ratios, weights, strict=True)]
         return FittedImportance(
             settings=self,
             pool_counts=counts,

@@ -23,17 +23,31 @@ from tamis.selectors.texts.ngrams import Ngrams, flat
 
 Counts = npt.NDArray[np.int64]
 TOLD_BY_FEW = 0.02  # counts at which an n-gram weighs a half
-SAMPLED, MOST_NGRAMS = 20_000, 2_000  # texts, and n-grams of each
+SAMPLED, MOST_NGRAMS, ROWS = 20_000, 2_000, 1_024  # texts, n-grams of each, and texts at once
 LONG = 100  # n-grams of a text whose mean tells of the spread of means
 FEWEST = 30  # such texts; where there are fewer, the longer half of all
 LEAST, MOST = 1e-6, 200.0  # of k; the most where means differ by no more than chance
 
 
-def sampled(batch: pa.RecordBatch, pool_rows: int, dtype: type) -> pa.RecordBatch:
-    """The n-grams of the batch's share of the sample, which depends on ids alone."""
-    mask = uniform(batch["sample_id"].to_numpy(), 0, 0, "shrinkage") < SAMPLED / max(1, pool_rows)
+def sampled(batch: pa.RecordBatch, candidates: int, dtype: type) -> pa.RecordBatch:
+    """The n-grams of what the batch has in the sample, by a hash of ids; twice as many as are used, for not all
+    candidates may be in the step's scope."""
+    by_chance = uniform(batch["sample_id"].to_numpy(), 0, 0, "shrinkage")
+    mask = by_chance < 2 * SAMPLED / max(1, candidates)
     first = pc.binary_slice(batch["ngrams"].filter(pa.array(mask)), 0, MOST_NGRAMS * np.dtype(dtype).itemsize)
-    return pa.record_batch({"ngrams": first})
+    return pa.record_batch({"by_chance": by_chance[mask], "ngrams": first})
+
+
+def drawn(sample: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The texts of the smallest hashes, in their order, so that sums have the same last digit however the pool lies."""
+    batches = [batch for batch in sample if batch.num_rows]
+    if not batches:
+        return []
+    whole = pa.Table.from_batches(batches)
+    order = np.argsort(whole["by_chance"].to_numpy(), kind="stable")[:SAMPLED]
+    large = whole.set_column(1, "ngrams", whole["ngrams"].cast(pa.large_binary()))
+    some = [large.take(pa.array(order[first : first + ROWS])) for first in range(0, len(order), ROWS)]
+    return [table.combine_chunks().to_batches()[0] for table in some]
 
 
 def evidence(target: Counts, pool: Counts) -> Floats:

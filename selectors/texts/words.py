@@ -78,7 +78,10 @@ def kind_of(char: str, kind: Words) -> int:
 
 
 def _decomposed(char: str) -> str:
-    return char if char.isascii() else unicodedata.normalize("NFD", char)
+    """Letters and marks; symbols stay what they are."""
+    if char.isascii() or kind_of(char, "tamis") == SEPARATES:
+        return char
+    return unicodedata.normalize("NFD", char)
 
 
 def _without_marks(text: str) -> str:

@@ -110,6 +110,7 @@ def of_texts(texts: list[str], keys: list[str] | None = None, **more: Any) -> pa
             "sample_id": ids.cast(pa.uint64()),
             "text": texts,
             "n_bytes": pa.array([len(text) for text in texts], pa.int64()),
+            "width": pa.nulls(len(texts), pa.int32()),
             **signed(texts),
             "key": keys or [f"k{n:03d}" for n in range(len(texts))],
             **more,
@@ -214,6 +215,14 @@ def test_pages_of_one_form_are_not_one_and_what_is_dropped_is_near_to_what_is_ke
     assert set(near) <= set(dropped)
 
 
+def test_copies_of_a_page_are_found_among_any_number_of_its_form() -> None:
+    """More pages share each band than a text is compared with; copies share them all."""
+    texts = pages(600, 3, 200)
+    batch = of_texts([*texts, *texts[:100]])
+    kept = kept_of(NearDedup(similarity=0.98).rank([batch], None), batch)
+    assert all(kept[:600]) and not any(kept[600:])
+
+
 def test_a_chain_ends_where_its_ends_are_no_longer_near() -> None:
     base = list(range(1000, 1300))
     texts = [words_of(*base[: 300 - 30 * n], *range(5000 + 100 * n, 5000 + 100 * n + 30 * n)) for n in range(6)]
@@ -256,6 +265,7 @@ def test_texts_without_spaces_are_compared_by_letter_and_short_ones_told_of() ->
         ({"similarity": 1.2}, "Jaccard index above 0"),
         ({"similarity": 0.8, "verify": False}, "leave one of the two out"),
         ({"width": 101}, "width is 1 to 100 words"),
+        ({"width": 0}, "width is 1 to 100 words"),
         ({"bands": 100, "rows": 20}, "must be 1 to 1024"),
     ],
 )
