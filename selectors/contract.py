@@ -278,7 +278,11 @@ class Scorer(Selector):
         """See pool and targets once, streaming; returns a `Fitted`. `targets` has one entry for each target source."""
         raise NotImplementedError
 
-    def count(self, batches: Batches, targets: Sequence[Batches] = ()) -> npt.NDArray[np.int64]:
+    def table(self, targets: Sequence[Batches]) -> Any:
+        """Where the fit `adds_up`, and what is counted depends on the targets: what `count` needs of them."""
+        return None
+
+    def count(self, batches: Batches, table: Any = None) -> npt.NDArray[np.int64]:
         """Where the fit `adds_up`: counts of some batches, which add up in any order."""
         raise NotImplementedError
 

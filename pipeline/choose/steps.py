@@ -5,6 +5,7 @@ Each move leaves whole files, so a killed step goes on at the shard where it sto
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 from zipfile import BadZipFile
@@ -46,14 +47,22 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
                         sample.append(some)
                     yield batch
 
-            beside = targets(run, step) if selector.needs_evaluation else ()
             try:
-                counts = selector.count(passed(), *([beside] if beside else []))
+                table = _table(folder, step, run.evaluation.fingerprint) if run.evaluation else None
+                counts = selector.count(passed(), *([] if table is None else [table]))
             except ValueError as error:
                 raise RecipeError(f"step {step} ({run.steps[step].name}): {error}") from error
             if sample:
                 write_parquet(_counts(run, step, name, "sampled"), pa.Table.from_batches(sample))
             write_parquet(final, pa.table({"bucket": counts}))
+
+
+@lru_cache(maxsize=2)
+def _table(folder: Path, step: int, _fingerprint: str) -> Any:
+    """What a selector's counts need of the evaluation, once for all shards of a process."""
+    run = open_run(folder)
+    selector = cast("Scorer", run.steps[step].selector)
+    return selector.table(targets(run, step)) if selector.needs_evaluation else None
 
 
 def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:

@@ -5,5 +5,6 @@ NEARLY = 2e-6  # products of unit vectors in float32 differ by less, whatever th
 
 SPACE, WORD, OTHER, ALONE, MARK = range(5)  # classes of characters, where texts become tokens
 
+GROWS = 3  # bytes that a byte of text may become: a Hangul syllable of 3 becomes three letters of 3
 SEPARATES, LETTER, DIGIT, DROPPED, APART, SIGN, NUMERAL = range(7)  # kinds of characters, in words
 # DIGIT begins a number that becomes 0, NUMERAL stays; APART is a word of its own, SIGN belongs to what is before it

@@ -136,7 +136,7 @@ class ImportanceResampling(Scorer):
     def sampled(self, batch: pa.RecordBatch, candidates: int) -> pa.RecordBatch | None:
         return sampled(batch, candidates, self.map.dtype) if self.chosen("weight") == "shrunk" else None
 
-    def count(self, batches: Batches, targets: Sequence[Batches] = ()) -> Counts:
+    def count(self, batches: Batches, table: Any = None) -> Counts:
         """[buckets] n-grams of some batches."""
         return self._seen(batches, with_hashes=False).buckets
 
