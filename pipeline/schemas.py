@@ -106,7 +106,7 @@ LEDGER_REASONS = {
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",
     "duplicate": "equal content; related_id is the one kept",
-    "near_duplicate": "nearly the same as another; related_id is the one kept",
+    "near_duplicate": "nearly the same as another that stays; related_id or detail names it",
     "in_evaluation": "an evaluation item has it, too",
     "other_language": "its likeliest language is not wanted",
     "language_unsure": "its language is not sure enough",

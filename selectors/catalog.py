@@ -182,6 +182,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+def _in_words(held: Any) -> str:
+    """A setting's type."""
+    told = str(held).replace("typing.Literal", "one of ")
+    return told.removeprefix("typing.Optional[").removesuffix("]") + " | None" if "Optional" in told else told
+
+
 def describe() -> str:
     """All selectors with their first line and settings, for `tamis selectors`."""
     lines = []
@@ -197,7 +203,7 @@ def describe() -> str:
         for field in dataclasses.fields(kind):
             if field.name not in ("seed", "step"):
                 held = field.type
-                wanted = held.__name__ if isinstance(held, type) else str(held).replace("typing.Literal", "one of ")
+                wanted = held.__name__ if isinstance(held, type) else _in_words(held)
                 default = "required" if _required(field) else f"default {_default(field)!r}"
                 lines.append(f"    {field.name:<14} {wanted}, {default}")
         lines.append(

@@ -7,6 +7,7 @@ field or column that tells a text's, they are that language's (languages.py), an
 for code, for texts full of numbers and marks (gopher_letters drops nine of ten statutes), or for short texts such as
 captions."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -14,9 +15,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, ByVerdict, Choice, Filter, Floats, Inputs, Verdict
+from tamis.selectors.contract import Batches, ByVerdict, Choice, ChosenShard, Filter, Floats, Inputs, Verdict
 from tamis.selectors.texts.languages import ENGLISH, UNKNOWN, Language, language_of
-from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, words_of
+from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, stop_words, words_of
 
 Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
 FAMILIES: tuple[Family, ...] = ("gopher_repetition", "gopher", "fineweb")  # asked for where none is named
@@ -68,6 +69,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("fineweb_line_breaks", "line_breaks", None, 0.3),
     ),
 }
+NAMED = 8  # languages without an entry
 BY_LANGUAGE = ("gopher_word_count", "gopher_word_length", "gopher_stop_words")
 RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 
@@ -76,7 +78,7 @@ RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 class TextQuality(Filter, ByVerdict):
     """apply     which rules: gopher, gopher_repetition, c4, fineweb; in this order
     column    of `measure: text`, where there is one
-    language  a kept field, or a column such as `classify: fasttext`, that holds each text's language
+    language  a kept field with each text's language, or a column of `classify: fasttext`
     limits    other ones by rule: [least, most], either may be null
     """
 
@@ -99,7 +101,11 @@ class TextQuality(Filter, ByVerdict):
 
     def inputs(self) -> Inputs:
         fields = ("text",) if self.column is None else tuple(self._fields(self.column).values())
-        return Inputs(fields=(*fields, *([self.language] if self.language else [])))
+        if self.language is None:
+            return Inputs(fields=fields)
+        return Inputs(
+            fields=tuple(dict.fromkeys((*fields, self.language, "text"))), optional=(f"{self.language}_best",)
+        )
 
     def fit(self, pool: Batches, targets: Sequence[Batches]) -> "TextQuality":
         return self
@@ -130,23 +136,50 @@ class TextQuality(Filter, ByVerdict):
         return {name: column if name == "words" else f"{column}_{name}" for name in names}
 
     def tell(self, choice: Choice) -> dict[str, Any]:
-        """Whose the rules are that depend on the language."""
-        if "gopher" not in self.apply or self.language is not None:
+        """Whose the rules are that depend on the language, and how many texts these ask nothing of."""
+        if "gopher" not in self.apply:
             return {}
-        return {"said": ["stop words and lengths of words are English's; `language: FIELD` takes each text's own"]}
+        if self.language is None:
+            return {"said": ["stop words and lengths of words are English's; `language: FIELD` takes each text's own"]}
+        unknown: Counter[str] = Counter()
+        for found in choice.map(self._without_entry):
+            unknown.update(found)
+        if not unknown:
+            return {}
+        named = ", ".join(f"{code} {count:,}" for code, count in unknown.most_common(NAMED))
+        said = f"{unknown.total():,} texts in languages without an entry, of which stop words and lengths are not asked"
+        return {"without_language": unknown.total(), "said": [f"{said}: {named}"]}
+
+    def _without_entry(self, shard: ChosenShard) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for batch, _ in shard.batches():
+            found.update(code or "none" for code in self._codes(batch) if language_of(code) is UNKNOWN)
+        return found
+
+    def _codes(self, batch: pa.RecordBatch) -> list[str | None]:
+        """[rows] names of languages; of a column of `classify: fasttext` those that it found. Raises ValueError."""
+        best = f"{self.language}_best"
+        column = batch[best if best in batch.schema.names else self.language]
+        if not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+            raise ValueError(f"language: {self.language!r} holds no names of languages, such as en or deu_Latn")
+        codes: list[str | None] = column.to_pylist()
+        return codes
 
     def _broken(self, batch: pa.RecordBatch) -> Iterator[tuple[Rule, float] | None]:
         languages = [ENGLISH] * batch.num_rows
         if self.language is not None:
-            languages = [language_of(str(code)) if code else UNKNOWN for code in batch[self.language].to_pylist()]
+            languages = [language_of(code) for code in self._codes(batch)]
         if self.column is None:
             for text, language in zip(batch["text"].to_pylist(), languages, strict=True):
                 yield broken(text or "", self.apply, self.limits, language)
             return
         names = self._fields(self.column)
         columns = [batch[name].to_pylist() for name in names.values()]
-        for *row, language in zip(*columns, languages, strict=True):
+        texts = batch["text"].to_pylist() if self.language is not None else [""] * batch.num_rows
+        for *row, text, language in zip(*columns, texts, languages, strict=True):
             told: Any = dict(zip(names, row, strict=True))
+            if language is not ENGLISH and "stop_words" in told:  # the column has English's
+                told["stop_words"] = stop_words(text or "", Counter(words_of(text or "")), language)
             families = ((family, told) for family in self.apply)
             yield _first_broken(families, self.limits, language)
 

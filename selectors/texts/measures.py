@@ -63,11 +63,11 @@ def gopher(text: str, words: list[str], language: Language = ENGLISH) -> Measure
         "bullets": sum(one.lstrip().startswith(BULLETS) for one in lines) / len(lines),
         "cut_lines": sum(one.rstrip().endswith(("...", "…")) for one in lines) / len(lines),
         "letters": sum(times for word, times in spoken.items() if any(char.isalpha() for char in word)) / count,
-        "stop_words": _stop_words(text, known, language),
+        "stop_words": stop_words(text, known, language),
     }
 
 
-def _stop_words(text: str, known: Counter[str], language: Language) -> int:
+def stop_words(text: str, known: Counter[str], language: Language) -> int:
     """How many of the language's there are; as they stand in English, as published, and whatever the case in others."""
     if language.letters_a_word:
         return sum(word in text for word in language.stop_words)
@@ -168,9 +168,9 @@ PLAIN = ("characters", "split_words")
 ALL_NAMES = tuple(name for names in (*NAMES.values(), PLAIN) for name in names)  # `words` first
 
 
-def measures(text: str, language: Language = ENGLISH) -> Measures:
+def measures(text: str) -> Measures:
     """All of them, by name."""
     told, words = plain(text), words_of(text)
     for of in MEASURED.values():
-        told |= of(text, words, language)
+        told |= of(text, words, ENGLISH)
     return told

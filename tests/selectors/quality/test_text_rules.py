@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.errors import RecipeError
 from tamis.selectors.quality import text_rules
 from tamis.selectors.quality.text_rules import RULE_NAMES, TextQuality
 from tamis.selectors.texts.languages import LANGUAGES, language_of
@@ -158,19 +159,24 @@ def test_a_code_is_known_however_it_is_written_and_an_unknown_language_is_asked_
 def test_the_step_takes_each_texts_language_and_says_where_there_is_only_english(
     run_in: Runner, workplace: Path
 ) -> None:
-    rows = [{"text": text, "lang": code} for code, text in PARAGRAPHS.items()]
-    write_jsonl(workplace / "many.jsonl", [*rows, {"text": PROSE, "lang": "en"}])
-    asked = {"pool": [{"format": "jsonl", "path": "many.jsonl", "keep": ["lang"]}], "target": [], "emit": []}
+    rows = [{"text": text, "lang": code, "sure": 0.5} for code, text in PARAGRAPHS.items()]
+    rows += [{"text": PROSE, "lang": "en", "sure": 0.9}, {"text": "xeqo wiru " * 40, "lang": "xx", "sure": 0.1}]
+    write_jsonl(workplace / "many.jsonl", rows)
+    asked = {"pool": [{"format": "jsonl", "path": "many.jsonl", "keep": ["lang", "sure"]}], "target": [], "emit": []}
     rule = {"apply": ["gopher"], "limits": {"gopher_word_count": [40, None]}}
     kept, said = {}, {}
     for name, columns, more in (
         ("english", {}, {}),
         ("own", {}, {"language": "lang"}),
-        ("column", {"read": {"measure": "text", "language": "lang"}}, {"language": "lang", "column": "read"}),
+        ("column", {"read": {"measure": "text"}}, {"language": "lang", "column": "read"}),
     ):
         step = {"text_quality": {**rule, **more}}
         outcome = run_in(workplace, name=name, columns=columns, steps=[step], **asked)
         kept[name] = sorted(pq.read_table(outcome.folder / "selection.parquet")["lang"].to_pylist())
         said[name] = outcome.manifest["steps"][0]["facts"].get("said", [])
-    assert kept == {"english": ["en"], "own": sorted([*PARAGRAPHS, "en"]), "column": sorted([*PARAGRAPHS, "en"])}
-    assert "English's" in said["english"][0] and not said["own"]
+    every = sorted([*PARAGRAPHS, "en", "xx"])
+    assert kept == {"english": ["en"], "own": every, "column": every}
+    assert "English's" in said["english"][0]
+    assert said["own"] == said["column"] and said["own"][0].startswith("1 texts in languages without an entry")
+    with pytest.raises(RecipeError, match="holds no names of languages"):
+        run_in(workplace, name="numbers", steps=[{"text_quality": {**rule, "language": "sure"}}], **asked)
