@@ -46,6 +46,15 @@ def jaccard(sets: Array, a: int, a_end: int, b: int, b_end: int, most: int) -> f
 
 
 @njit(cache=True, nogil=True)
+def _enter(one: int, slots: Array, heads: Array, following: Array) -> None:
+    """Put it first in the list of each of its slots: nodes are one * bands + band, and `following` leads on."""
+    for band in range(slots.shape[1]):
+        node = one * slots.shape[1] + band
+        following[node] = heads[slots[one, band]]
+        heads[slots[one, band]] = node
+
+
+@njit(cache=True, nogil=True)
 def keep_unlike(
     order: Array, slots: Array, low: Array, sets: Array, ends: Array, most_of_set: int, stays: Array,
     similarity: float, by_chance: float, slack: float, most: int, leader: Array, alike: Array,
@@ -78,10 +87,7 @@ def keep_unlike(
         if most_alike >= similarity and not stays[text]:
             leader[text], alike[text] = best, most_alike
             continue
-        for band in range(bands):
-            node = text * bands + band
-            following[node] = heads[slots[text, band]]
-            heads[slots[text, band]] = node
+        _enter(text, slots, heads, following)
 
 
 @njit(cache=True, nogil=True)
@@ -107,10 +113,7 @@ def join_alike(
                 twin = count == hashes
         if twin:
             continue
-        for band in range(bands):
-            node = text * bands + band
-            following[node] = heads[slots[text, band]]
-            heads[slots[text, band]] = node
+        _enter(text, slots, heads, following)
 
 
 @njit(cache=True, nogil=True)
@@ -158,7 +161,4 @@ def keep_apart(
         if best >= 0 and not stays[code]:
             leader[code], apart[code] = best, least
             continue
-        for band in range(bands):
-            node = code * bands + band
-            following[node] = heads[slots[code, band]]
-            heads[slots[code, band]] = node
+        _enter(code, slots, heads, following)

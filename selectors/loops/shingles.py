@@ -158,6 +158,16 @@ def _mixed_shingles(text: Array, size: int, width: int, found: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _hashed(text: Array, size: int, width: int, characters: bool, mixed: bool, found: Array) -> int:
+    """A normalised text's shingles into `found`; returns how many there are. Words may have the cheaper hash."""
+    if size == 0:
+        return 0
+    if characters:
+        return _character_shingles(text, size, width, found)
+    return _mixed_shingles(text, size, width, found) if mixed else _shingles(text, size, width, found)
+
+
+@njit(cache=True, nogil=True)
 def _longest(ends: Array) -> int:
     longest = 0
     for text in range(len(ends) - 1):
@@ -176,12 +186,7 @@ def sign(
     found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        if size == 0:
-            count = 0
-        elif characters:
-            count = _character_shingles(room, size, width, found)
-        else:
-            count = _shingles(room, size, width, found)
+        count = _hashed(room, size, width, characters, False, found)
         shingled[text] = count > 0
         for place in range(count):
             x = found[place]
@@ -203,12 +208,7 @@ def sign_fast(
     found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        if size == 0:
-            count = 0
-        elif characters:
-            count = _character_shingles(room, size, width, found)
-        else:
-            count = _mixed_shingles(room, size, width, found)
+        count = _hashed(room, size, width, characters, True, found)
         shingled[text] = count > 0
         for place in range(count):
             x = np.uint32(found[place] >> np.uint64(32))
@@ -230,12 +230,7 @@ def sets_of(
     written = 0
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        if size == 0:
-            count = 0
-        elif characters:
-            count = _character_shingles(room, size, width, found)
-        else:
-            count = _shingles(room, size, width, found)
+        count = _hashed(room, size, width, characters, False, found)
         rising = np.sort(found[:count] >> np.uint64(32))
         begin = written
         for place in range(count):
