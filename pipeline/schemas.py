@@ -85,7 +85,7 @@ LEDGER = pa.schema(
 )
 
 LEDGER_REASONS = {
-    "chosen": "ranked within the budget",
+    "chosen": "ranked within the budget, or kept by a rule",
     "below_cut": "ranked beyond the budget",
     "not_scorable": "the score is not a number",
     "too_short": "fewer tokens than min_length",

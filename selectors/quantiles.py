@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Floats
+from tamis.selectors.rows import as_floats
 
 MOST = 1 << 20  # values held a group: beyond twice as many a sample of so many, whose shares are right to 0.001
 ALL = ""  # the one group where none are asked for
@@ -18,7 +19,7 @@ def numbers_of(batch: pa.RecordBatch, name: str) -> Floats:
     """[rows] float64 of a column of numbers or booleans; NaN where it is null. Raises ValueError for other types."""
     column = batch[name]
     try:
-        whole = pc.cast(column, pa.uint8() if pa.types.is_boolean(column.type) else pa.float64())
+        whole = pc.cast(column, pa.uint8()) if pa.types.is_boolean(column.type) else as_floats(column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{name!r} holds no numbers ({error})") from error
     return np.asarray(pc.cast(whole, pa.float64()).to_numpy(zero_copy_only=False), np.float64)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def hashes_of(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_]:
@@ -15,8 +16,11 @@ def hashes_of(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_]:
 
 
 def as_floats(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """As float64; whole numbers beyond 2^53 and times lose their last digits. Raises ArrowInvalid,
-    ArrowNotImplementedError where they are no numbers."""
+    """As float64; whole numbers beyond 2^53 and times lose their last digits, and a blank text is null. Raises
+    ArrowInvalid, ArrowNotImplementedError where they are no numbers."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        trimmed = pc.utf8_trim_whitespace(values)
+        values = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, values.type), trimmed)
     if pa.types.is_temporal(values.type):
         values = values.cast(pa.int64() if values.type.bit_width == 64 else pa.int32())
     return values.cast(pa.float64(), safe=False)

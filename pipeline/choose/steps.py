@@ -292,9 +292,16 @@ def choose(folder: Path, step: int) -> None:
         earlier = _earlier_contents(run, step) if plan.choice == "exact_dedup" else None
         reader = _decisions(con, plan, learned, scores, budget, eligible, earlier)
         for part, table in by_part(reader, len(run.pool.parts)):
-            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(table, Path(scores[part])))
+            told = table if plan.selector.budgets else _unranked(table)
+            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(told, Path(scores[part])))
     facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
+
+
+def _unranked(table: pa.Table) -> pa.Table:
+    """A rule keeps or drops, and puts nothing in order: an earlier choice's order stands."""
+    place = table.schema.get_field_index("rank")
+    return table.set_column(place, "rank", pa.nulls(table.num_rows, pa.int64()))
 
 
 def _decisions(

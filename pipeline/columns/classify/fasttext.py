@@ -12,7 +12,7 @@ from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
 
-CLASSIFY_VERSION = 1  # raise when the same text would get another probability
+CLASSIFY_VERSION = 2  # raise when the same text would get another probability
 FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 
 
@@ -71,8 +71,8 @@ class FastTextModel:
         chances: list[float | None] = []
         best: list[str | None] = []
         for text in batch["text"].to_pylist():
-            line = " ".join((text or "").split())
-            found = self._labels(line) if line else []
+            line = (text or "").replace("\n", " ")  # fastText takes one line, and parts words by white space of its own
+            found = self._labels(line) if line.strip() else []
             likeliest = max(found, key=lambda one: (one[1], one[0]), default=None)
             mine = [chance for label, chance in found if label == (self.label or likeliest[0])] if likeliest else []
             chances.append(min(1.0, mine[0]) if mine else 0.0 if found else None)

@@ -482,5 +482,7 @@ def test_a_filter_after_a_choice_leaves_its_scores(run_in: Runner, workplace: Pa
     ]
     scores, after = (dict(zip(t["key"].to_pylist(), t["score"].to_pylist(), strict=True)) for t in tables)
     assert 0 < len(after) < 100 and after.items() <= scores.items()
+    first, last = (t["key"].to_pylist() for t in tables)
+    assert last == [key for key in first if key in after], "and the order: a rule puts nothing in order"
     told = ledger(run_in(workplace, name="b", steps=[chosen, *filters], emit=[]), 1)
-    assert {row["score"] is None for row in told.values() if row["kept"]} == {True}
+    assert {row["score"] is None and row["rank"] is None for row in told.values() if row["kept"]} == {True}

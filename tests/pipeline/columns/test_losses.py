@@ -478,6 +478,7 @@ def test_a_fasttext_model_gives_its_labels_probability(run_in: Runner, tmp_path:
         "en": "This is a sentence in English, and another.",
         "de": "Das ist ein Satz auf Deutsch.",
         "blank": " \n ",
+        "spaces": "Il\u00a0en\u00a0est  a\u2003sentence\tof two\nlines.",
     }
     write_jsonl(
         tmp_path / "pool.jsonl",
@@ -498,7 +499,10 @@ def test_a_fasttext_model_gives_its_labels_probability(run_in: Runner, tmp_path:
         rows["en"]["best"] == "en" == labels[0].removeprefix("__label__")
         and abs(rows["en"]["english"] - min(1, chances[0])) < 1e-4
     )
-    assert rows["de"]["best"] == "de" and outcome.selected == 1
+    assert rows["de"]["best"] == "de" and outcome.selected == sum((row["english"] or 0) > 0.5 for row in rows.values())
+    found = fasttext.load_model(str(model)).predict(texts["spaces"].replace("\n", " "), k=-1, threshold=-1.0)
+    as_it_stands = dict(zip(*found, strict=True))["__label__en"]
+    assert rows["spaces"]["english"] == pytest.approx(as_it_stands, abs=1e-4), "only line breaks are replaced"
     (tmp_path / "bad.bin").write_bytes(b"no model")
     with pytest.raises(RecipeError, match="no model of fastText"):
         run_in(tmp_path, name="bad", columns={"x": {**columns["english"], "model": "bad.bin"}}, target=[], steps=[])

@@ -114,6 +114,8 @@ def test_thresholds_on_numbers_integers_and_booleans() -> None:
     assert kept(Threshold(column="y", above=0.5), data) == [0, 2]
     assert kept(Threshold(column="x", above_quantile=0.5), data) == [2, 4]
     assert kept(Threshold(column="x", below_quantile=0.5), data) == [0, 1]
+    as_text = batch(x=["1", " 2.5 ", "", "  ", None])
+    assert kept(Threshold(column="x", above=1), as_text) == [1], "blank ones are no numbers, and end nothing"
     with pytest.raises(ValueError, match="'z' holds no numbers"):
         kept(Threshold(column="z", above_quantile=0.5), data)
 
