@@ -1,5 +1,5 @@
--- What does the budget buy? Candidates by order key until the next one would cost too much.
--- One row per candidate, by shard and row within it. $scores: score files; $budget: in the unit of `cost`.
+-- What does the budget buy? Candidates by order key until the next one would cost too much, and $more of those beyond.
+-- One row per candidate, by shard and row within it. $scores: score files; $budget: in the unit of `cost`; $more: ranks.
 -- Ties break on sample_id, so the answer does not depend on threads.
 with candidates as (
     select
@@ -17,13 +17,13 @@ ranked as (
 )
 select
     part, row, sample_id,
-    case when eligible then spent <= $budget else coalesce(barred = 'not_in_scope', false) end as kept,
+    case when eligible then spent <= $budget or list_contains($more, rank) else coalesce(barred = 'not_in_scope', false) end as kept,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case
         when barred is not null then barred
         when not eligible then 'not_scorable'
-        when spent <= $budget then 'chosen'
+        when spent <= $budget or list_contains($more, rank) then 'chosen'
         else 'below_cut'
     end as reason,
     null::ubigint as related_id

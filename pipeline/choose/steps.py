@@ -27,6 +27,7 @@ from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
+from tamis.selectors.budget import Budget
 from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
 from tamis.sql import text as sql_text
 
@@ -69,6 +70,7 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
     return run.work(step) / what / name
 
 
+SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
@@ -304,6 +306,19 @@ def _unranked(table: pa.Table) -> pa.Table:
     return table.set_column(place, "rank", pa.nulls(table.num_rows, pa.int64()))
 
 
+def _skipping(con: Any, scores: list[str], budget: int) -> list[int]:
+    """Ranks that are still affordable where an earlier one is not: it is skipped, for at most SKIPPED further ones."""
+    beyond = {"scores": scores, "budget": budget, "most": SKIPPED + 1}
+    taken: list[int] = []
+    left: float | None = None
+    for row in rows(con, sql_text("beyond_budget"), beyond):
+        left = budget - row["before"] if left is None else left
+        if row["cost"] <= left:
+            left -= row["cost"]
+            taken.append(row["rank"])
+    return taken
+
+
 def _decisions(
     con: Any,
     plan: StepPlan,
@@ -334,4 +349,7 @@ def _decisions(
     else:
         query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
         parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
+        if query == "choose_budget":
+            in_rows = not isinstance(plan.budget, Budget) or plan.budget.unit == "rows"
+            parameters["more"] = [] if in_rows else _skipping(con, scores, parameters["budget"])
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

@@ -54,7 +54,7 @@ KEYED = [
 
 
 def test_a_budget_keeps_the_best_ties_by_id_and_never_nan(tmp_path: Path) -> None:
-    found = ask("choose_budget", scores=[scores(tmp_path, KEYED)], budget=2)
+    found = ask("choose_budget", scores=[scores(tmp_path, KEYED)], budget=2, more=[])
     assert [row[:3] for row in found] == [(0, i, row["sample_id"]) for i, row in enumerate(KEYED)]
     assert by_id(found) == {
         1: (True, 1, 1.0, "chosen", None), 2: (True, 2, 1.0, "chosen", None), 4: (False, 3, 1.0, "below_cut", None),
@@ -63,16 +63,30 @@ def test_a_budget_keeps_the_best_ties_by_id_and_never_nan(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
+def test_what_lies_beyond_the_first_that_is_too_dear_is_told_in_order(tmp_path: Path) -> None:
+    rows = [{"sample_id": i, "order_key": -float(i), "cost": cost} for i, cost in enumerate([5, 6, 1, 9])]
+    files = [scores(tmp_path, [*rows, {"sample_id": 9, "order_key": 1.0, "cost": 1, "barred": "too_short"}])]
+    assert ask("beyond_budget", scores=files, budget=10, most=2) == [(2, 6, 5), (3, 1, 11)]
+    kept = {key: row[0] for key, row in by_id(ask("choose_budget", scores=files, budget=10, more=[3])).items()}
+    assert kept == {0: True, 1: False, 2: True, 3: False, 9: False}
+
+
 def test_a_budget_of_costs_stops_before_the_one_that_is_too_dear(tmp_path: Path) -> None:
     rows = [{"sample_id": i, "order_key": -float(i), "cost": cost} for i, cost in enumerate([5, 6, 1])]
-    kept = {key: row[0] for key, row in by_id(ask("choose_budget", scores=[scores(tmp_path, rows)], budget=10)).items()}
+    kept = {
+        key: row[0]
+        for key, row in by_id(ask("choose_budget", scores=[scores(tmp_path, rows)], budget=10, more=[])).items()
+    }
     assert kept == {0: True, 1: False, 2: False}, "a prefix: the cheap third is not taken over the second"
 
 
 @pytest.mark.parametrize("budget", [0, 100])
 def test_no_budget_and_no_candidates(tmp_path: Path, budget: int) -> None:
-    assert ask("choose_budget", scores=[scores(tmp_path, [])], budget=budget) == []
-    kept = [row[0] for row in by_id(ask("choose_budget", scores=[scores(tmp_path, KEYED[:2])], budget=budget)).values()]
+    assert ask("choose_budget", scores=[scores(tmp_path, [])], budget=budget, more=[]) == []
+    kept = [
+        row[0]
+        for row in by_id(ask("choose_budget", scores=[scores(tmp_path, KEYED[:2])], budget=budget, more=[])).values()
+    ]
     assert kept == [budget == 100] * 2
 
 

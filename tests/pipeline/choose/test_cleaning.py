@@ -472,6 +472,20 @@ def test_limits_are_told_in_words(name: str, settings: dict[str, Any], reason: s
     assert build(name, settings).takes(reason) == wanted
 
 
+@pytest.mark.parametrize(("dear", "taken"), [(1, 3), (1000, 2), (1001, 1)])
+def test_a_budget_of_costs_skips_what_is_too_dear_for_a_while(
+    run_in: Runner, tmp_path: Path, dear: int, taken: int
+) -> None:
+    """One that fits, so many that do not, and two that would: at most 1,000 are looked at after the first that is left."""
+    prices = [4, *([50] * dear), 3, 3]
+    rows = [{"id": f"k{n:04d}", "text": f"t{n}", "p": price, "s": -n} for n, price in enumerate(prices)]
+    write_jsonl(tmp_path / "pool.jsonl", rows)
+    source = {"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["p", "s"]}
+    steps = [{"threshold": {"column": "s", "budget": {"cost": 10, "by": "p"}}}]
+    outcome = run_in(tmp_path, pool=[source], target=[], steps=steps, emit=[])
+    assert outcome.selected == taken
+
+
 def test_a_filter_after_a_choice_leaves_its_scores(run_in: Runner, workplace: Path) -> None:
     """The selection's score is of the last step that scored: none of these does."""
     chosen = {"importance_resampling": {"budget": 100}}
