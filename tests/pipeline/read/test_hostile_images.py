@@ -325,7 +325,7 @@ def test_a_killed_worker_costs_no_image(tmp_path: Path) -> None:
         end = time.monotonic() + 30
         while len(killed) < 2 and time.monotonic() < end:
             for worker in [worker for worker in workers_at_work() if worker not in killed][:1]:
-                time.sleep(0.1)  # in the middle of a task
+                time.sleep(0.6 if killed else 0.1)  # in the middle of a task, the second not of the first's trial again
                 os.kill(worker, signal.SIGKILL)
                 killed.append(worker)
             time.sleep(0.01)
