@@ -62,7 +62,8 @@ class Decontaminate(Filter):
 
     def table(self, targets: Sequence[Batches]) -> "Evaluation":
         """All n-grams of the evaluation. Raises ValueError where all items are too short."""
-        from tamis.selectors.loops.shingles import grams, normalised, words_and_sounds
+        from tamis.selectors.loops.evaluation import grams, words_and_sounds
+        from tamis.selectors.loops.shingles import normalised
 
         keys: list[str] = []
         told: list[tuple[npt.NDArray[np.uint8], int]] = []  # words and length of the n-grams, of each item
@@ -102,7 +103,7 @@ class Decontaminate(Filter):
 
     def count(self, batches: Batches, table: Any = None) -> Counts:
         """[n-grams of the evaluation] texts that have it."""
-        from tamis.selectors.loops.shingles import count_met
+        from tamis.selectors.loops.evaluation import count_met
 
         found = np.zeros(len(table.hashes), np.int64)
         if self.common is None or not len(found):
@@ -183,7 +184,7 @@ class Evaluation(ByVerdict):
 
     def _met(self, batch: pa.RecordBatch) -> tuple[Any, Any, Any]:
         """[rows] the first item met, or -1; the place of its first word, and how many words were met."""
-        from tamis.selectors.loops.shingles import meet
+        from tamis.selectors.loops.evaluation import meet
 
         data, ends = raw(batch["text"])
         out = np.full((3, batch.num_rows), -1, np.int64)

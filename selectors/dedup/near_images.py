@@ -18,7 +18,7 @@ import pyarrow as pa
 from tamis.selectors import passes
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, RankingFilter
-from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best
+from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best, numbered
 from tamis.selectors.passes import Places
 from tamis.selectors.ranked import Ids, Ranked
 from tamis.selectors.vectors.columns import as_array
@@ -113,11 +113,7 @@ class Codes:
 
         leader, apart = np.arange(len(brought.order)), np.zeros(len(brought.order), np.int64)
         if len(leader):
-            slots, first = np.empty((len(leader), self.distance + 1), np.int64), 0
-            for number, bands in enumerate(_bands(brought.told, self.distance)):
-                values, slots[:, number] = np.unique(bands, return_inverse=True)
-                slots[:, number] += first
-                first += len(values)
+            slots = numbered(_bands(brought.told, self.distance))
             keep_apart(brought.order, slots, brought.told, brought.stays, self.distance, leader, apart)
         return leader, 0.0 - apart.astype(np.float64)
 

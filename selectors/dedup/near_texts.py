@@ -7,7 +7,7 @@ joins pages of one form whose contents differ. The index is counted where the si
 with more than 4,096 shingles over the smallest hashes of these. `verify: false` is the published way: one is kept of
 all that chains of meetings lead to. A text is compared with at most 64 kept ones of each band, the latest first. Texts
 of fewer than `width` words are never dropped. Signatures are a column, made shard by shard; their bands are brought and
-sorted as many at a time as fit 512 MB, at least one. 70 bytes a sample, and these 512 MB; 300 bytes a sample of the
+sorted as many at a time as fit 512 MB, at least one. 80 bytes a sample, and these 512 MB; 300 bytes a sample of the
 largest group, and its text, where that is more. Not for texts that say the same in other words (`semantic_dedup`), nor
 for one passage repeated within long texts. With `column`, images are compared: near_images.py."""
 
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, RankingFilter, having
-from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best
+from tamis.selectors.dedup.groups import Brought, Members, decided, look_beside, lowest_is_best, numbered
 from tamis.selectors.passes import Places, brought, rows_held, wanted
 from tamis.selectors.ranked import Ids, Ranked
 from tamis.selectors.texts.minhash import Form, Sketch, shingle_sets
@@ -191,12 +191,7 @@ class Signed:
         hashes = self.sketch.hashes
         keys = np.ascontiguousarray(told[:, hashes:]).view(np.uint64)
         keys = keys if more is None else np.column_stack([more, keys])
-        slots, first = np.empty(keys.shape, np.int64), 0
-        for band in range(keys.shape[1]):
-            values, slots[:, band] = np.unique(keys[:, band], return_inverse=True)
-            slots[:, band] += first
-            first += len(values)
-        return np.ascontiguousarray(told[:, :hashes]), slots
+        return np.ascontiguousarray(told[:, :hashes]), numbered(keys.T)
 
 
 class Estimated(Signed):

@@ -4,6 +4,7 @@ In and out: arrays. Called by vectors, texts and the steps.
 
     buckets.py       the compiled loops
     constants.py     numbers that loops and callers agree on
+    evaluation.py    compiled loops that look for an evaluation's n-grams
     grams.py         compiled loops over n-grams of a text
     near.py          compiled loops that keep one of several
     pairs.py         compiled loops over pairs

@@ -21,7 +21,7 @@ def normalised(data: Array, begin: int, end: int, kinds: Array, ends: Array, let
     place = begin
     gap, alone = False, False  # since the last word; whether that is a letter apart
     while place < end:
-        code, size = _character(data, place)
+        code, size = character(data, place)
         kind = kinds[code]
         place += size
         if kind == SEPARATES:
@@ -60,7 +60,7 @@ def _point_inside(data: Array, place: int, end: int, kinds: Array) -> bool:
     """Whether a point or comma follows, and then another digit."""
     if place + 1 >= end or (data[place] != COMMA and data[place] != POINT):
         return False
-    code, _ = _character(data, place + 1)
+    code, _ = character(data, place + 1)
     return kinds[code] == NUMERAL
 
 
@@ -72,7 +72,7 @@ def _after_number(data: Array, place: int, end: int, kinds: Array) -> int:
         point = 1 if points == 0 and data[place] in (COMMA, POINT) else 0
         if place + point >= end:
             break
-        code, size = _character(data, place + point)
+        code, size = character(data, place + point)
         if kinds[code] != DIGIT:
             break
         points += point
@@ -81,7 +81,7 @@ def _after_number(data: Array, place: int, end: int, kinds: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _character(data: Array, place: int) -> Any:
+def character(data: Array, place: int) -> Any:
     """Code point and size of a character in valid UTF-8."""
     first = np.int64(data[place])
     if first < 0x80:
@@ -168,7 +168,7 @@ def _hashed(text: Array, size: int, width: int, characters: bool, mixed: bool, f
 
 
 @njit(cache=True, nogil=True)
-def _longest(ends: Array) -> int:
+def longest(ends: Array) -> int:
     longest = 0
     for text in range(len(ends) - 1):
         longest = max(longest, ends[text + 1] - ends[text])
@@ -182,7 +182,7 @@ def sign(
 ) -> None:  # fmt: skip
     """Into `out` [texts, hashes] the least of (a x + b) mod 2^61 - 1 over a text's shingles x."""
     prime = np.uint64((1 << 61) - 1)
-    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    room = np.empty(GROWS * longest(ends) + 1, np.uint8)
     found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
@@ -204,7 +204,7 @@ def sign_fast(
     a: Array, b: Array, out: Array, shingled: Array,
 ) -> None:  # fmt: skip
     """The same in 32 bits: into `out` the least of a x + b, mixed by a step of MurmurHash3's finalizer."""
-    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    room = np.empty(GROWS * longest(ends) + 1, np.uint8)
     found = np.empty(len(room) + 1, np.uint64)
     for text in range(len(ends) - 1):
         size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
@@ -225,7 +225,7 @@ def sets_of(
 ) -> int:  # fmt: skip
     """Into `out`, one text after another, the upper 32 bits of its shingles' hashes, rising, each once, the smallest
     `most`; into `counts` how many. Returns the length of all."""
-    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
+    room = np.empty(GROWS * longest(ends) + 1, np.uint8)
     found = np.empty(len(room) + 1, np.uint64)
     written = 0
     for text in range(len(ends) - 1):
@@ -290,119 +290,3 @@ def xxh64(data: Array, begin: int, end: int) -> Any:
     state = (state ^ (state >> np.uint64(33))) * p2
     state = (state ^ (state >> np.uint64(29))) * p3
     return state ^ (state >> np.uint64(32))
-
-
-@njit(cache=True, nogil=True)
-def grams(text: Array, count: int) -> Array:
-    """Hashes of each `count` words of a normalised text."""
-    begins, ends = _word_places(text, len(text))
-    found = np.empty(max(0, len(begins) - count + 1), np.uint64)
-    for first in range(len(found)):
-        found[first] = xxh64(text, begins[first], ends[first + count - 1])
-    return found
-
-
-@njit(cache=True, nogil=True)
-def _word_places(text: Array, size: int) -> Any:
-    """Where each word begins and ends."""
-    count = 0
-    begins, ends = np.empty(size // 2 + 1, np.int64), np.empty(size // 2 + 1, np.int64)
-    start = 0
-    for place in range(size + 1):
-        if place == size or text[place] == SPACE:
-            if place > start:
-                begins[count], ends[count] = start, place
-                count += 1
-            start = place + 1
-    return begins[:count], ends[:count]
-
-
-@njit(cache=True, nogil=True)
-def _place(hashes: Array, low: int, high: int, wanted: Any) -> int:
-    """The first place between two at which the hash stands, or -1."""
-    end = high
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if hashes[middle] < wanted else (low, middle)
-    return low if low < end and hashes[low] == wanted else -1
-
-
-@njit(cache=True, nogil=True)
-def words_and_sounds(text: Array, sounds: Array) -> Any:
-    """How many words a normalised text has, and how many of them begin with a letter that stands for a sound."""
-    words, found = 0, 0
-    for place in range(len(text)):
-        if text[place] != SPACE and (place == 0 or text[place - 1] == SPACE):
-            words += 1
-            code, _ = _character(text, place)
-            found += sounds[code]
-    return words, found
-
-
-@njit(cache=True, nogil=True)
-def meet(
-    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, gate: Array, sizes: Array, edges: Array,
-    hashes: Array, items: Array, common: Array, totals: Array, out: Array,
-) -> None:  # fmt: skip
-    """Into `out` [3, texts] the first item of which a text has an n-gram that is not `common`, or half of all its
-    n-grams (of `totals`): the item, the first word that was met, and the length of what was.
-
-    Hashes of one length, the least first, lie between two `edges`, rising, with the items that have them; `gate` tells
-    by a hash of as many words as the least length whether any n-gram may begin there."""
-    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
-    mask = np.uint64(len(gate) - 1)
-    counted = np.full(len(hashes), -1, np.int64)  # the text that an n-gram was counted for last
-    begun = np.full(len(totals), -1, np.int64)  # the text that an item was met in last
-    met, first_met = np.zeros(len(totals), np.int64), np.zeros(len(totals), np.int64)
-    for text in range(len(ends) - 1):
-        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        starts, stops = _word_places(room, size)
-        for first in range(len(starts) - sizes[0] + 1):
-            if gate[xxh64(room, starts[first], stops[first + sizes[0] - 1]) & mask] == 0:
-                continue
-            for number in range(len(sizes)):
-                last = first + sizes[number] - 1
-                if last >= len(starts):
-                    break
-                wanted = xxh64(room, starts[first], stops[last])
-                place = _place(hashes, edges[number], edges[number + 1], wanted)
-                while 0 <= place < edges[number + 1] and hashes[place] == wanted and out[0, text] < 0:
-                    item = items[place]
-                    if begun[item] != text:
-                        begun[item], met[item], first_met[item] = text, 0, first
-                    if counted[place] != text:
-                        counted[place] = text
-                        met[item] += 1
-                    if not common[place] or 2 * met[item] >= totals[item]:
-                        begin = first_met[item] if common[place] else first
-                        out[0, text], out[1, text], out[2, text] = item, begin, sizes[number]
-                    place += 1
-                if out[0, text] >= 0:
-                    break
-            if out[0, text] >= 0:
-                break
-
-
-@njit(cache=True, nogil=True)
-def count_met(
-    data: Array, ends: Array, kinds: Array, letter_ends: Array, letters: Array, gate: Array, sizes: Array, edges: Array,
-    hashes: Array, first_text: int, last: Array, out: Array,
-) -> None:  # fmt: skip
-    """Add to `out` [hashes] the texts that have it, at the first of equal ones; `last` holds the text that each was
-    counted for, the number of the first of these being `first_text`. The rest is as for `meet`."""
-    room = np.empty(GROWS * _longest(ends) + 1, np.uint8)
-    mask = np.uint64(len(gate) - 1)
-    for text in range(len(ends) - 1):
-        size = normalised(data, ends[text], ends[text + 1], kinds, letter_ends, letters, room)
-        starts, stops = _word_places(room, size)
-        for first in range(len(starts) - sizes[0] + 1):
-            if gate[xxh64(room, starts[first], stops[first + sizes[0] - 1]) & mask] == 0:
-                continue
-            for number in range(len(sizes)):
-                if first + sizes[number] > len(starts):
-                    break
-                wanted = xxh64(room, starts[first], stops[first + sizes[number] - 1])
-                place = _place(hashes, edges[number], edges[number + 1], wanted)
-                if place >= 0 and last[place] != first_text + text:
-                    last[place] = first_text + text
-                    out[place] += 1
