@@ -15,6 +15,11 @@ def hashes_of(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_]:
     return np.frombuffer(column.buffers()[1], "S16")[column.offset : column.offset + len(column)]
 
 
+def contents_of(hashes: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint64]:
+    """[rows] the first half of each content hash."""
+    return np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)[:, 0] if len(hashes) else np.empty(0, np.uint64)
+
+
 def as_floats(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """As float64; whole numbers beyond 2^53 and times lose their last digits, and a blank text is null. Raises
     ArrowInvalid, ArrowNotImplementedError where they are no numbers."""

@@ -17,6 +17,7 @@ from tamis.pipeline.columns.declared import by_name
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.errors import DamageFound, RecipeError
 from tamis.pipeline.read.pool import Part
+from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 
@@ -72,7 +73,7 @@ def side_by_side(run: Run, part: Part, inputs: Inputs, of_target: bool) -> Itera
     """Batches of one whole part: `sample_id`, the pool's fields asked for, then columns by name."""
     declared = by_name(run.declared)
     kept = {name for source in run.recipe.pool for name in source.keep}
-    known = {*declared, *(kept - {"labels"})}  # a kept field of that name is the source's, not what people labeled
+    known = {*declared, *POOL.names, *(kept - {"labels"})}  # kept `labels` are the source's, not people's
     asked = _all_fields(part, inputs.fields) if ALL[0] in inputs.fields else inputs.fields
     fields = [*asked, *(n for n in inputs.optional if n not in asked and n in known)]
     own = {name: name for name in fields if name not in declared and name != "sample_id"}

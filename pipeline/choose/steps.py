@@ -29,6 +29,7 @@ from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
 from tamis.selectors.budget import Budget
 from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
+from tamis.selectors.dedup.exact import ExactDedup
 from tamis.sql import text as sql_text
 
 
@@ -178,10 +179,12 @@ def _earlier_contents(run: Run, step: int) -> Path:
     ids, reasons = aside(run)
     earlier = ids[reasons == EARLIER] if step else ids[:0]
     found = [EARLIER_CONTENTS.empty_table()]
+    dedup = cast("ExactDedup", run.steps[step].selector)
     for part in run.pool.parts if len(earlier) else ():
-        table = pq.read_table(part.path, columns=["sample_id", "content_hash", "key"])
-        mine = table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), earlier)))
-        found.append(mine.rename_columns(EARLIER_CONTENTS.names).cast(EARLIER_CONTENTS))
+        for batch in side_by_side(run, part, dedup.inputs(), of_target=False):
+            mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
+            told = [mine["sample_id"], dedup.groups(mine).cast(pa.binary()), dedup.tie_keys(mine)]
+            found.append(pa.table(told, schema=EARLIER_CONTENTS))
     path = run.work(step) / "earlier" / "contents.parquet"
     write_parquet(path, pa.concat_tables(found))
     return path

@@ -22,8 +22,7 @@ from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.learners.heads import fit_head
-from tamis.selectors.match.density_ratio import contents_of
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.vectors.columns import as_array
 
 MOST = 5000  # held-out samples
@@ -78,7 +77,7 @@ class HeadTrials:
         taught = self.known.part(drawn)
         if len(set(taught.classes.tolist())) < 2:
             return 1 - 1 / len(set(truth.tolist()))  # it says one class, whatever it sees
-        head = fit_head(taught.vectors, taught.classes.tolist(), taught.ids, "gda")
+        head = fit_head(taught.vectors, taught.classes.tolist(), taught.contents, "gda")
         said = np.array(head.classes)[head.probabilities(self.apart.vectors).argmax(1)]
         return float(np.mean([(said != truth)[truth == kind].mean() for kind in np.unique(truth)]))
 

@@ -14,9 +14,8 @@ from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.making import make_parts
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
-from tamis.selectors.match.density_ratio import contents_of
 from tamis.selectors.match.importance_facts import coverage, divergence
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.vectors.columns import as_array
 

@@ -28,9 +28,9 @@ from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.active.label_errors import neighbour_votes
 from tamis.selectors.contract import Inputs
+from tamis.selectors.learners.folds import alike
 from tamis.selectors.learners.heads import unseen_shares
-from tamis.selectors.match.density_ratio import contents_of
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.vectors.columns import as_array
 
 MOST, NEIGHBOURS, FEWEST = 5000, 10, 5  # samples, neighbours of each, samples of a class that counts
@@ -118,7 +118,7 @@ def of_classes(some: Sampled, field: str) -> list[str]:
     if len(classes) < 2 or len(classes) > MOST // FEWEST:
         return []
     label = np.array([classes.index(name or "") for name in some.classes])
-    found = figures(some.vectors, label, some.ids, len(classes))
+    found = figures(some.vectors, label, some.contents, len(classes))
     gain = (found["purity"] - found["chance"]) / (1 - found["chance"])
     if found["balanced"] >= WELL:
         verdict = "carries these classes well"
@@ -136,12 +136,14 @@ def of_classes(some: Sampled, field: str) -> list[str]:
 
 
 def figures(
-    vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], classes: int
+    vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], contents: npt.NDArray[np.uint64], classes: int
 ) -> dict[str, float]:
-    """Purity of neighbours, and by chance; accuracy of a head out of folds, averaged over classes, of the largest."""
+    """Purity of neighbours, and by chance; accuracy of a head out of folds, averaged over classes, of the largest.
+
+    Copies of a sample are no neighbours of it, and stand in its fold."""
     shares = np.bincount(label, minlength=classes) / len(label)
-    votes = neighbour_votes(vectors, label, classes, NEIGHBOURS)
-    right = unseen_shares(vectors.astype(np.float64), label, classes, ids, "gda").argmax(1) == label
+    votes = neighbour_votes(vectors, label, classes, NEIGHBOURS, alike(vectors, contents))
+    right = unseen_shares(vectors.astype(np.float64), label, classes, contents, "gda").argmax(1) == label
     return {
         "purity": float(votes[np.arange(len(label)), label].mean()),
         "chance": float((shares**2).sum()),
@@ -168,7 +170,7 @@ def of_target(both: Sampled) -> list[str]:
     count = len(both.ids) // 2
     if count < FEWEST:
         return []
-    found = figures(both.vectors, np.repeat([0, 1], count), both.ids, 2)
+    found = figures(both.vectors, np.repeat([0, 1], count), both.contents, 2)
     verdict = (
         "tells the target from the pool"
         if found["balanced"] >= 0.75

@@ -19,6 +19,7 @@ from tamis.pipeline.store.query import column_folders
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.selectors.budget import shown
 from tamis.selectors.chance import uniform
+from tamis.selectors.learners.folds import alike
 from tamis.selectors.learners.heads import fit_head
 from tamis.selectors.vectors.columns import as_array
 
@@ -109,12 +110,14 @@ def _curve(store: Path, found: list[list[Row]], runs: list[Run], column: str | N
     test = [sample_id for sample_id in held if sample_id in vectors]
     if not test:
         return []
+    same = alike(np.stack([vectors[sample_id] for sample_id in vectors]))
+    held_out = dict(zip(vectors, np.isin(same, same[np.isin([*vectors], test)]).tolist(), strict=True))
     lines = [f"accuracy of a head on {column}, {note}", "round  learned from  accuracy  averaged over classes"]
     known: dict[int, str] = {}
     for number, rows in enumerate(found, 1):
         for row in rows:
             known.pop(row["sample_id"], None)  # what was said before doesn't count any more
-            if row["label"] and not row["held_out"] and row["sample_id"] not in held and row["sample_id"] in vectors:
+            if row["label"] and not row["held_out"] and not held_out.get(row["sample_id"], True):
                 known[row["sample_id"]] = row["label"]
         said = "        -  (wants two classes)"
         if len(set(known.values())) > 1:

@@ -64,7 +64,7 @@ class Active(Ranker):
             raise ValueError("pool_share must be above 0 and at most 1, radius above 0 and at most 2")
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column, *self._prompts), optional=("labels",))
+        return Inputs(fields=(self.column, *self._prompts), optional=("labels", "content_hash"))
 
     @property
     def _prompts(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class Active(Ranker):
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the column holds no vectors, or `prompts` no classes."""
-        given = gather(pool, self.column, budget, self._prompts)
+        given = gather(pool, self.column, budget, self._prompts, once=True)
         known = given.known
         labels = given.labels_at(known)
         head, belief = self._believed(given, labels)
@@ -109,7 +109,7 @@ class Active(Ranker):
         counts = Counter(labels)
         if len(counts) < 2 or (told is not None and min(counts[name] for name in told.classes) < ENOUGH):
             return None, told
-        head = fit_head(given.vectors[given.known], labels, given.ids[given.known], self.head)
+        head = fit_head(given.vectors[given.known], labels, given.contents[given.known], self.head)
         return head, Belief(head.classes, head.probabilities(given.vectors))
 
     def _about(self, given: Embedded, head: Head) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Active(Ranker):
         labels = given.labels_at(known)
         y = np.array([head.classes.index(label) for label in labels])
         vectors = given.vectors[known].astype(np.float64)
-        logits = out_of_folds(vectors, y, len(head.classes), given.ids[known], self.head)
+        logits = out_of_folds(vectors, y, len(head.classes), given.contents[known], self.head)
         judged = np.isfinite(logits).any(1)  # where too few labels are left for a head, none judges
         right = (logits.argmax(1) == y)[judged]
         by_class = [
@@ -145,7 +145,7 @@ class Active(Ranker):
         if used == "typical":
             return Typical(given, picks, NEIGHBOURS, self.seed)
         if used == "k_means":
-            return cold_order(given.vectors, given.there & ~given.labeled, most, self.seed, chance)
+            return cold_order(given.vectors, given.free, most, self.seed, chance)
         if used == "facility_location":
             return greedily(given, most, FacilityLocation, "gains {:.1f} of similarity", self.seed, chance)
         if used == "probability_cover":
@@ -161,7 +161,7 @@ class Active(Ranker):
             scores = self._committee(given, head)
         else:
             scores = acquisition.UNCERTAINTY[used](belief.shares)
-        order = np.lexsort([given.ids, -scores, given.labeled | ~given.there])  # what may be asked comes first
+        order = np.lexsort([given.ids, -scores, ~given.free])  # what may be asked comes first
         texts = {}
         for place in order[: max(1, most)].tolist():
             two = np.argsort(-belief.shares[place], kind="stable")[:2].tolist()
@@ -178,7 +178,7 @@ class Active(Ranker):
             some = draw.choice(places, len(places))
             labels = [given.labels[place] or "" for place in some.tolist()]
             if len(set(labels)) > 1:
-                member = fit_head(given.vectors[some], labels, given.ids[some], self.head)
+                member = fit_head(given.vectors[some], labels, given.contents[some], self.head)
                 renamed = np.array([head.classes.index(name) for name in member.classes])
                 votes.append(renamed[member.probabilities(given.vectors).argmax(1)])
         ties = acquisition.entropy(head.probabilities(given.vectors))  # many votes are equal: then the unsurest first

@@ -49,12 +49,12 @@ def considered(given: Embedded, picks: int, pool_share: float) -> int:
     """How many of the base's best are balanced over: `pool_share` of all, no fewer than the picks, and no more than
     MOST for each of them."""
     most = min(max(picks, int(pool_share * len(given))), MOST * max(1, picks))
-    return min(most, int((given.there & ~given.labeled).sum()))
+    return min(most, int(given.free.sum()))
 
 
 def balanced(given: Embedded, belief: Belief, base: Chooser, most: int) -> Balanced:
     """So many of the base's best candidates, balanced."""
-    may = given.there & ~given.labeled
+    may = given.free
     order = []
     for _ in range(most):
         entry = base.next(may)

@@ -19,6 +19,7 @@ from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
 from tamis.selectors.learners.confident_learning import by_class, by_noise_rate, off_diagonal, thresholds
+from tamis.selectors.learners.folds import alike
 from tamis.selectors.learners.heads import unseen_shares
 
 BLOCK = 1024  # rows of similarities at once
@@ -77,8 +78,10 @@ class LabelErrors(Ranker):
         self, given: Embedded, known: npt.NDArray[np.int64], label: npt.NDArray[np.int64], classes: list[str]
     ) -> "Judged":
         vectors = given.vectors[known].astype(np.float32)
-        shares = unseen_shares(vectors.astype(np.float64), label, len(classes), given.ids[known], self.head)
-        votes = neighbour_votes(vectors, label, len(classes), self.neighbours)
+        shares = unseen_shares(vectors.astype(np.float64), label, len(classes), given.contents[known], self.head)
+        same = alike(vectors, given.contents[known])
+        _, told_alike = np.unique(np.stack([same, label.astype(np.uint64)]), axis=1, return_inverse=True)
+        votes = neighbour_votes(vectors, label, len(classes), self.neighbours, told_alike.reshape(-1))
         return Judged(label, shares, votes, FLAGS[self.flag](label, shares), classes)
 
 
@@ -150,26 +153,29 @@ class Judged:
 
 
 def neighbour_votes(
-    vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], classes: int, neighbours: int
-) -> npt.NDArray[np.float64]:
-    """[rows, classes] share of each class among the nearest other rows, by cosine; of equally near ones the first.
+    vectors: npt.NDArray[np.float32], label: npt.NDArray[np.int64], classes: int, neighbours: int,
+    same: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.float64]:  # fmt: skip
+    """[rows, classes] share of each class among the nearest rows that are not the `same` [rows], by cosine; of equally
+    near ones the first.
 
     No more neighbours are asked than there are others of the own class; a label that is alone has its own vote."""
-    sizes = np.bincount(label, minlength=classes)[label]
-    asked = np.minimum(neighbours, sizes - 1)
+    own = np.stack([np.unique(same, return_inverse=True)[1].reshape(-1), label])
+    _, kind, copies = np.unique(own, axis=1, return_inverse=True, return_counts=True)
+    sizes = np.bincount(label, minlength=classes)[label] - copies[kind.reshape(-1)]
+    asked = np.minimum(neighbours, sizes)
     count = int(asked.max(initial=0))
     votes = np.zeros((len(vectors), classes))
     for first in range(0, len(vectors) if count else 0, BLOCK):
         close = vectors[first : first + BLOCK] @ vectors.T
-        rows = np.arange(len(close))
-        close[rows, first + rows] = -np.inf  # not itself
+        close[same[first : first + BLOCK, None] == same] = -np.inf
         near = np.sort(np.argpartition(-close, count - 1, axis=1)[:, :count], axis=1)
         near = np.take_along_axis(near, np.argsort(-np.take_along_axis(close, near, 1), axis=1, kind="stable"), 1)
         mine = np.arange(count) < asked[first : first + BLOCK, None]
         which = np.nonzero(mine)
         np.add.at(votes, (first + which[0], label[near[mine]]), 1 / asked[first + which[0]])
-    alone = np.flatnonzero(asked == 0)
-    votes[alone, label[alone]] = 1
+    lonely = np.flatnonzero(asked == 0)
+    votes[lonely, label[lonely]] = 1
     return votes
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
-from tamis.selectors.vectors.columns import as_array
+from tamis.selectors.vectors.columns import unit_vectors
 
 MOST_REFERENCES = 50_000  # compared with; beyond, those with the smallest hashes
 BLOCK = 2048
@@ -54,7 +54,7 @@ class Ood(Scorer):
         ids, vectors = [], []
         sources = [(batch, False) for target in targets for batch in target]
         for batch, labeled_alone in sources or ((batch, True) for batch in pool):
-            some, there = as_array(batch[self.column])
+            some, there = unit_vectors(batch, self.column)
             if labeled_alone:
                 if "labels" not in batch.schema.names:
                     break
@@ -95,7 +95,7 @@ class FittedOod(Fitted):
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         """[rows] minus the distance; NaN without a vector."""
-        vectors, there = as_array(batch[self.settings.column])
+        vectors, there = unit_vectors(batch, self.settings.column)
         return np.where(there, -self.distances(vectors, batch["sample_id"].to_numpy()), np.nan)
 
     def barred(self, batch: pa.RecordBatch) -> list[str | None]:

@@ -40,7 +40,7 @@ def greedily(
     found: list[tuple[float, int]] = []
     enough = -np.inf
     for part in sorted(parts(given.vectors, rows, seed), key=len, reverse=True):
-        greedy, may = make(given.vectors[part], given.labeled[part]), ~given.labeled[part]
+        greedy, may = make(given.vectors[part], given.labeled[part]), given.free[part]
         for _ in range(min(picks, int(may.sum()))):
             place, gain = greedy.next(may)
             if gain <= enough:

@@ -20,10 +20,10 @@ from tamis.selectors.active.cold_start import cold_order
 from tamis.selectors.active.embedded import Embedded, gather
 from tamis.selectors.active.spend import Ordered, picks_within, spend
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.chance import uniform
+from tamis.selectors.chance import Ids, uniform
 from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
-from tamis.selectors.learners.heads import FOLDS
+from tamis.selectors.learners.folds import FOLDS, alike, fold_of
 from tamis.selectors.learners.one_vs_all import distances, fit_one_vs_all
 
 Floats = npt.NDArray[np.float64]
@@ -52,28 +52,28 @@ class SelfPaced(Ranker):
             raise ValueError(f"precision must be above 0 and at most 1, turns 0 or more, pace from 0 to {FASTEST}")
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column,), optional=("labels",))
+        return Inputs(fields=(self.column,), optional=("labels", "content_hash"))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Labeled:
         """Raises ValueError where the column holds no vectors."""
-        given = gather(pool, self.column, budget)
-        names, free = given.labels_at(given.known), given.there & ~given.labeled
+        given = gather(pool, self.column, budget, once=True)
+        names = given.labels_at(given.known)
         classes, picks = sorted(set(names)), picks_within(given, budget)
+        facts: dict[str, Any]
         label = np.full(len(given), -1)
         label[given.known] = np.searchsorted(classes, names) if names else []
         if len(classes) < 2:
             chance = uniform(given.ids, self.seed, self.step, "self_paced")
-            facts = {
-                "labels": len(names),
-                "said": ["k_means, for lack of labels of two classes"],
-            }
-            asked = spend(self, given, cold_order(given.vectors, free, picks, self.seed, chance), budget, facts)
+            facts = {"labels": len(names), "said": ["k_means, for lack of labels of two classes"]}
+            asked = spend(self, given, cold_order(given.vectors, given.free, picks, self.seed, chance), budget, facts)
             return labeled(asked, classes, label, np.ones(len(given)), np.zeros(len(given), bool))
         found = self._claims(given, label, len(classes))
         facts = {}
         asked = spend(self, given, found.order(given, classes, picks), budget, facts, reasons=found.why(given))
-        free &= asked.ranks == 0
+        free = given.there & ~given.labeled & (asked.ranks == 0)
+        copies = facts.get("said", [])
         facts |= found.facts(given, label, classes, free)
+        facts["said"] = [*facts["said"], *copies]
         believed = found.single & free
         label, weight = np.where(believed, found.claimed, label), np.where(believed, found.weight, 1.0)
         return labeled(asked, classes, label, weight, believed)
@@ -84,7 +84,7 @@ class SelfPaced(Ranker):
         vectors = given.vectors.astype(np.float32)
         x, y = vectors[known].astype(np.float64), label[known]
         if self.pace is None:
-            pace = paces(x, y, classes, given.ids[known], self.precision)
+            pace = paces(x, y, classes, given.contents[known], self.precision)
         else:
             pace = np.full(classes, self.pace)
         fitted = fit_one_vs_all(x, y, classes, np.ones(len(x)))
@@ -180,12 +180,12 @@ def _loss(distances: Floats) -> Floats:
     return np.maximum(0, 1 - distances)
 
 
-def paces(x: Floats, y: Ints, classes: int, ids: npt.NDArray[np.uint64], precision: float) -> Floats:
+def paces(x: Floats, y: Ints, classes: int, contents: Ids, precision: float) -> Floats:
     """[classes] the largest pace at which all classes' claims on rows out of folds are right often enough, times the
     share of the own claims that are; 0 where none is.
 
     One wrong claim is added to those counted, so that a few right ones don't prove much."""
-    fold = (uniform(ids, 0, 0, "folds") * FOLDS).astype(int)
+    fold = fold_of(alike(x, contents))
     unseen = np.full((len(x), classes), -np.inf)
     for number in range(FOLDS):
         out = fold == number

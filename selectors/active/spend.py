@@ -39,7 +39,7 @@ class Ordered:
 
 def picks_within(given: Embedded, budget: Budget | Fraction) -> int:
     """About how many candidates the budget buys, at their mean cost."""
-    open_ = given.there & ~given.labeled
+    open_ = given.free
     mean = max(1.0, float(given.costs[open_].mean())) if open_.any() else 1.0
     return int(min(budget.units(int((~given.labeled).sum())) / mean, open_.sum()))
 
@@ -58,7 +58,11 @@ def spend(
 
     `reasons` say of each candidate why, if it is not picked."""
     candidates = int((~given.labeled).sum() if open_ is None else open_.sum())
-    left, open_ = budget.units(candidates), given.there & ~given.labeled if open_ is None else open_.copy()
+    left, open_ = budget.units(candidates), given.free.copy() if open_ is None else open_.copy()
+    facts = {} if facts is None else facts
+    if copies := int((given.copy_of != 0).sum()):
+        told = f"{copies:,} candidates are copies of others: one label counts for all of them"
+        facts |= {"copies": copies, "said": [*facts.get("said", []), told]}
     picks: list[int] = []
     scores, texts = {}, {}
     while (may := open_ & (given.costs <= left)).any():
@@ -69,6 +73,6 @@ def spend(
         scores[place], texts[place] = scores_, text
         open_[place], left = False, left - int(given.costs[place])
     return ranked(
-        settings, given.ids, picks, scores=scores, reasons=reasons or given.why_not(), texts=texts,
-        facts={} if facts is None else facts, candidates=candidates,
+        settings, given.ids, picks, scores=scores, reasons=reasons or given.why_not(), texts=texts, facts=facts,
+        related=given.copy_of, candidates=candidates,
     )  # fmt: skip

@@ -35,11 +35,11 @@ class TypicalClusters(Ranker):
     step: int = 0
 
     def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column,), optional=("labels",))
+        return Inputs(fields=(self.column,), optional=("labels", "content_hash"))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the column holds no vectors."""
-        given = gather(pool, self.column, budget)
+        given = gather(pool, self.column, budget, once=True)
         return spend(self, given, Typical(given, picks_within(given, budget), self.neighbours, self.seed), budget)
 
 

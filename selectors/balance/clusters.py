@@ -85,7 +85,7 @@ class ClusterBalance(Ranker):
             candidates=int((~given.labeled).sum()),
         )  # fmt: skip
 
-    def _learned(self, vectors: npt.NDArray[np.float16]) -> tuple[Vectors, list[npt.NDArray[np.int64]]]:
+    def _learned(self, vectors: Vectors) -> tuple[Vectors, list[npt.NDArray[np.int64]]]:
         """Centres of the lowest level, and the tree above them."""
         if len(self.levels) == 1:
             return learned(vectors, self.levels[0], self.seed), []

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.selectors.chance import uniform
+from tamis.selectors.chance import Ids
+from tamis.selectors.learners.folds import FOLDS, alike, fold_of
 
 Floats = npt.NDArray[np.float64]
 Shares = npt.NDArray[np.float32]  # of candidates: 4 bytes a candidate and class
 BLOCK = 8192  # candidates at once
-FOLDS = 5
 TEMPERATURES = 2.0 ** np.arange(-6, 7)  # times the logits' spread; that under which rows out of folds are likeliest
 INVERSE_RIDGE = 10.0  # of logistic regression on vectors of unit length
 
@@ -81,25 +81,27 @@ class Head:
 
 
 def fit_head(
-    vectors: npt.NDArray[np.floating], labels: list[str], ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+    vectors: npt.NDArray[np.floating], labels: list[str], contents: Ids, kind: Literal["gda", "logistic"]
 ) -> Head:
-    """A head with a temperature. Raises ValueError where there are not two classes."""
+    """A head with a temperature; `contents` [rows] are equal where samples are. Raises ValueError where there are not
+    two classes."""
     classes = sorted(set(labels))
     if len(classes) < 2:
         raise ValueError(f"a head needs labels of two classes, found {len(classes)}")
     x, y = np.asarray(vectors, np.float64), np.array([classes.index(label) for label in labels])
     weights, biases = _fit(x, y, len(classes), kind)
-    scale = _temperature(y, out_of_folds(x, y, len(classes), ids, kind), x @ weights + biases)
+    scale = _temperature(y, out_of_folds(x, y, len(classes), contents, kind), x @ weights + biases)
     return Head(classes, weights / scale, biases / scale)
 
 
 def out_of_folds(
-    x: Floats, y: npt.NDArray[np.int64], classes: int, ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+    x: Floats, y: npt.NDArray[np.int64], classes: int, contents: Ids, kind: Literal["gda", "logistic"]
 ) -> Floats:
-    """[rows, classes] logits of each row by a head that did not see it; folds belong to ids, not to their order.
+    """[rows, classes] logits of each row by a head that saw neither it nor a copy: folds belong to contents, and
+    equal vectors to one.
 
     A class that a fold's other rows don't hold has minus infinity; so has every class where fewer than two are left."""
-    fold = (uniform(ids, 0, 0, "folds") * FOLDS).astype(int)
+    fold = fold_of(alike(x, contents))
     logits = np.full((len(x), classes), -np.inf)
     for number in range(FOLDS):
         out = fold == number
@@ -112,10 +114,10 @@ def out_of_folds(
 
 
 def unseen_shares(
-    x: Floats, y: npt.NDArray[np.int64], classes: int, ids: npt.NDArray[np.uint64], kind: Literal["gda", "logistic"]
+    x: Floats, y: npt.NDArray[np.int64], classes: int, contents: Ids, kind: Literal["gda", "logistic"]
 ) -> Floats:
     """[rows, classes] probabilities of each row by a head that did not see it; alike where none could be fitted."""
-    logits = out_of_folds(x, y, classes, ids, kind)
+    logits = out_of_folds(x, y, classes, contents, kind)
     weights, biases = _fit(x, y, classes, kind)
     scale = _temperature(y, logits, x @ weights + biases)
     logits[~np.isfinite(logits).any(1)] = 0

@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from tamis.selectors.chance import Ids, gumbel, uniform
 from tamis.selectors.contract import Batches, Choice, ChosenShard, Fitted, Floats, Inputs, Scorer
+from tamis.selectors.learners.folds import FOLDS, fold_of
 from tamis.selectors.learners.logistic import fit_logistic, principal
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.vectors.codes import SHARES, Centres, counts, fit_centres, nearest_two, soft
 from tamis.selectors.vectors.columns import Vectors, as_array
 
 FIT_ROWS = 20_000  # of pool and target each: 40 MB of 512 numbers; a centre's rate is then known to 10%
-FOLDS = 5
 PRINCIPAL = 256  # directions of the codes that the discriminator sees
 DIGITS = 9  # scores are rounded here: sums of floats differ beyond it with the size of a batch
 
@@ -108,16 +108,6 @@ class DensityRatio(Scorer):
         fold = fold_of(mine.contents, self.seed, self.step)
         weights = [fit_logistic(x[fold != number], y) for number in range(FOLDS)]
         return {"mean": mean, "directions": directions, "weights": np.stack(weights)}
-
-
-def contents_of(hashes: npt.NDArray[np.bytes_]) -> Ids:
-    """[rows] the first half of each content hash."""
-    return np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)[:, 0] if len(hashes) else np.empty(0, np.uint64)
-
-
-def fold_of(contents: Ids, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """[rows] which fold a sample belongs to: by content, so that no sample is scored by one that saw its copy."""
-    return (uniform(contents, seed, step, "fold") * FOLDS).astype(np.int64)
 
 
 @dataclass(frozen=True)

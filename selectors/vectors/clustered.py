@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tamis.selectors.contract import Batches
 from tamis.selectors.rows import has_label
-from tamis.selectors.vectors.columns import as_halves, not_zero
+from tamis.selectors.vectors.columns import as_halves, not_zero, unit
 from tamis.selectors.vectors.k_means import Labels, Sample, Vectors, nearest
 
 
@@ -52,7 +52,7 @@ def assigned(
         vectors, has = halves(batch, column)
         places = np.searchsorted(ids, batch["sample_id"].to_numpy()[has])
         if len(places):
-            labels[places], far[places] = nearest(vectors[has], centres)
+            labels[places], far[places] = nearest(unit(vectors[has]), centres)
     return labels, far
 
 

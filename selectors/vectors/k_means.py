@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.chance import uniform
+from tamis.selectors.vectors.columns import unit
 from tamis.selectors.vectors.faiss_search import best_among
 
 Vectors = npt.NDArray[np.float32]
@@ -82,13 +83,13 @@ class Sample:
         self._line, self._rows = float(chance[order[: self._count]].max(initial=0.0)), 0
         self._kept = len(best)
 
-    def vectors(self) -> npt.NDArray[np.float16]:
-        """[rows, dim] by rising id."""
+    def vectors(self) -> Vectors:
+        """[rows, dim] of unit length, by rising id."""
         if not self._held:
-            return np.zeros((0, 1), np.float16)
+            return np.zeros((0, 1), np.float32)
         self._cut()
         _, ids, vectors = self._held[0]
-        return vectors[np.argsort(ids, kind="stable")]
+        return unit(vectors[np.argsort(ids, kind="stable")])
 
 
 def nearest(vectors: npt.NDArray[np.floating], centres: Vectors) -> tuple[Labels, npt.NDArray[np.float32]]:

@@ -16,8 +16,9 @@ from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.selectors.chance import uniform
-from tamis.selectors.match.density_ratio import FIT_ROWS, FOLDS, contents_of, fold_of
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.learners.folds import FOLDS, fold_of
+from tamis.selectors.match.density_ratio import FIT_ROWS
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.texts.ngrams import Ngrams
 from tamis.selectors.vectors.columns import as_array
 

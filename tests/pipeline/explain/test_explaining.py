@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.errors import QueryError, RunError
+from tamis.pipeline.explain.drops import _share
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask, print_answer
@@ -148,3 +150,28 @@ def test_the_report_shows_funnel_rates_and_the_line(done: Run) -> None:
     for words in ("Funnel", "Composition by part", "Just kept", "Just dropped", "KL reduction", "N-grams gained"):
         assert words in page
     assert page.count("<svg") >= 3
+
+
+SIZES = {
+    "two": [500, 500], "uneven": [10, 990], "eight": [125] * 8, "all different": [1] * 1000, "pairs": [2] * 500,
+    "mixed": [1] * 500 + [2] * 100 + [50] * 6, "Zipf": [1000 // n + 1 for n in range(1, 200)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_a_choice_by_chance_goes_along_with_nothing(sizes: list[int], share: float) -> None:
+    draw = np.random.default_rng(5)
+    count = sum(sizes)
+    kept = np.isin(np.arange(count), draw.choice(count, int(share * count), replace=False))
+    parts = np.split(kept, np.cumsum(sizes)[:-1])
+    assert _share([{"pool": size, "kept": int(part.sum())} for size, part in zip(sizes, parts, strict=True)]) == 0
+
+
+def test_a_choice_by_the_field_is_found_and_is_at_most_all_there_is_to_know() -> None:
+    half = [{"pool": 100, "kept": 100 * (n % 2)} for n in range(10)]
+    assert 0.98 < _share(half) <= 1
+    pairs = [{"pool": 2, "kept": 2 * (n % 2)} for n in range(500)]
+    assert 0.4 < _share(pairs) < 0.6, "half of what pairs tell they tell by chance"
+    billions = [{"pool": 10**9, "kept": 10**8}, {"pool": 10**9, "kept": 2 * 10**8}]
+    assert 0.01 < _share(billions) < 0.05

@@ -152,8 +152,9 @@ def test_more_than_can_be_compared_at_once_is_chosen_by_clusters(
     value = {name: (x @ x[some].T).max(1).sum() for name, some in (("parts", picks), ("whole", whole))}
     assert value["parts"] > 0.97 * value["whole"]
     assert len(picked([given], Budget(5000), acquire=acquire)) == 1787, "all that have no label"
-    same = batch_of(np.repeat(x[:1], 1000, axis=0))  # k-means has nothing to part
-    assert len(picked([same], Budget(30), acquire=acquire)) == 30
+    same = np.repeat(x[:1], 1000, axis=0)
+    assert sum(map(len, parts.parts(same, np.arange(1000), 0))) == 1000, "k-means has nothing to part"
+    assert len(picked([batch_of(same)], Budget(30), acquire=acquire)) == 1, "one label counts for all copies"
 
 
 def test_probability_cover_takes_the_most_covering_and_then_the_farthest() -> None:
@@ -355,3 +356,13 @@ def test_a_balance_leaves_the_number_of_clusters_as_it_is(digits: tuple[Any, Any
     for acquire in ("typical", "unsure_clusters"):
         found = build("active", {"column": "v", "acquire": acquire, "balance": "pcb"}).rank(iter([given]), Budget(10))
         assert all(" of 30 (" in text for text in found.texts.values()), "20 labels and 10 picks"
+
+
+@pytest.mark.parametrize("dim", [3, 64, 1000])
+def test_a_sample_that_equals_a_reference_is_not_far(dim: int) -> None:
+    """Halves are of unit length to 3e-4 alone."""
+    vectors = np.random.default_rng(0).standard_normal((200, dim)).astype(np.float32)
+    pool = batch_of(vectors)
+    target = pool.set_column(0, "sample_id", pa.array(range(1000, 1200), pa.uint64()))
+    fitted = build("ood", {"column": "v", "k": 1, "max_distance": 0.003}).fit([pool], [[target]])
+    assert fitted.barred(pool) == [None] * 200 and float(-fitted.score(pool).min()) < 3e-3

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from tamis.pipeline.columns.hashed import made, minhash_maker
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.schemas import CAPTIONS
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tamis.selectors import passes
 from tamis.selectors.balance.clusters import ClusterBalance
 from tamis.selectors.balance.hierarchy import quotas, tree, water_fill
 from tamis.selectors.budget import Budget
+from tamis.selectors.dedup.exact import ExactDedup
 from tamis.selectors.dedup.near_images import NearDedupImages, within
 from tamis.selectors.dedup.near_texts import NearDedup
 from tamis.selectors.dedup.semantic import SemanticDedup
@@ -694,3 +696,23 @@ def test_the_compiled_words_are_the_plain_ones(text: str, more: str, kind: Words
     room = np.zeros(GROWS * len(data) + 1, np.uint8)
     size = normalised(data, 0, ends[1], *tables(ALL, kind), room)
     assert bytes(room[:size]).decode() == " ".join(words(text + more, kind))
+
+
+def test_one_image_under_several_captions_is_several_samples_and_one_image() -> None:
+    captions = [["a cat"], ["a cat"], ["a dog"], ["a cat", "sat"], ["a cat\0sat"], [], None]
+    batch = pa.record_batch(
+        {
+            "content_hash": pa.array([b"x" * 16] * 7, pa.binary(16)),
+            "key": [str(n) for n in range(7)],
+            "captions": pa.array(
+                [None if some is None else [{"text": text, "source": "txt"} for text in some] for some in captions],
+                CAPTIONS,
+            ),
+        }
+    )
+    groups = ExactDedup().groups(batch).to_pylist()
+    assert groups[0] == groups[1] and len(set(groups)) == 4, "none and no captions are the image alone"
+    assert ExactDedup().groups(batch.slice(3)).to_pylist() == groups[3:], "of a part that lies elsewhere, too"
+    assert "captions" not in ExactDedup(of="image").inputs().optional
+    texts = batch.set_column(2, "captions", pa.nulls(7, CAPTIONS))
+    assert ExactDedup().groups(texts).equals(texts["content_hash"])

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from tamis.selectors.catalog import build
+from tamis.selectors.learners.folds import fold_of
 from tamis.selectors.learners.logistic import fit_logistic, principal
-from tamis.selectors.match.density_ratio import DensityRatio, contents_of, divergence, fold_of
-from tamis.selectors.rows import hashes_of
+from tamis.selectors.match.density_ratio import DensityRatio, divergence
+from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.vectors.codes import counts, fit_centres, nearest_two, soft
 from tamis.selectors.vectors.columns import as_array, as_column
 from tests_support import Runner, write_jsonl
