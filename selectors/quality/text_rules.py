@@ -1,14 +1,19 @@
 """Published rules of what looks like prose, each a drop with the rule's name as reason: Gopher, C4, FineWeb.
 
-text_measures.py says what is measured, and whence; here are the published limits, which `limits` replaces. The first
+texts/measures.py says what is measured, and whence; here are the published limits, which `limits` replaces. The first
 rule that a text breaks is the reason, and the measure that broke it is told. With `column`, one of `measure: text`,
 nothing is measured again. Stop words, word lengths and the least number of words are English's; with `language`, the
 field or column that tells a text's, they are that language's (languages.py), and left out where it has no entry. Not
-for code, for texts full of numbers and marks (gopher_letters drops nine of ten statutes), or for short texts such as
-captions."""
+for code, for texts full of numbers and marks, or for short texts such as captions.
+
+    gopher, gopher_repetition  Rae et al. 2021, table A1; words as white space parts them, `words: marks` as datatrove
+    c4                         the authors' code: 5 words a line, 3 sentences
+    c4_datatrove               datatrove's: 3 words a line, 5 sentences, an apostrophe ends a line, too
+    c4_fineweb                 the same without a mark at the end of lines, as FineWeb used it
+    fineweb, fineweb_v1        datatrove's, lines end in a full stop of any script; as FineWeb was made: . ? ! " '"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -16,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, ByVerdict, Choice, ChosenShard, Filter, Floats, Inputs, Verdict
+from tamis.selectors.rows import as_floats
 from tamis.selectors.texts.languages import ENGLISH, UNKNOWN, Language, language_of
-from tamis.selectors.texts.measures import MEASURED, NAMES, REPEATED_NGRAMS, TOP_NGRAMS, Measures, stop_words, words_of
+from tamis.selectors.texts.measures import NAMES, REPEATED_NGRAMS, TOP_NGRAMS, WordsBy, measured
 
-Family = Literal["gopher", "gopher_repetition", "c4", "fineweb"]
+Family = Literal["gopher", "gopher_repetition", "c4", "c4_datatrove", "c4_fineweb", "fineweb", "fineweb_v1"]
 FAMILIES: tuple[Family, ...] = ("gopher_repetition", "gopher", "fineweb")  # asked for where none is named
 
 
@@ -56,18 +62,24 @@ RULES: dict[str, tuple[Rule, ...]] = {
             for n, m in zip(REPEATED_NGRAMS, REPEATED_SHARES, strict=True)
         ),
     ),
-    "c4": (
-        Rule("c4_lorem_ipsum", "lorem_ipsum", None, 0),
-        Rule("c4_curly_bracket", "curly_brackets", None, 0),
-        Rule("c4_sentences", "sentences", 5),
-    ),
-    "fineweb": (
-        Rule("fineweb_no_lines", "lines", 1),
-        Rule("fineweb_line_ends", "line_ends", 0.12),
-        Rule("fineweb_short_lines", "short_lines", None, 0.67),
-        Rule("fineweb_repeated_lines", "line_repeats", None, 0.01),
-        Rule("fineweb_line_breaks", "line_breaks", None, 0.3),
-    ),
+    **{
+        form: (
+            Rule(f"{form}_lorem_ipsum", f"{prefix}lorem_ipsum", None, 0),
+            Rule(f"{form}_curly_bracket", f"{prefix}curly_brackets", None, 0),
+            Rule(f"{form}_sentences", f"{prefix}sentences", sentences),
+        )
+        for form, prefix, sentences in (("c4", "", 3), ("c4_datatrove", "datatrove_", 5), ("c4_fineweb", "fineweb_", 5))
+    },
+    **{
+        version: (
+            Rule(f"{version}_no_lines", "lines", 1),
+            Rule(f"{version}_line_ends", ends, 0.12),
+            Rule(f"{version}_short_lines", "short_lines", None, 0.67),
+            Rule(f"{version}_repeated_lines", "line_repeats", None, 0.01),
+            Rule(f"{version}_line_breaks", "line_breaks", None, 0.3),
+        )
+        for version, ends in (("fineweb", "line_ends"), ("fineweb_v1", "line_ends_v1"))
+    },
 }
 NAMED = 8  # languages without an entry
 BY_LANGUAGE = ("gopher_word_count", "gopher_word_length", "gopher_stop_words")
@@ -76,8 +88,10 @@ RULE_NAMES = tuple(rule.name for rules in RULES.values() for rule in rules)
 
 @dataclass(frozen=True, kw_only=True)
 class TextQuality(Filter, ByVerdict):
-    """apply     which rules: gopher, gopher_repetition, c4, fineweb; in this order
+    """apply     which rules: gopher, gopher_repetition, c4, c4_datatrove, c4_fineweb, fineweb, fineweb_v1; in
+              this order
     column    of `measure: text`, where there is one
+    words     of Gopher's rules: space parts them (default), or marks are words, too; of a column its own setting
     language  a kept field with each text's language, or a column of `classify: fasttext`
     limits    other ones by rule: [least, most], either may be null
     """
@@ -86,12 +100,15 @@ class TextQuality(Filter, ByVerdict):
 
     apply: list[Family] = field(default_factory=lambda: list(FAMILIES))
     column: str | None = None
+    words: WordsBy | None = None
     language: str | None = None
     limits: dict[str, list[float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.apply:
             raise ValueError(f"apply: wanted some of {', '.join(RULES)}")
+        if self.words and self.column:
+            raise ValueError(f"words: belongs to the column: {self.column}: {{measure: text, words: {self.words}}}")
         for name, pair in self.limits.items():
             known = [rule.name for family in self.apply for rule in RULES[family]]
             if name not in known:
@@ -115,10 +132,30 @@ class TextQuality(Filter, ByVerdict):
 
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """The rule that is broken, and the measure that broke it."""
+        languages = None if self.language is None else [language_of(code) for code in self._codes(batch)]
+        told = self._told(batch, languages)
         return [
             None if found is None else (found[0].name, f"{found[0].measure} {found[1]:.4g}")
-            for found in self._broken(batch)
+            for found in first_broken(told, self.apply, self.limits, languages or [ENGLISH] * batch.num_rows)
         ]
+
+    def _told(self, batch: pa.RecordBatch, languages: list[Language] | None) -> Mapping[str, Floats]:
+        """[rows] of each measure: of the column's, texts in other languages than English are measured again."""
+        if self.column is None:
+            return measured(batch["text"].cast(pa.string()), self.words or "space", languages)
+        columns = {name: as_floats(batch[field]) for name, field in self._fields(self.column).items()}
+        told = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+        others = [row for row, language in enumerate(languages or ()) if language is not ENGLISH]
+        if others and languages:
+            again = measured(
+                batch["text"].cast(pa.string()).take(pa.array(others)), "space", [languages[row] for row in others]
+            )
+            unspaced = np.array([languages[row].letters_a_word > 0 for row in others])
+            for name in told.keys() & {*NAMES["gopher"], *NAMES["gopher_repetition"]}:
+                mine = np.ones(len(others), bool) if name == "stop_words" else unspaced
+                told[name] = np.array(told[name])
+                told[name][np.array(others)[mine]] = again[name][mine]
+        return told
 
     def takes(self, reason: str) -> str | None:
         """What the rule of this name asks for."""
@@ -165,47 +202,38 @@ class TextQuality(Filter, ByVerdict):
         codes: list[str | None] = column.to_pylist()
         return codes
 
-    def _broken(self, batch: pa.RecordBatch) -> Iterator[tuple[Rule, float] | None]:
-        languages = [ENGLISH] * batch.num_rows
-        if self.language is not None:
-            languages = [language_of(code) for code in self._codes(batch)]
-        if self.column is None:
-            for text, language in zip(batch["text"].to_pylist(), languages, strict=True):
-                yield broken(text or "", self.apply, self.limits, language)
-            return
-        names = self._fields(self.column)
-        columns = [batch[name].to_pylist() for name in names.values()]
-        texts = batch["text"].to_pylist() if self.language is not None else [""] * batch.num_rows
-        for *row, text, language in zip(*columns, texts, languages, strict=True):
-            told: Any = dict(zip(names, row, strict=True))
-            if language is not ENGLISH and "stop_words" in told:  # the column has English's
-                told["stop_words"] = stop_words(text or "", Counter(words_of(text or "")), language)
-            families = ((family, told) for family in self.apply)
-            yield _first_broken(families, self.limits, language)
-
 
 def broken(
     text: str,
     apply: Sequence[str],
     limits: dict[str, list[float | None]] | None = None,
     language: Language = ENGLISH,
+    words: WordsBy = "space",
 ) -> tuple[Rule, float] | None:
     """The first rule that the text breaks, and the measure that broke it."""
-    words = words_of(text)
-    families = ((family, MEASURED[family](text, words, language)) for family in apply)
-    return _first_broken(families, limits or {}, language)
+    return first_broken(measured(pa.array([text]), words, [language]), apply, limits or {}, [language])[0]
 
 
-def _first_broken(
-    families: Iterator[tuple[str, Measures]], limits: dict[str, list[float | None]], language: Language
-) -> tuple[Rule, float] | None:
-    for family, told in families:
-        for rule in RULES[family]:
-            least, most = limits.get(rule.name) or _limits(rule, language)
-            value = np.float32(told[rule.measure])  # as columns hold it: both ways decide alike
-            if (least is not None and value < np.float32(least)) or (most is not None and value > np.float32(most)):
-                return rule, float(value)
-    return None
+def first_broken(
+    told: Mapping[str, Floats], apply: Sequence[str], limits: dict[str, list[float | None]], languages: list[Language]
+) -> list[tuple[Rule, float] | None]:
+    """[rows] the first rule that is broken, and the measure that broke it."""
+    found: list[tuple[Rule, float] | None] = [None] * len(languages)
+    for rule in (rule for family in apply for rule in RULES[family]):
+        values = told[rule.measure].astype(np.float32)  # as columns hold it: both ways decide alike
+        if own := limits.get(rule.name):
+            pairs = [(own[0], own[1])] * len(languages)
+        elif rule.name in BY_LANGUAGE:
+            known = {language: _limits(rule, language) for language in dict.fromkeys(languages)}
+            pairs = [known[language] for language in languages]
+        else:
+            pairs = [(rule.least, rule.most)] * len(languages)
+        least = np.array([-np.inf if low is None else low for low, _ in pairs], np.float32)
+        most = np.array([np.inf if high is None else high for _, high in pairs], np.float32)
+        for row in np.flatnonzero((values < least) | (values > most)).tolist():
+            if found[row] is None:
+                found[row] = rule, float(values[row])
+    return found
 
 
 def _limits(rule: Rule, language: Language) -> tuple[float | None, float | None]:

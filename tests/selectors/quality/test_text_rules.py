@@ -5,12 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tamis.pipeline.errors import RecipeError
 from tamis.selectors.quality import text_rules
 from tamis.selectors.quality.text_rules import RULE_NAMES, TextQuality
 from tamis.selectors.texts.languages import LANGUAGES, language_of
-from tamis.selectors.texts.measures import c4_lines, measures, words_of
+from tamis.selectors.texts.measures import FIELDS, c4, measured, measures, sentences_of, words_of
 from tests_support import Runner, write_jsonl
 
 SENTENCES = [
@@ -22,7 +24,7 @@ SENTENCES = [
     "It closed with thanks to those who have given their time to the village.",
 ]
 PROSE = "\n\n".join(" ".join(SENTENCES[n : n + 2]) for n in (0, 2, 4))
-ALL = ("gopher_repetition", "gopher", "c4", "fineweb")
+ALL = ("gopher_repetition", "gopher", "c4", "c4_datatrove", "c4_fineweb", "fineweb", "fineweb_v1")
 
 
 def broken(text: str, apply: tuple[str, ...]) -> str | None:
@@ -49,13 +51,24 @@ BROKEN = {
     "gopher_repeated_lines_characters": ("gopher_repetition", "\n".join([*[f"Nr {n}." for n in range(8)], SENTENCES[2], SENTENCES[2]])),
     "gopher_top_2_gram": ("gopher_repetition", "garden roof " * 6 + "and the village of stones by the quiet river"),
     "c4_lorem_ipsum": ("c4", PROSE + "\nLorem ipsum dolor sit amet."),
-    "c4_curly_bracket": ("c4", PROSE + "\nif (x) { return; }"),
-    "c4_sentences": ("c4", "\n".join(SENTENCES[:3])),
+    "c4_curly_bracket": ("c4", PROSE + "\nIt is written as { return; } in the end."),
+    "c4_sentences": ("c4", "\n".join(SENTENCES[:2])),
+    "c4_datatrove_lorem_ipsum": ("c4_datatrove", PROSE + "\nLorem ipsum dolor sit amet."),
+    "c4_datatrove_curly_bracket": ("c4_datatrove", PROSE + "\nWritten as { return; }'"),
+    "c4_datatrove_sentences": ("c4_datatrove", "\n".join(SENTENCES[:4])),
+    "c4_fineweb_lorem_ipsum": ("c4_fineweb", PROSE + "\nLorem ipsum dolor sit amet"),
+    "c4_fineweb_curly_bracket": ("c4_fineweb", PROSE + "\nif (x) { return; }"),
+    "c4_fineweb_sentences": ("c4_fineweb", "\n".join(SENTENCES[:4])),
     "fineweb_no_lines": ("fineweb", " \n "),
     "fineweb_line_ends": ("fineweb", "\n".join(one.rstrip(".") for one in SENTENCES)),
     "fineweb_short_lines": ("fineweb", "\n".join([*[f"Line {n}." for n in "abcdefgh"], SENTENCES[0]])),
     "fineweb_repeated_lines": ("fineweb", "\n".join([*SENTENCES, SENTENCES[0]])),
     "fineweb_line_breaks": ("fineweb", PROSE + "\n" * 60),
+    "fineweb_v1_no_lines": ("fineweb_v1", " \n "),
+    "fineweb_v1_line_ends": ("fineweb_v1", "\n".join(one.replace(".", "。") for one in SENTENCES)),
+    "fineweb_v1_short_lines": ("fineweb_v1", "\n".join([*[f"Line {n}." for n in "abcdefgh"], SENTENCES[0]])),
+    "fineweb_v1_repeated_lines": ("fineweb_v1", "\n".join([*SENTENCES, SENTENCES[0]])),
+    "fineweb_v1_line_breaks": ("fineweb_v1", PROSE + "\n" * 60),
 }  # fmt: skip
 
 
@@ -76,18 +89,81 @@ def test_all_reasons_have_a_text_or_are_of_one_kind() -> None:
     assert untested == {"gopher_top_3_gram", "gopher_top_4_gram", *(f"gopher_repeated_{n}_grams" for n in range(5, 11))}
 
 
-def test_words_and_the_lines_that_c4_leaves() -> None:
+def test_words_as_marks_part_them() -> None:
     assert words_of("It's well-known — 3.5 times!") == ["It's", "well-known", "—", "3", ".", "5", "times", "!"]
-    lines = [
-        "A whole line of words.",
-        "Too short.",
-        "no end of it",
-        "Enable JavaScript to see this.",
-        "See our privacy policy here.",
-        "It goes on...",
-        "As told [3] by many [edit].",
-    ]
-    assert c4_lines("\n".join(lines)) == ["A whole line of words.", "As told  by many ."]
+    links = "See (https://a.org/b_c-d?e=1), www.x.de/y, me@x.org. Not @you or a:b."
+    told = ["See", "(", "https://a.org/b_c-d?e=1", "),", "www.x.de/y", ",", "me@x.org", "."]
+    assert words_of(links) == [*told, "Not", "@", "you", "or", "a", ":", "b", "."]
+
+
+LINES = {  # of each form: whether the line stays
+    "A whole line of words.": (True, True, True),
+    "Three words here.": (False, True, True),
+    "A line of words without its end": (False, False, True),
+    "Too short.": (False, False, False),
+    "You need JavaScript to see all of this.": (False, False, False),
+    "See our privacy policy here, if you please.": (False, False, False),
+    "It goes on and on, with no end...": (False, False, True),
+    "As was told [3] by many [edit].": (True, True, True),
+    "What is cited ends no line. [3]": (False, False, True),
+    "He said that 'these are the rules.'": (False, True, True),
+    'She said that "these are the rules."': (True, True, True),
+    "Of [1] [2] cites.": (False, True, True),
+    f"Here is one long word: {'x' * 1001}.": (False, False, False),
+    f"Here is one long word: {'x' * 999}.": (True, True, True),
+}
+
+
+def test_c4_cuts_what_its_codes_cut_and_looks_for_brackets_in_the_rest() -> None:
+    for line, stays in LINES.items():
+        forms = ("c4", "c4_datatrove", "c4_fineweb")
+        assert tuple(c4(line, form)[3] == 0 for form in forms) == stays, line
+        told = measured(pa.array([f"{line}\n{line} {{"]))
+        assert [told[name][0] for name in ("lines_lost", "datatrove_lines_lost")] == [1 - n / 2 for n in stays[:2]]
+    code = "The function adds two numbers.\nfn add(a: i32) {\n}\nIt is called in the main loop, once a record."
+    assert c4(code)[1] == 0 and c4(code, "c4_fineweb")[1] == 1
+    assert c4("An old lorem ipsum without an end")[0] == 0 and c4("A Lorem Ipsum with an end to it.")[0] == 1
+
+
+def test_sentences_of_a_line() -> None:
+    for line, count in {
+        "One. Two! Three? Four": 4,
+        "Mr. A. B. Jones of the U.S. came.": 1,
+        "See Sec. 3 and art. 5 of vol. 2.": 1,
+        "It cost 3.50 a piece... and more.": 2,
+        'He said: "No." Then he left.': 2,
+        "ends here. begins small": 1,
+    }.items():
+        assert sentences_of(line) == count, line
+
+
+PIECES = [
+    "a", "B", "é", "1", "½", "_", " ", "\t", "\n", "\r\n", "\n\n", ".", "..", "...", "…", "•", "-", "'", "’", "#", "(", "[",
+    "[3]", "]", "{", "www.a.de", "http://x.y/z", "a@b.c", "中", "ก่", "क्", "Mr.", "J. K.", "the ", "of ", "and ", "No end",
+    "! Then", '? "Yes." He', "\x85", "\u2028", "javascript ", "Lorem Ipsum ", "Use Cookies", "privacy policy", "।", "。", '"',
+    "[edit]", "x" * 40, "one two three four five six ",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), min_size=1, max_size=8), st.booleans())
+def test_the_compiled_loop_measures_as_the_plain_way(texts: list[str], by_marks: bool) -> None:
+    words = "marks" if by_marks else "space"
+    sliced = pa.array(["before", *texts, "after"]).slice(1, len(texts))
+    told = measured(sliced, words)  # type: ignore[arg-type]
+    for row, text in enumerate(texts):
+        wanted = measures(text, words)  # type: ignore[arg-type]
+        assert {name: told[name][row] for name in FIELDS} == pytest.approx(wanted, abs=1e-9), text
+
+
+def test_what_is_counted_is_there_by_name() -> None:
+    text = "The cat (see https://a.org/b) sat on 12 mats.\nThe cat sat."
+    told = {name: values[0] for name, values in measured(pa.array([text]), word_ngram=2, character_ngram=5).items()}
+    assert told["characters"] == len(text) and told["longest_line"] == 45 and told["mean_line"] == 28.5
+    assert told["digit_share"] == 2 / len(text) and told["bracket_share"] == 2 / len(text)
+    assert told["address_share"] == len("https://a.org/b") / len(text)
+    assert told["word_repetition"] == 2 / 10, "The cat, twice"
+    assert told["character_repetition"] > 0 and told["stop_word_share"] == 0, "The is not as English's list has it"
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "!!!", "a", "\u2028", "😀" * 50])
@@ -97,11 +173,8 @@ def test_odd_texts_break_a_rule_and_raise_nothing(text: str) -> None:
 
 def test_a_column_of_measures_decides_as_the_text_does() -> None:
     texts = [PROSE, *(text for _, text in BROKEN.values()), "", None]
-    told = [measures(text or "") for text in texts]
-    fields = {
-        ("q" if name == "words" else f"q_{name}"): pa.array([one[name] for one in told], pa.float32())
-        for name in told[0]
-    }
+    told = measured(pa.array(texts))
+    fields = {("q" if name == "words" else f"q_{name}"): pa.array(told[name], pa.float32()) for name in FIELDS}
     batch = pa.record_batch({"text": pa.array(texts, pa.string()), **fields})
     of_text, of_column = TextQuality(apply=list(ALL)), TextQuality(apply=list(ALL), column="q")
     assert of_text.barred(batch) == of_column.barred(batch)
