@@ -63,7 +63,8 @@ def by_clean_page() -> Drops:
         sys.modules[f"tensorflow_datasets{name}"] = Stub(name)
     place = next(file for file in files("tensorflow_datasets") or [] if file.name == "c4_utils.py").locate()
     spec = importlib.util.spec_from_file_location("c4_utils", place)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     c4_utils = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(c4_utils)
     c4_utils._get_sentences = sentences  # type: ignore[attr-defined]

@@ -122,7 +122,8 @@ LEDGER_REASONS = {
     "in_quota": "within its group's quota",
     "over_quota": "beyond its group's quota",
     "no_quota": "its group has no share",
-    "not_in_scope": "outside the step's `where`; passed through",
+    "not_in_scope": "outside the `where` of a step that chooses, or asked for with `outside: drop`",
+    "passed_through": "outside the `where` of a step that keeps or drops by rule, or asked for with `outside: keep`",
     "forgotten": "`tamis forget` named it: no run may choose it",
     "kept_earlier": "an earlier run of this recipe chose it",
 }

@@ -199,7 +199,7 @@ class Selector:
     adds_up: ClassVar[bool] = False  # whether its fit sums counts of shards: `count` and `fit_counts`
     budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
     unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score
-    outside: ClassVar[str] = "not_in_scope"  # reason of what the step's `where` leaves out
+    outside: ClassVar[str] = ""  # reason why it drops what the step's `where` leaves out; empty: the step says
     fitted: ClassVar[type | None] = None  # the class that `fit` or `rank` returns; None: that of the settings
     prepared: ClassVar[type | None] = None  # the class of what a ranker prepares once for many settings
 

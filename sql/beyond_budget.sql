@@ -3,7 +3,8 @@
 with candidates as (
     select sample_id, order_key, cost
     from read_parquet($scores)
-    where barred is null and isfinite(coalesce(order_key, 'nan'::double))
+    where target = $target and barred is null and isfinite(coalesce(order_key, 'nan'::double))
+        and sample_id not in (select sample_id from taken)
 ),
 ranked as (
     select

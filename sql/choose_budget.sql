@@ -17,7 +17,7 @@ ranked as (
 )
 select
     part, row, sample_id,
-    case when eligible then spent <= $budget or list_contains($more, rank) else coalesce(barred = 'not_in_scope', false) end as kept,
+    case when eligible then spent <= $budget or list_contains($more, rank) else coalesce(barred = 'passed_through', false) end as kept,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case

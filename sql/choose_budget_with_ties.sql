@@ -20,7 +20,7 @@ line as (
 )
 select
     part, row, sample_id,
-    case when eligible then order_key >= least else coalesce(barred = 'not_in_scope', false) end as kept,
+    case when eligible then order_key >= least else coalesce(barred = 'passed_through', false) end as kept,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case

@@ -29,7 +29,7 @@ ranked as (
 )
 select
     part, row, sample_id,
-    taken_for is not null or coalesce(barred = 'not_in_scope', false) as kept,
+    taken_for is not null or coalesce(barred = 'passed_through', false) as kept,
     case when eligible then rank end as rank,
     1.0::double as weight,
     case

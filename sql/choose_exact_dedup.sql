@@ -22,7 +22,7 @@ grouped as (
 )
 select
     part, row, sample_id,
-    case when eligible then place = 1 else barred = 'not_in_scope' end as kept,
+    case when eligible then place = 1 else barred = 'passed_through' end as kept,
     null::bigint as rank,
     1.0::double as weight,
     case

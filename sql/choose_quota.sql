@@ -21,7 +21,7 @@ counted as (
     select
         *,
         case
-            when not eligible then (barred = 'not_in_scope')::bigint
+            when not eligible then (barred = 'passed_through')::bigint
             when quota is null then 0
             when quota >= available * $max_epochs then $max_epochs
             else quota // available + (place <= quota % available)::bigint

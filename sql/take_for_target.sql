@@ -1,5 +1,6 @@
--- What does one target's part of the budget buy, of what no earlier target took?
--- One row per sample taken, best first. $scores: score files; $target; $budget: in the unit of `cost`.
+-- What does one target's part of the budget buy, of what no earlier target took? Candidates by order key until the next one
+-- would cost too much, and $more of those beyond.
+-- One row per sample taken, best first. $scores: score files; $target; $budget: in the unit of `cost`; $more: ranks.
 insert into taken
 with candidates as (
     select sample_id, order_key, cost
@@ -10,4 +11,5 @@ with candidates as (
 select sample_id, $target as target
 from candidates
 qualify sum(cost) over (order by order_key desc, sample_id rows unbounded preceding) <= $budget
+    or list_contains($more, row_number() over (order by order_key desc, sample_id))
 order by order_key desc, sample_id

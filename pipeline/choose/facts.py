@@ -98,6 +98,6 @@ class Shard:
 
 def in_scope(ledger: pa.Table) -> npt.NDArray[np.bool_]:
     """[rows] which a step could choose from."""
-    outside = pa.array(["not_in_scope", FORGOTTEN, EARLIER])
+    outside = pa.array(["not_in_scope", "passed_through", FORGOTTEN, EARLIER])
     inside: npt.NDArray[np.bool_] = pc.invert(pc.is_in(ledger["reason"], value_set=outside)).to_numpy()
     return inside

@@ -246,7 +246,7 @@ def _score(
         raise RunFailed(f"{plan.name}: score gave {scores.shape[1:]} values for {count} rows")
     apart = reasons_of(run, batch["sample_id"].to_numpy()) if plan.number == 0 else [None] * count
     reasons = zip(apart, told.barred or [None] * count, inside.tolist(), strict=True)
-    barred = [why or (reason if ok else plan.selector.outside) for why, reason, ok in reasons]
+    barred = [why or (reason if ok else plan.outside) for why, reason, ok in reasons]
     whole = np.ones(count, np.int64)
     if plan.budget is not None:  # what lies outside of the scope costs nothing, and may have no price
         whole = np.zeros(count, np.int64)
@@ -264,6 +264,7 @@ def _score(
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):
         # what only keeps or drops has no score, nor has a ranker's row that it gave none: an earlier step's stands
         none = np.full(count, plan.selector.unscored) | (np.isnan(score) if plan.selector.ranks else False)
+        none |= ~inside  # nor has what lies outside of its scope
         arrays = {
             **shared,
             "sample_id": batch["sample_id"],
@@ -309,9 +310,11 @@ def _unranked(table: pa.Table) -> pa.Table:
     return table.set_column(place, "rank", pa.nulls(table.num_rows, pa.int64()))
 
 
-def _skipping(con: Any, scores: list[str], budget: int) -> list[int]:
+def _skipping(con: Any, plan: StepPlan, scores: list[str], budget: int, target: int = 0) -> list[int]:
     """Ranks that are still affordable where an earlier one is not: it is skipped, for at most SKIPPED further ones."""
-    beyond = {"scores": scores, "budget": budget, "most": SKIPPED + 1}
+    if not isinstance(plan.budget, Budget) or plan.budget.unit == "rows":
+        return []
+    beyond = {"scores": scores, "budget": budget, "target": target, "most": SKIPPED + 1}
     taken: list[int] = []
     left: float | None = None
     for row in rows(con, sql_text("beyond_budget"), beyond):
@@ -334,6 +337,7 @@ def _decisions(
     """A reader over the choice's query."""
     parameters: dict[str, Any] = {"scores": scores}
     proportions = learned.target_shares()
+    rows(con, "create temp table taken (sample_id ubigint, target integer)")
     if plan.choice == "quota":
         quotas = learned.quotas(plan.budget)
         parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": plan.selector.epochs}
@@ -343,16 +347,15 @@ def _decisions(
         parameters["earlier"] = str(earlier)
     elif len(proportions) > 1:
         query = "choose_by_target"
-        rows(con, "create temp table taken (sample_id ubigint, target integer)")
         whole = budget or 0
         parts = [int(whole * share) for share in proportions]
         parts[-1] += whole - sum(parts)  # as published: what rounding leaves goes to the last target
         for target, part in enumerate(parts):
-            rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part})
+            more = _skipping(con, plan, scores, part, target)
+            rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part, "more": more})
     else:
         query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
         parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
         if query == "choose_budget":
-            in_rows = not isinstance(plan.budget, Budget) or plan.budget.unit == "rows"
-            parameters["more"] = [] if in_rows else _skipping(con, scores, parameters["budget"])
+            parameters["more"] = _skipping(con, plan, scores, parameters["budget"])
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

@@ -87,14 +87,20 @@ def equal_content_equal_score(bench: Bench, case: Case) -> None:
         raise Fails(f"two samples of one text have scores {mine.score} and {theirs.score}")
 
 
-def outside_passes(bench: Bench, case: Case) -> None:
+def scope(bench: Bench, case: Case) -> None:
     changes = {"budget": 5} if has_budget(case) else {}
     found = bench.decisions(case.with_(where="part <> 'c'", **changes))
     part = {record["id"]: record["part"] for record in RECORDS}
-    lost = {key for key, one in found.items() if part[key] == "c" and not (one.kept and one.reason == "not_in_scope")}
-    if lost:
-        raise Fails(f"outside of `where` {len(lost)} did not pass, such as {_some(lost)}: {found[min(lost)].reason}")
-    if {one.reason for one in found.values()} == {"not_in_scope"}:
+    wanted = (False, "not_in_scope") if changes else (True, "passed_through")
+    wrong = {key for key, one in found.items() if part[key] == "c" and (one.kept, one.reason) != wanted}
+    if wrong:
+        what = "was not left out" if changes else "did not pass"
+        raise Fails(
+            f"of what `where` leaves out {len(wrong)} {what}, such as {_some(wrong)}: {found[min(wrong)].reason}"
+        )
+    if scored := {key for key, one in found.items() if part[key] == "c" and one.score is not None}:
+        raise Fails(f"of what `where` leaves out {len(scored)} have scores, such as {_some(scored)}")
+    if {one.reason for one in found.values()} == {wanted[1]}:
         raise Fails("inside of `where` nothing was decided")
 
 
@@ -111,7 +117,7 @@ CLAIMS: dict[str, Claim] = {
     "budget_zero": Claim("a budget of 0 keeps none", has_budget, budget_zero),
     "budget_large": Claim("a budget above the pool keeps all that may be kept", has_budget, budget_above_the_pool),
     "content": Claim("samples of equal content have equal scores", is_of_content, equal_content_equal_score),
-    "where": Claim("samples outside of `where` pass through", has_scope, outside_passes),
+    "where": Claim("a choice leaves out what its `where` does, a rule lets it pass", has_scope, scope),
     "empty": Claim("without candidates nothing is chosen, and nothing fails", always, no_candidates),
 }
 

@@ -17,11 +17,13 @@ def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
     stages = [("source rows", pool["rows"], ""), ("pool", pool["samples"], _reasons(pool["rejects"]))]
     for step in manifest["steps"]:
         dropped = {reason: count for reason, count in step["reasons"].items() if reason not in KEPT}
-        stages.append((step["selector"], step["kept"], _reasons(dropped)))
+        passed = step["reasons"].get("passed_through", 0)
+        told = [_reasons(dropped), f"{passed:,} passed through" if passed else ""]
+        stages.append((step["selector"], step["kept"], ", ".join(filter(None, told))))
     return stages
 
 
-KEPT = {"chosen", "unique", "first_of_duplicates", "in_quota", "not_in_scope"}
+KEPT = {"chosen", "unique", "first_of_duplicates", "in_quota", "passed_through"}
 
 
 def _reasons(counts: dict[str, int]) -> str:
@@ -47,7 +49,7 @@ def summary(manifest: dict[str, Any]) -> str:
 def notes(step: dict[str, Any]) -> list[str]:
     """What a person should know of a step besides its counts."""
     said = []
-    budget, kept = step["budget"], step["kept"] - step["reasons"].get("not_in_scope", 0)
+    budget, kept = step["budget"], step["kept"] - step["reasons"].get("passed_through", 0)
     if step["unit"] == "rows" and budget is not None and kept < budget:
         said.append(
             f"{step['selector']}: asked for {budget:,}, there were {step['eligible']:,} to choose from: {kept:,} kept"

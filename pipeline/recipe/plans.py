@@ -21,6 +21,7 @@ class StepPlan:
     selector: Selector
     budget: Budget | Fraction | None
     where: str | None
+    outside: str  # what becomes of the rest, as the ledger's reason: passed_through, or why it is dropped
 
     @property
     def choice(self) -> str:
@@ -73,10 +74,12 @@ def _plan(
         if (counted := selector.objects_field) not in fields:
             raise ValueError(f"budget in {budget.unit}: add `by: COLUMN_count`, of a column of objects")
         budget = replace(budget, by=counted)
-    plan = StepPlan(number, step.name, selector, budget, step.where)
+    plan = StepPlan(number, step.name, selector, budget, step.where, selector.outside or _outside(step, budget))
     _check_budget(plan)
     if selector.needs_where and step.where is None:
         raise ValueError('where: missing; wanted an SQL condition, such as {where: "width >= 100"}')
+    if step.outside is not None and selector.outside:
+        raise ValueError("outside: this step drops what its `where` leaves out, and nothing else")
     if step.where is not None and not isinstance(step.where, str):
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if selector.needs_target and not recipe.target:
@@ -94,6 +97,16 @@ def _plan(
                 f"(there are: {', '.join(sorted(fields)) or 'none'})"
             )
     return plan
+
+
+def _outside(step: Step, budget: Budget | Fraction | None) -> str:
+    """A step that chooses drops what it may not choose from, a rule lets it pass. Raises ValueError."""
+    if step.outside not in (None, "keep", "drop"):
+        raise ValueError(f"outside: wanted keep or drop, of what `where` leaves out, found {step.outside!r}")
+    if step.outside is not None and step.where is None:
+        raise ValueError("outside: keeps or drops what `where` leaves out, and there is no `where`")
+    drops = budget is not None if step.outside is None else step.outside == "drop"
+    return "not_in_scope" if drops else "passed_through"
 
 
 def _check_budget(plan: StepPlan) -> None:

@@ -166,6 +166,7 @@ class Step:
     name: str
     settings: dict[str, Any]
     where: str | None = None
+    outside: str | None = None  # of `where`: keep or drop
 
 
 class Recipe(Model):
@@ -277,7 +278,8 @@ class Recipe(Model):
         for step in self.steps:
             name, settings = next(iter(step.items()))
             settings = dict(settings or {})
-            given.append(Step(name=name, where=settings.pop("where", None), settings=settings))
+            where, outside = settings.pop("where", None), settings.pop("outside", None)
+            given.append(Step(name=name, where=where, outside=outside, settings=settings))
         return given
 
 

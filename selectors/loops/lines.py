@@ -288,4 +288,4 @@ def _abbreviated(points: Array, begin: int, end: int) -> bool:
     if size > 8:
         return False
     at = np.searchsorted(PACKED, word)
-    return size > 1 and at < len(PACKED) and PACKED[at] == word
+    return bool(size > 1 and at < len(PACKED) and PACKED[at] == word)

@@ -194,7 +194,7 @@ def _words(
         first, address, inside, until = begin, False, end, end
         last, flags = _next_word(points, kinds, begin, end)
         if last < end:  # it has marks
-            whole, points_seen = 0, False
+            whole, points_seen = np.int64(0), False
             for place in range(begin, end):
                 whole |= np.int64(kinds[place])
                 points_seen |= points[place] == POINT or points[place] == COLON
@@ -302,7 +302,7 @@ def _next_in(points: Array, kinds: Array, begin: int, end: int, inside: int, unt
     """End and flags of the word at `begin` where an address lies from `inside` to `until`, a word of its own."""
     if begin != inside:
         return _next_word(points, kinds, begin, inside if begin < inside else end)
-    flags = 0
+    flags = np.int64(0)
     for place in range(inside, until):
         flags |= np.int64(kinds[place])
     return until, flags
@@ -335,7 +335,7 @@ def _next_word(points: Array, kinds: Array, begin: int, end: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _stop_word(stops: Array, hashed: Any) -> int:
+def _stop_word(stops: Array, hashed: Any) -> Any:
     """Its number, or -1."""
     place = np.int64((hashed >> np.uint64(17)) & np.uint64(len(stops) - 1))
     while stops[place, 0] != 0:

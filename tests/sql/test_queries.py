@@ -37,8 +37,13 @@ def scores(tmp_path: Path, rows: list[dict[str, Any]], name: str = "part-00000")
     return str(path)
 
 
+TAKEN = "create temp table taken (sample_id ubigint, target integer)"
+
+
 def ask(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    return duckdb.connect().execute(sql.text(name), parameters).fetchall()
+    con = duckdb.connect()
+    con.execute(TAKEN).fetchall()
+    return con.execute(sql.text(name), parameters).fetchall()
 
 
 def by_id(rows: list[tuple[Any, ...]]) -> dict[int, tuple[Any, ...]]:
@@ -49,7 +54,7 @@ def by_id(rows: list[tuple[Any, ...]]) -> dict[int, tuple[Any, ...]]:
 KEYED = [
     {"sample_id": 4, "order_key": 1.0}, {"sample_id": 2, "order_key": 3.0}, {"sample_id": 9, "order_key": NAN},
     {"sample_id": 1, "order_key": 3.0}, {"sample_id": 7, "order_key": 5.0, "barred": "too_short"},
-    {"sample_id": 5, "order_key": 9.0, "barred": "not_in_scope"},
+    {"sample_id": 5, "order_key": 9.0, "barred": "passed_through"},
 ]  # fmt: skip
 
 
@@ -59,14 +64,14 @@ def test_a_budget_keeps_the_best_ties_by_id_and_never_nan(tmp_path: Path) -> Non
     assert by_id(found) == {
         1: (True, 1, 1.0, "chosen", None), 2: (True, 2, 1.0, "chosen", None), 4: (False, 3, 1.0, "below_cut", None),
         9: (False, None, 1.0, "not_scorable", None), 7: (False, None, 1.0, "too_short", None),
-        5: (True, None, 1.0, "not_in_scope", None),
+        5: (True, None, 1.0, "passed_through", None),
     }  # fmt: skip
 
 
 def test_what_lies_beyond_the_first_that_is_too_dear_is_told_in_order(tmp_path: Path) -> None:
     rows = [{"sample_id": i, "order_key": -float(i), "cost": cost} for i, cost in enumerate([5, 6, 1, 9])]
     files = [scores(tmp_path, [*rows, {"sample_id": 9, "order_key": 1.0, "cost": 1, "barred": "too_short"}])]
-    assert ask("beyond_budget", scores=files, budget=10, most=2) == [(2, 6, 5), (3, 1, 11)]
+    assert ask("beyond_budget", scores=files, budget=10, most=2, target=0) == [(2, 6, 5), (3, 1, 11)]
     kept = {key: row[0] for key, row in by_id(ask("choose_budget", scores=files, budget=10, more=[3])).items()}
     assert kept == {0: True, 1: False, 2: True, 3: False, 9: False}
 
@@ -103,11 +108,11 @@ def nothing_earlier(folder: Path) -> str:
 def test_deduplication_keeps_the_smallest_key_and_names_it(tmp_path: Path) -> None:
     rows = [
         {"sample_id": 1, "group_by": b"x", "tie": "b"}, {"sample_id": 2, "group_by": b"x", "tie": "a"},
-        {"sample_id": 3, "group_by": b"y", "tie": "c"}, {"sample_id": 4, "group_by": b"x", "tie": "0", "barred": "not_in_scope"},
+        {"sample_id": 3, "group_by": b"y", "tie": "c"}, {"sample_id": 4, "group_by": b"x", "tie": "0", "barred": "passed_through"},
     ]  # fmt: skip
     assert by_id(ask("choose_exact_dedup", scores=[scores(tmp_path, rows)], earlier=nothing_earlier(tmp_path))) == {
         1: (False, None, 1.0, "duplicate", 2), 2: (True, None, 1.0, "first_of_duplicates", None),
-        3: (True, None, 1.0, "unique", None), 4: (True, None, 1.0, "not_in_scope", None),
+        3: (True, None, 1.0, "unique", None), 4: (True, None, 1.0, "passed_through", None),
     }  # fmt: skip
     assert ask("choose_exact_dedup", scores=[scores(tmp_path, [])], earlier=nothing_earlier(tmp_path)) == []
 
@@ -135,10 +140,11 @@ def test_targets_take_in_turn_and_each_sample_once(tmp_path: Path) -> None:
         for i, key in enumerate(keys)
     ]
     con = duckdb.connect()
-    con.execute("create temp table taken (sample_id ubigint, target integer)").fetchall()
+    con.execute(TAKEN).fetchall()
     path = scores(tmp_path, rows)
     for target in (0, 1):
-        con.execute(sql.text("take_for_target"), {"scores": [path], "target": target, "budget": 1}).fetchall()
+        asked = {"scores": [path], "target": target, "budget": 1, "more": []}
+        con.execute(sql.text("take_for_target"), asked).fetchall()
     found = con.execute(sql.text("choose_by_target"), {"scores": [path]}).fetchall()
     assert [(row[1], row[2], row[3], row[4]) for row in found] == [(0, 0, True, 1), (1, 1, False, 3), (5, 2, True, 2)]
 
