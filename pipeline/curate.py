@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
+from tamis.pipeline.choose.groups import hold_step, watch
 from tamis.pipeline.choose.history import write_history
 from tamis.pipeline.choose.selection import write_selection
 from tamis.pipeline.choose.steps import choose, count_parts, fit_step, score_parts
@@ -71,6 +72,7 @@ def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
     stages = Stages(folder, engine)
     run = take_steps(folder, stages, fill(folder, stages))
+    stages.one("groups", watch, folder, rows=run.pool.rows)
     rows = run.summary(len(run.steps) - 1)["kept"] if run.steps else run.pool.rows
     stages.one("selection", write_selection, folder, rows=rows)
     stages.one("exports and report", write_outputs, folder, rows=rows)
@@ -88,6 +90,8 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
             stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
             stages.many(f"{label}: score", score_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: choose", choose, folder, step.number, rows=rows)
+        if run.recipe.steps_given[step.number].guards:
+            stages.one(f"{label}: guard", hold_step, folder, step.number, rows=rows)
         rows = run.summary(step.number)["kept"]
     return run
 
@@ -175,6 +179,7 @@ def read_inputs(folder: Path) -> None:
         for stale in ("ledger", "steps", ".work", "exports"):  # decisions over other shards are no decisions
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "selection.parquet").unlink(missing_ok=True)
+        (folder / "groups.json").unlink(missing_ok=True)
         write_json(path, groups)
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side

@@ -45,6 +45,12 @@ class DamageFound(TamisError):
     exit_code = 1
 
 
+class GuardFailed(TamisError):
+    """Of a group less is left than the recipe's guard asks for; the ledger stands, and nothing was selected."""
+
+    exit_code = 1
+
+
 class RunFailed(TamisError):
     """The machine failed us (no space left, for instance); the same command goes on from here."""
 

@@ -6,6 +6,7 @@ budget is spent by sql/choose_budget.sql.
     batches.py    what a step sees of a shard: its candidates with fields and columns
     drawn.py      rows of a stream, drawn by a hash, in bounded memory
     facts.py      a choice, as selectors tell of it
+    groups.py     what is left of each source and value, and guards
     history.py    how what is new differs from what earlier runs saw
     ledger.py     decisions into ledger parts, counted
     selection.py  the selection

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
 from tamis.pipeline.progress import visible
 from tamis.pipeline.store.runs import open_run
@@ -41,6 +42,7 @@ def summary(manifest: dict[str, Any]) -> str:
         lines.append(f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}  {lost}".rstrip())
     for step in manifest["steps"]:
         lines += [f"  {note}" for note in notes(step)]
+    lines += [f"  {line}" for line in vanishing_lines(manifest.get("vanishing") or [])]
     if manifest.get("history"):
         lines += [f"  {line}" for line in history_lines(manifest["history"])]
     return "\n".join(lines)

@@ -34,6 +34,16 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Colle
     plans = [resolve_step(recipe, number, folder, allow_code, columns) for number in range(len(recipe.steps))]
     if "labels" in [emitted(entry)[0] for entry in recipe.emit] and not any(tells_labels(p.selector) for p in plans):
         raise RecipeError("emit labels: no step tells labels; add `self_paced` or `label_errors`")
+    guards = [
+        ("guard", recipe.guards),
+        *((f"steps.{n}: guard", one.guards) for n, one in enumerate(recipe.steps_given)),
+    ]
+    groups = {"source", *recipe.kept, *columns}
+    for where, some in guards:
+        if unknown := [by for guard in some for by in guard.fields if by not in groups]:
+            raise RecipeError(
+                f"{where}: by: the pool has no field or column {unknown[0]!r} (there are: {', '.join(sorted(groups))})"
+            )
     for name, settings in map(emitted, recipe.emit):
         by = settings.get("by") if name == "splits" else None
         if by is not None and by not in recipe.kept and by not in ("source", "parent"):

@@ -159,6 +159,18 @@ def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]
     return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
 
 
+class Guard(Model):
+    """Of each group with more than `rows` rows at least this share must be left, or the run is an error."""
+
+    by: str | Annotated[list[str], Field(min_length=1)]  # source, a kept field, a column of classify: fasttext
+    keep_at_least: Annotated[float, Field(gt=0, le=1)]
+    rows: Annotated[int, Field(ge=0)] = 100
+
+    @property
+    def fields(self) -> list[str]:
+        return [self.by] if isinstance(self.by, str) else self.by
+
+
 @dataclass(frozen=True)
 class Step:
     """One step as the recipe gives it: the selector's name, its own settings, and what every step may have."""
@@ -167,6 +179,7 @@ class Step:
     settings: dict[str, Any]
     where: str | None = None
     outside: str | None = None  # of `where`: keep or drop
+    guards: tuple[Guard, ...] = ()  # held against its candidates
 
 
 class Recipe(Model):
@@ -179,6 +192,9 @@ class Recipe(Model):
     labels: str | None = None
     against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
     steps: list[dict[str, Any]] = []
+    guard: dict[str, Any] | list[dict[str, Any]] | None = (
+        None  # held against the whole pool, before the selection is written
+    )
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False
     engine: Literal["auto", "local", "prefect", "ray"] = "auto"
@@ -251,6 +267,12 @@ class Recipe(Model):
             raise ValueError(f"{twice[0]} is asked for twice; a run writes each output once")
         return emit
 
+    @field_validator("guard")
+    @classmethod
+    def _guards_are_whole(cls, guard: Any) -> Any:
+        _guards(guard)
+        return guard
+
     @field_validator("steps", mode="before")
     @classmethod
     def _one_key_maps(cls, steps: Any) -> Any:
@@ -262,6 +284,7 @@ class Recipe(Model):
             settings = next(iter(step.values()))
             if settings is not None and not isinstance(settings, dict):
                 raise ValueError(f"step {number} ({next(iter(step))}): settings must be a map, found {settings!r}")
+            _guards((settings or {}).get("guard"))
         return steps or []
 
     @property
@@ -273,14 +296,29 @@ class Recipe(Model):
         return any(source.reads_images for source in self.pool)
 
     @property
+    def guards(self) -> list[Guard]:
+        return _guards(self.guard)
+
+    @property
     def steps_given(self) -> list[Step]:
         given = []
         for step in self.steps:
             name, settings = next(iter(step.items()))
             settings = dict(settings or {})
             where, outside = settings.pop("where", None), settings.pop("outside", None)
-            given.append(Step(name=name, where=where, outside=outside, settings=settings))
+            guards = tuple(_guards(settings.pop("guard", None)))
+            given.append(Step(name=name, where=where, outside=outside, guards=guards, settings=settings))
         return given
+
+
+def _guards(given: Any) -> list[Guard]:
+    """One, a list of them, or none. Raises ValueError."""
+    some = given if isinstance(given, list) else [] if given is None else [given]
+    try:
+        return [Guard.model_validate(one) for one in some]
+    except ValidationError as error:
+        wanted = "{by: source, keep_at_least: 0.01}, a share above 0, or a list of such, `rows: 100` beside it"
+        raise ValueError(f"guard: wanted {wanted}, found {given!r}") from error
 
 
 def plain_name(name: str) -> str:

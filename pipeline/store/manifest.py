@@ -50,6 +50,7 @@ def write_manifest(folder: Path) -> Path:
         "steps": [run.summary(step.number) for step in run.steps],
         "models": {str(path.relative_to(run.store)): digest_file(path) for path in _models(run)},
         "history": run.history,
+        "vanishing": run.vanishing,
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -108,7 +109,7 @@ def outputs(run: Run) -> list[Path]:
     """All files that the run wrote for its users, the manifest apart."""
     ledger = sorted((run.folder / "ledger").rglob("*.parquet"))
     exports = sorted(path for path in (run.folder / "exports").rglob("*") if path.is_file() and path.name[0] != ".")
-    apart = [path for name in ("aside.parquet", "history.json") if (path := run.folder / name).exists()]
+    apart = [path for name in ("aside.parquet", "history.json", "groups.json") if (path := run.folder / name).exists()]
     names = ("request.json", "inputs.json", "selection.parquet", "report.html", "costs.parquet")
     steps = [run.step_record(step) for step in range(len(run.recipe.steps))]
     return [*apart, *ledger, *steps, *exports, *(run.folder / name for name in names)]

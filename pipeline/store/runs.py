@@ -145,6 +145,12 @@ class Run:
         path = self.folder / "history.json"
         return read_json(path) if path.exists() else None
 
+    @property
+    def vanishing(self) -> list[dict[str, Any]]:
+        """Groups of which hardly anything is left, as choose/groups.py has them."""
+        path = self.folder / "groups.json"
+        return read_json(path)["vanishing"] if path.exists() else []
+
     def work(self, step: int) -> Path:
         """Scores on their way to the ledger; gone when the run is complete."""
         return self.folder / ".work" / f"step-{step:02d}"

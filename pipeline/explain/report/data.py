@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tamis.pipeline.choose.groups import nearly_vanishes
 from tamis.pipeline.explain.report.thumbnails import with_thumbnails
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
@@ -22,7 +23,6 @@ from tamis.sql import text as sql_text
 BINS = 48
 MOST_GROUPS = 24  # of a kept field; the largest are shown, the others as one row
 EACH_SIDE = 20  # samples shown on each side of the line
-VANISHED = 0.1  # a group that keeps less than a tenth of its fair share, by the interval's upper end, is warned of
 SHOWN_CHARS = 280
 EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection, and as many of what was dropped
 
@@ -65,7 +65,7 @@ def composition(con: Any, field: str) -> dict[str, Any] | None:
                 "pool": row["pool"], "selection": row["selection"],
                 "pool_share": row["pool"] / pool, "share": row["selection"] / chosen if chosen else 0.0,
                 "rate": row["selection"] / row["pool"], "low": low, "high": high,
-                "vanishing": row["pool"] >= 20 and high < VANISHED * fair,
+                "vanishing": nearly_vanishes(row["pool"], row["selection"], fair),
             }
         )  # fmt: skip
     return {"field": field, "groups": groups, "fair": chosen / pool if pool else 0.0}

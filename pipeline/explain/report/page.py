@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
 from tamis.pipeline.emit.places import map_of
 from tamis.pipeline.emit.proposals import objects_column, objects_of
@@ -44,6 +45,7 @@ def contents(run: Run) -> dict[str, Any]:
         "funnel": funnel_svg(funnel(counts)),
         "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
         "history": history_lines(run.history) if run.history else [],
+        "vanishing": vanishing_lines(run.vanishing),
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
         "columns": _columns(run),

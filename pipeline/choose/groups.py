@@ -1,0 +1,169 @@
+"""What is left of each source, kept value and language after each step; and guards, to which too little is an error.
+
+One pass over the pool's fields and the ledger. A group nearly vanishes where it keeps less than a tenth of what all
+keep together, has more than 100 rows, and would have ten by that rate: chance alone does that once in 2,000 groups."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.choose.batches import side_by_side
+from tamis.pipeline.errors import GuardFailed, RecipeError
+from tamis.pipeline.files.atomic import write_json
+from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.progress import visible
+from tamis.pipeline.read.pool import Part
+from tamis.pipeline.recipe.recipe import Guard
+from tamis.pipeline.schemas import POOL
+from tamis.pipeline.store.runs import Run, open_run
+from tamis.selectors.contract import Inputs
+
+NEARLY, ROWS, FEWEST = 0.1, 100, 10  # of the overall rate; a group has more; wanted of it by that rate
+MOST_GROUPS = 5000  # of a field; more are no groups
+NAMED = 4  # groups of a field, in a line
+ASKED = ("quota", "language", "sql")  # steps that drop groups because they were asked to
+
+Left = npt.NDArray[np.int64]  # [steps + 1] rows of a group in the pool, and after each step
+
+
+class Vanishing(NamedTuple):
+    """A group of which hardly anything is left."""
+
+    field: str
+    group: str
+    rows: int
+    kept: int
+    step: int  # where it went
+    selector: str
+
+
+def nearly_vanishes(rows: int, kept: int, rate: float) -> bool:
+    """By the rate at which all groups together are kept."""
+    return rows > ROWS and rows * rate >= FEWEST and kept < NEARLY * rate * rows
+
+
+def watch(folder: Path) -> None:
+    """Hold the recipe's guards against what is left, then note what nearly vanished. Raises GuardFailed."""
+    run = open_run(folder)
+    path = folder / "groups.json"
+    if path.exists() or not run.steps:
+        return
+    guards = run.recipe.guards
+    left = left_of(run, [*_fields(run), *(by for guard in guards for by in guard.fields)], len(run.steps))
+    for guard in guards:
+        _hold(run, guard, left, 0, len(run.steps))
+    found = [one for field in _fields(run) if field in left for one in vanishing(run, field, left[field])]
+    write_json(path, {"vanishing": [one._asdict() for one in found]})
+
+
+def hold_step(folder: Path, step: int) -> None:
+    """Hold the step's guard, if it has one, against its candidates. Raises GuardFailed."""
+    run = open_run(folder)
+    for guard in run.recipe.steps_given[step].guards:
+        _hold(run, guard, left_of(run, guard.fields, step + 1), step, step + 1)
+
+
+def lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    """One for each field and step: which groups went there."""
+    said = []
+    for field, step, selector in dict.fromkeys((one["field"], one["step"], one["selector"]) for one in found):
+        mine = [one for one in found if (one["field"], one["step"]) == (field, step)]
+        named = ", ".join(f"{visible(one['group'])} {one['kept']:,} of {one['rows']:,}" for one in mine[:NAMED])
+        more = f" and {len(mine) - NAMED} others" if len(mine) > NAMED else ""
+        said.append(f"nearly vanishes at step {step} ({selector}), by {visible(field)}: {named}{more}")
+    return said
+
+
+def left_of(run: Run, fields: Sequence[str], steps: int) -> dict[str, dict[str, Left]]:
+    """Of each field its groups and what is left of them; a field with more than MOST_GROUPS is not there."""
+    found: dict[str, dict[str, Left]] = {field: {} for field in fields}
+    names = {field: f"{field}_best" if f"{field}_best" in run.names else field for field in fields}
+
+    def of_part(part: Part) -> list[tuple[str, list[str], Left]]:
+        return list(_left_of_part(run, part, names, steps))
+
+    for counted in ordered_map(of_part, run.pool.parts):
+        for field, groups, counts in counted:
+            held = found.get(field)
+            if held is None:
+                continue
+            for group, one in zip(groups, counts, strict=True):
+                held[group] = held[group] + one if group in held else one
+            if len(held) > MOST_GROUPS:
+                del found[field]
+    return found
+
+
+def _left_of_part(run: Run, part: Part, names: dict[str, str], steps: int) -> Iterator[tuple[str, list[str], Left]]:
+    kept = []
+    for step in range(steps):
+        ledger = pq.read_table(run.ledger(step) / part.name, columns=["sample_id", "kept"])
+        kept.append(ledger["sample_id"].to_numpy()[ledger["kept"].to_numpy()])
+    for batch in side_by_side(run, part, Inputs(fields=tuple(dict.fromkeys(names.values()))), of_target=False):
+        ids = batch["sample_id"].to_numpy()
+        after = [np.ones(len(ids), bool), *(np.isin(ids, some) for some in kept)]
+        for field, name in names.items():
+            coded = pc.dictionary_encode(pc.fill_null(_as_text(batch[name], field), "∅"))
+            groups, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+            counts = np.stack([np.bincount(codes[mask], minlength=len(groups)) for mask in after], axis=1)
+            yield field, groups, counts
+
+
+def _as_text(values: pa.Array, field: str) -> pa.Array:
+    """Raises RecipeError."""
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise RecipeError(f"guard: {field!r} holds {values.type}, which makes no groups") from error
+
+
+def vanishing(run: Run, field: str, groups: dict[str, Left]) -> list[Vanishing]:
+    """The largest first."""
+    whole = sum(groups.values(), np.zeros(len(run.steps) + 1, np.int64))
+    rate = whole[-1] / max(1, whole[0])
+    found = []
+    for group, left in groups.items():
+        if len(groups) > 1 and nearly_vanishes(int(left[0]), int(left[-1]), float(rate)):
+            shares = (left[1:] / np.maximum(1, left[:-1])) / np.maximum(1e-12, whole[1:] / np.maximum(1, whole[:-1]))
+            step = int(shares.argmin())
+            if run.steps[step].name not in ASKED:
+                found.append(Vanishing(field, group, int(left[0]), int(left[-1]), step, run.steps[step].name))
+    return sorted(found, key=lambda one: (-one.rows, one.group))
+
+
+def _fields(run: Run) -> list[str]:
+    """Where rows come from, kept fields that may group them, and the languages that a model found."""
+    schema = pq.read_schema(run.pool.parts[0].path)
+    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
+    kept = [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
+    languages = [maker.name for maker in run.declared if maker.kind.kind == "fasttext"]
+    return ["source", *kept, *languages]
+
+
+def _hold(run: Run, guard: Guard, left: dict[str, dict[str, Left]], before: int, after: int) -> None:
+    for field in guard.fields:
+        if field not in left:
+            raise RecipeError(f"guard: {field!r} has more than {MOST_GROUPS:,} values, which are no groups")
+        few = {
+            group: one
+            for group, one in left[field].items()
+            if one[before] > guard.rows and one[after] < guard.keep_at_least * one[before]
+        }
+        if few:
+            group, one = max(few.items(), key=lambda pair: (pair[1][before], pair[0]))
+            where = "in all" if after - before > 1 or len(run.steps) == 1 else f"at step {before}"
+            steps = range(before, after)
+            worst = min(steps, key=lambda step: one[step + 1] / max(1, one[step]))
+            raise GuardFailed(
+                f"guard: of {visible(field)} {visible(group)!r} {one[after]:,} of {one[before]:,} are left {where}, "
+                f"wanted {guard.keep_at_least:.4g} of them; step {worst} ({run.steps[worst].name}) drops most. "
+                + (f"So it is with {len(few) - 1} others. " if len(few) > 1 else "")
+                + f'Nothing was selected; the ledger tells why: tamis sql {run.folder} "select reason, count(*) from '
+                'ledger group by all"'
+            )
