@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.groups import hold_step, watch
@@ -26,6 +27,7 @@ from tamis.pipeline.files.atomic import read_json, write_json
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say, visible
+from tamis.pipeline.read.held_out import divided, held_contents
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.names import repeated_names
 from tamis.pipeline.read.pool import Pool, rows_read
@@ -166,14 +168,21 @@ def read_inputs(folder: Path) -> None:
     pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=made_in_the_decode(run, False))
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
+    held = np.zeros(0, np.uint64)
     if run.recipe.beside:
         what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))  # read as one
-        columns = made_in_the_decode(run, True)
-        target = ingest(run.target_folder, run.recipe.beside, run.recipe.strict, say, is_target=True, columns=columns)
+        share = run.recipe.hold_out
+        columns = () if share else made_in_the_decode(run, True)
+        target = ingest(
+            run.whole_target_folder, run.recipe.beside, run.recipe.strict, say, is_target=True, columns=columns
+        )
         _need_rows_beside(run, target)
         _say_counts(what, target)
         groups["target"] = target.groups
-    groups["aside"] = settle(run, pool)
+        if share:
+            held = held_contents(target, share, len(run.recipe.target))
+            divided(target, run.target_folder, share, len(run.recipe.target))
+    groups["aside"] = settle(run, pool, held)
     path = folder / "inputs.json"
     if not path.exists() or {"aside": "", **read_json(path)} != groups:
         for stale in ("ledger", "steps", ".work", "exports"):  # decisions over other shards are no decisions

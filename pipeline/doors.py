@@ -26,8 +26,12 @@ def pick(
     keep: Sequence[str] = (),
     seed: int = 0,
     form: str = "tamis",
+    repeats: bool = False,
+    known: bool = False,
 ) -> Result:
     """The n samples of a pool that are most like a target, without a recipe.
+
+    Of equal samples one, unless `repeats`; none that is in the target, unless `known`.
 
     Pool and target are a file, a folder, a list of texts or of dicts, a data frame, or an Arrow table. With `out`
     (.jsonl, .parquet, .csv, or .txt for keys) the selection is written there, too. Raises TamisError.
@@ -43,7 +47,9 @@ def pick(
 
     fields = (keep,) if isinstance(keep, str) else tuple(keep)
     where = None if out is None else _path(out)
-    picked = pick_samples(as_path(pool), as_path(like), int(n), where, keep=fields, seed=seed, form=form)
+    picked = pick_samples(
+        as_path(pool), as_path(like), int(n), where, keep=fields, seed=seed, form=form, repeats=repeats, known=known
+    )
     return Result(picked.run, fresh=picked.outcome.fresh, out=picked.out)
 
 

@@ -36,9 +36,11 @@ def pick(
     keep: tuple[str, ...] = (),
     seed: int = 0,
     form: str = "tamis",
+    repeats: bool = False,
+    known: bool = False,
 ) -> Picked:
     """Choose the n samples of `pool` most like `like`, and write them to `out` (.jsonl, .parquet, .csv, or .txt for
-    keys), best first.
+    keys), best first. Of equal samples one, unless `repeats`; none that is in the target, unless `known`.
 
     Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
     sample's story afterwards, and the same pool is not read twice. Raises TamisError."""
@@ -48,10 +50,11 @@ def pick(
     if out is not None and not os.access(out.absolute().parent, os.W_OK):
         raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
     sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
-    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n}}
-    asked = {**sources, "seed": seed, "steps": [step]}
+    own = "mark" if known else "exclude"
+    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n, "in_target": own}}
+    asked = {**sources, "seed": seed, "steps": [*([] if repeats else [{"exact_dedup": {}}]), step]}
     if of_images := all(_reads_images(some[0]) for some in sources.values()):
-        step["importance_resampling"] = {"features": "look", "budget": n}
+        step["importance_resampling"] = {"features": "look", "budget": n, "in_target": own}
         asked["columns"] = {"look": {"embed": "classic"}}
     elif any(_reads_images(some[0]) for some in sources.values()):
         raise RecipeError(f"{pool} and {like}: one holds images, the other texts")

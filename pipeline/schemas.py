@@ -125,5 +125,6 @@ LEDGER_REASONS = {
     "not_in_scope": "outside the `where` of a step that chooses, or asked for with `outside: drop`",
     "passed_through": "outside the `where` of a step that keeps or drops by rule, or asked for with `outside: keep`",
     "forgotten": "`tamis forget` named it: no run may choose it",
+    "held_out": "it is of the target's part that is held out to measure on",
     "kept_earlier": "an earlier run of this recipe chose it",
 }

@@ -40,6 +40,8 @@ def pick(
     keep: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     form: Literal["tamis", "published"] = "tamis",
     seed: int = 0,
+    repeats: Annotated[bool, Parameter(negative=())] = False,
+    known: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write the samples of POOL that are most like a target, without a recipe.
 
@@ -61,11 +63,17 @@ def pick(
         our form of importance resampling, or the published one
     seed
         of the noise of the published form
+    repeats
+        take equal samples more than once
+    known
+        take samples that are in the target, too
     """
     from tamis.pipeline.explain.show import shortest, summary
     from tamis.pipeline.quick import pick as pick_samples
 
-    picked = pick_samples(pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form)
+    picked = pick_samples(
+        pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form, repeats=repeats, known=known
+    )
     print(summary(picked.outcome.manifest), file=sys.stderr)
     print(f"  ask why:  tamis why {shortest(picked.run)} KEY", file=sys.stderr)
     print(out)

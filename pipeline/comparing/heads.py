@@ -26,6 +26,7 @@ from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.vectors.columns import as_array
 
 MOST = 5000  # held-out samples
+Ids = npt.NDArray[np.uint64]
 
 
 class HeadTrials:
@@ -33,33 +34,33 @@ class HeadTrials:
 
     unit = "labels"
 
-    def __init__(self, runs: Mapping[str, Run], declaring: Run, column: str, field: str) -> None:
+    def __init__(
+        self, runs: Mapping[str, list[Run]], declaring: Run, column: str, field: str, target: Ids, among: Ids
+    ) -> None:
+        """Of each selection its draws, which seeds take in turn; `target`: ids of the held part, where the target has
+        the field; `among`: of what random is drawn from."""
         vectors_of(declaring.declared, column)
         known = {*declaring.recipe.kept, *({"labels"} & by_name(declaring.declared).keys())}
         if field not in known:
             kept = ", ".join(sorted(known)) or "none"
             raise RecipeError(f"--by {field}: the pool keeps no such field (there are: {kept})")
-        weights = {name: _chosen(run) for name, run in runs.items()}
-        taken = np.unique(np.concatenate([ids for ids, _ in weights.values()]))
-        most = MOST + 2**DOUBLINGS * max(len(ids) for ids, _ in weights.values())
-        mine, rest = _labeled(declaring, column, field, taken, most)
-        self.rows = {}
-        for name, (ids, times) in weights.items():
-            order = np.argsort(ids)
-            places = np.flatnonzero(np.isin(mine.ids, ids))
-            counts = times[order][np.searchsorted(ids[order], mine.ids[places])]
-            self.rows[name] = np.repeat(places, counts)
-        held = _target(declaring, column, field)
+        weights = {name: [_chosen(run) for run in draws] for name, draws in runs.items()}
+        every = [ids for draws in weights.values() for ids, _ in draws]
+        taken = np.unique(np.concatenate(every))
+        mine, rest = _labeled(declaring, column, field, taken, MOST + 2**DOUBLINGS * max(map(len, every)))
+        rest = rest.part(np.isin(rest.ids, among))
+        self.rows = {name: [_places(mine, *one) for one in draws] for name, draws in weights.items()}
+        held = _target(declaring, column, field, target)
         if held is not None:
             held = held.without(mine.contents)
         else:
             count = min(MOST, len(rest.ids) // 2)
             held, rest = rest.part(slice(count)).without(mine.contents), rest.part(slice(count, None))
         self.known = mine.joined(rest.without(held.contents))
-        self.rows[""] = np.arange(len(self.known.ids))
+        self.rows[""] = [np.arange(len(self.known.ids))]
         self.apart = held
-        for name, rows in self.rows.items():
-            if len(set(self.known.classes[rows].tolist())) < 2:
+        for name, draws in self.rows.items():
+            if min(len(set(self.known.classes[rows].tolist())) for rows in draws) < 2:
                 raise RecipeError(f"--train head: {name or 'the pool'} has fewer than two classes of {field!r}")
         if not len(held.ids):
             raise RecipeError(f"--train head: no sample with {field!r} is left that no selection holds, to measure on")
@@ -69,10 +70,10 @@ class HeadTrials:
         return len(self.apart.ids)
 
     def amount(self, of: str) -> int:
-        return len(self.rows[of])
+        return min(map(len, self.rows[of]))
 
     def loss(self, of: str, amount: int, seed: int) -> float:
-        rows, truth = self.rows[of], self.apart.classes
+        rows, truth = self.rows[of][seed % len(self.rows[of])], self.apart.classes
         drawn = np.sort(rows[np.random.default_rng(seed).permutation(len(rows))[:amount]])
         taught = self.known.part(drawn)
         if len(set(taught.classes.tolist())) < 2:
@@ -112,13 +113,21 @@ def _labeled(run: Run, column: str, field: str, taken: npt.NDArray[np.uint64], m
     return _as_labeled(mine), _as_labeled(rest)
 
 
-def _target(run: Run, column: str, field: str) -> Labeled | None:
-    """The target's samples, where its sources have the field."""
+def _places(mine: "Labeled", ids: Ids, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where a selection's samples lie, each as often as it counts."""
+    order = np.argsort(ids)
+    places = np.flatnonzero(np.isin(mine.ids, ids))
+    return np.repeat(places, times[order][np.searchsorted(ids[order], mine.ids[places])])
+
+
+def _target(run: Run, column: str, field: str, held: Ids) -> Labeled | None:
+    """The target's samples that are held out, where its sources have the field."""
     if run.target is None or not all(field in source.keep for source in run.recipe.target):
         return None
     drawn = Drawn(MOST, "held_out")
     for ids, *arrays in _batches(run, run.target.parts, column, field, of_target=True):
-        drawn.add(ids, *arrays)
+        apart = np.isin(ids, held)
+        drawn.add(ids[apart], *(array[apart] for array in arrays))
     found = _as_labeled(drawn)
     return found if len(found.ids) else None
 

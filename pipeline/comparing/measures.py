@@ -1,7 +1,7 @@
 """How well selections serve a target, and what they share: each measure in one pass over the pool for all of them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.making import make_parts
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
-from tamis.selectors.match.importance_facts import coverage, divergence
+from tamis.selectors.learners.folds import alike
+from tamis.selectors.match.importance_facts import coverage
 from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.vectors.columns import as_array
@@ -27,29 +28,31 @@ MOST_TARGETS = 2000  # that nearest samples are looked for of
 SMOOTHING = 0.5  # added to each bucket that target or pool have, where a distribution is a model
 
 
-def by_ngrams(run: Run, chosen: Chosen) -> Figures:
-    """KL reduction and n-gram coverage, as reports have them; and `target_nats`, how many nats an n-gram of the target
-    costs under the selection's smoothed distribution of n-grams, a model of one line."""
+def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
+    """Of the target's samples that are `held` out: `target_nats`, how many nats an n-gram of theirs costs under the
+    selection's smoothed distribution of n-grams, a model of one line; and the share of theirs that it has at all. The
+    pool is told `without` their copies in it."""
     from tamis.selectors.loops.buckets import add_counts
 
     folders = {of_target: _ngram_folder(run, of_target) for of_target in (False, True)}
     counts = {name: np.zeros(NGRAMS.buckets, np.int64) for name in ("target", "", *chosen)}
     assert run.target is not None
     for batch in _ngrams(run.target.parts, folders[True]):
-        add_counts(flat(batch, NGRAMS)[0], counts["target"])
+        apart = _among(batch["sample_id"].to_numpy(), held)
+        if apart.any():
+            add_counts(flat(batch.filter(pa.array(apart)), NGRAMS)[0], counts["target"])
     for batch in _ngrams(run.pool.parts, folders[False]):
-        add_counts(flat(batch, NGRAMS)[0], counts[""])
         ids = batch["sample_id"].to_numpy()
+        rest = batch if not len(without) else batch.filter(pa.array(~_among(ids, without)))
+        add_counts(flat(rest, NGRAMS)[0], counts[""])
         for name, mine in chosen.items():
             mask = _among(ids, mine)
             if mask.any():
                 add_counts(flat(batch.filter(pa.array(mask)), NGRAMS)[0], counts[name])
     target = counts.pop("target")
-    whole = divergence(target, counts[""]) or 0.0
     seen = (target > 0) | (counts[""] > 0)
     return {
         name: {
-            "kl_reduction": whole - (divergence(target, mine) or 0.0) if mine.sum() else 0.0,
             "ngram_coverage": coverage(target, mine) or 0.0,
             "target_nats": nats(target[seen], mine[seen]),
         }
@@ -64,31 +67,30 @@ def nats(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:
     return float(-(share * np.log(model)).sum())
 
 
-def by_vectors(run: Run, column: str, chosen: Chosen) -> Figures:
-    """`served`: the share of the target that has a chosen sample as near as half of the target's samples have their
-    nearest of the target; `nearness`: the mean cosine of a target sample to the nearest chosen one."""
-    contents, target = _target_vectors(run, column)
-    if len(target) < 2:
+def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
+    """Of the target's samples that are `held` out, of each content one. `served`: the share that has a chosen sample as
+    near as half of them have their nearest of the target; `nearness`: the mean cosine to the nearest chosen one."""
+    mine, every = _target_vectors(run, column, held)
+    if not len(mine.vectors) or len(np.unique(alike(every.vectors, every.contents))) < 2:
         return {}
-    inside = target @ target.T
-    np.fill_diagonal(inside, -1)
+    inside = mine.vectors @ every.vectors.T
+    inside[mine.contents[:, None] == every.contents] = -1
+    inside[alike(mine.vectors)[:, None] == alike(every.vectors)] = -1  # a copy of a sample serves nobody
     line = float(np.median(inside.max(1)))
-    best = {name: np.full(len(target), -1.0, np.float32) for name in ("", *chosen)}
+    best = {name: np.full(len(mine.vectors), -1.0, np.float32) for name in ("", *chosen)}
     for part in run.pool.parts:
         for batch in side_by_side(run, part, Inputs(fields=(column, "content_hash")), of_target=False):
             vectors, there = as_array(batch[column])
-            mine = batch["sample_id"].to_numpy()
-            close = target @ vectors.T
+            ids = batch["sample_id"].to_numpy()
+            close = mine.vectors @ vectors.T
             close[:, ~there] = -1
-            same = contents[:, None] == contents_of(hashes_of(batch))
-            close[same] = -1  # a target sample that lies in the pool, too, doesn't serve itself
-            for name, held in best.items():
-                mask = np.ones(len(mine), bool) if not name else _among(mine, chosen[name])
+            close[mine.contents[:, None] == contents_of(hashes_of(batch))] = -1  # nor does it serve itself
+            for name, nearest in best.items():
+                mask = np.ones(len(ids), bool) if not name else _among(ids, chosen[name])
                 if mask.any():
-                    np.maximum(held, close[:, mask].max(1), out=held)
-    return {
-        name: {"served": float((held >= line).mean()), "nearness": float(held.mean())} for name, held in best.items()
-    }
+                    np.maximum(nearest, close[:, mask].max(1), out=nearest)
+    figures = {name: (float((near >= line).mean()), float(near.mean())) for name, near in best.items()}
+    return {name: {"served": served, "nearness": nearness} for name, (served, nearness) in figures.items()}
 
 
 def duplicates(run: Run, chosen: Chosen) -> dict[str, int]:
@@ -129,13 +131,23 @@ def _ngrams(parts: Any, folder: Any) -> Any:
         yield from pq.ParquetFile(folder / part.name).iter_batches(batch_size=4096, use_threads=False)
 
 
-def _target_vectors(run: Run, column: str) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """Contents and vectors of the target's samples, at most MOST_TARGETS of them."""
-    drawn = Drawn(MOST_TARGETS, "compare")
+class Embedded(NamedTuple):
+    contents: Ids
+    vectors: npt.NDArray[np.float32]
+
+
+def _target_vectors(run: Run, column: str, held: Ids) -> tuple[Embedded, Embedded]:
+    """The target's samples that are held out, of each content one, and all; of both at most MOST_TARGETS."""
+    mine, every = Drawn(MOST_TARGETS, "compare"), Drawn(MOST_TARGETS, "compare")
     assert run.target is not None
     for part in run.target.parts:
         for batch in side_by_side(run, part, Inputs(fields=(column, "content_hash")), of_target=True):
             some, there = as_array(batch[column])
-            drawn.add(batch["sample_id"].to_numpy()[there], contents_of(hashes_of(batch))[there], some[there])
-    _, contents, vectors = drawn.rows() or (None, np.zeros(0, np.uint64), np.zeros((0, 1), np.float32))
-    return contents, vectors
+            ids, contents = batch["sample_id"].to_numpy()[there], contents_of(hashes_of(batch))[there]
+            apart = _among(ids, held)
+            every.add(ids, contents, some[there])
+            mine.add(ids[apart], contents[apart], some[there][apart])
+    none = (None, np.zeros(0, np.uint64), np.zeros((0, 1), np.float32))
+    (_, *told), (_, *known) = mine.rows() or none, every.rows() or none
+    first = np.sort(np.unique(alike(told[1], told[0]), return_index=True)[1])
+    return Embedded(told[0][first], told[1][first]), Embedded(*known)

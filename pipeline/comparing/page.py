@@ -7,8 +7,7 @@ from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.progress import visible
 
 MEASURES = {  # name: (heading, what it means, format, whether more is better)
-    "target_nats": ("target nats", "what an n-gram of the target costs under those of the selection", "{:.3f}", False),
-    "kl_reduction": ("KL reduction", "how much nearer to the target's n-grams than the pool, in nats", "{:.3f}", True),
+    "target_nats": ("target nats", "what an n-gram of the held-out target costs under its own", "{:.3f}", False),
     "ngram_coverage": ("n-grams covered", "share of the target's n-grams that occur in it at all", "{:.1%}", True),
     "served": ("target served", "share of the target with a chosen sample as near as its own kind", "{:.1%}", True),
     "nearness": ("nearness", "mean cosine of a target sample to the nearest chosen one", "{:.3f}", True),
@@ -27,7 +26,7 @@ def table(found: dict[str, Any]) -> str:
         row = [visible(member["name"]), f"{member['chosen']:,}"]
         row += [_cell(found, member, name) for name in measures]
         row += [f"{member['duplicates']:,}", f"{member['seconds']:,.1f}", megabytes(member)]
-        lines.append(row + (trained_cells(losses["by"][member["name"]]) if losses else []))
+        lines.append(row + (trained_cells(losses["by"].get(member["name"])) if losses else []))
     wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
     shown = []
     for line in lines:
@@ -51,6 +50,9 @@ def verdict(found: dict[str, Any]) -> str:
     heading, _, form, _ = MEASURES[name]
     said = f"By {heading} {best['name']} serves the target best: {form.format(best[name])}"
     said += f", random {form.format(random[name])}." if random and random is not best else "."
+    held = found["held_out"]
+    judges = f"{held['samples']:,} of the target's {found['pool']['target']:,} samples"
+    said += f" Judged by {judges}, which nothing was fitted to or chosen from."
     if not found["equal"]:
         said += " The selections are not of one size, and most measures grow with it."
     if losses := found.get("trained"):
@@ -60,7 +62,9 @@ def verdict(found: dict[str, Any]) -> str:
     return said
 
 
-def trained_cells(one: dict[str, Any]) -> list[str]:
+def trained_cells(one: dict[str, Any] | None) -> list[str]:
+    if one is None:  # random of the pool is told, not trained on
+        return ["", "", ""]
     spread = f" ± {one['interval']:.3f}" if one["interval"] is not None else ""
     sign, times = one["random_needs"] or ("", None)
     needed = "" if times is None else f"{sign}{times:.1f}x".lstrip("=")
@@ -73,7 +77,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
     for member in found["members"]:
         cells = [
             {
-                "text": MEASURES[name][2].format(member[name]),
+                "text": _cell(found, member, name).rstrip("*"),
                 "wide": _width(found, member, name),
                 "best": _is_best(found, name, member),
             }
@@ -82,7 +86,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
         members.append({**member, "cells": cells, "megabytes": megabytes(member)})
     heads = [MEASURES[name] for name in measures]
     losses = found.get("trained")
-    trained = {name: trained_cells(one) for name, one in losses["by"].items()} if losses else {}
+    trained = {one["name"]: trained_cells(losses["by"].get(one["name"])) for one in members} if losses else {}
     said = verdict(found)
     write_page("compare.html", path, found=found, members=members, heads=heads, verdict=said, trained=trained)
 
@@ -106,7 +110,9 @@ def _is_best(found: dict[str, Any], name: str, member: dict[str, Any]) -> bool:
 
 
 def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:
-    return MEASURES[name][2].format(member[name]) + ("*" if _is_best(found, name, member) else "")
+    half = member["intervals"].get(name)
+    spread = " ± " + MEASURES[name][2].format(half) if half else ""
+    return MEASURES[name][2].format(member[name]) + spread + ("*" if _is_best(found, name, member) else "")
 
 
 def _width(found: dict[str, Any], member: dict[str, Any], name: str) -> int:

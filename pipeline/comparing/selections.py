@@ -1,7 +1,10 @@
 """Several selections of one pool, side by side: what they share, what they are made of, how well they serve the target.
 
-Random of the same size is added, and with `oracle` the samples of the true group. Each measure reads pool and target
-once for all selections together: n-grams for texts, a column of vectors where there is one."""
+A part of the target is held out by content for every measure, always: each selection is made once more without it and
+without its copies in the pool, and is judged by that part. Random of the same size is added, of what the steps before
+the choice left and of the whole pool, and with `oracle` the samples of the true group. What is left to chance is drawn
+DRAWS times, and told with its interval. Each measure reads pool and target once for all selections together: n-grams
+for texts, a column of vectors where there is one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +12,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import by_name, vectors_of
 from tamis.pipeline.comparing.heads import HeadTrials
 from tamis.pipeline.comparing.measures import by_ngrams, by_vectors, duplicates, overlap
 from tamis.pipeline.comparing.texts import TextTrials, held_out_texts
-from tamis.pipeline.comparing.training import trained
+from tamis.pipeline.comparing.training import interval, trained
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.report import data
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.progress import hushed, say
+from tamis.pipeline.read.held_out import held_contents, holds
+from tamis.pipeline.read.pool import current_pool
 from tamis.pipeline.recipe.recipe import Recipe, load_recipe
 from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.query import views
 from tamis.pipeline.store.runs import Run, open_complete
+from tamis.pipeline.store.set_aside import aside
 
-RANDOM, ORACLE = "random", "oracle"
+RANDOM, OF_POOL, ORACLE = "random", "random of pool", "oracle"
+HELD_OUT, DRAWS = 0.25, 3  # share of the target's contents; draws of what is left to chance
 ORACLE_EPOCHS = 4  # it repeats a group smaller than the budget so often: nearly as good as new (Muennighoff 2023)
 AT_THE_LINE = 2  # samples shown on each side of it
 
@@ -37,6 +46,7 @@ class Member:
     name: str  # of a baseline what it is, else the run's
     run: Run
     ids: npt.NDArray[np.uint64]  # sorted
+    judged: tuple[Run, ...]  # the same without the target's held part, drawn anew where chance chooses
 
     @property
     def size(self) -> int:
@@ -62,40 +72,85 @@ def comparison(
     members = gathered(asked, store, oracle, allow_code)
     first = members[0].run
     say(f"comparing {', '.join(member.name for member in members)}")
-    chosen = {member.name: member.ids for member in members}
     vectors, declaring = _vectors(members, column)
-    ngrams = by_ngrams(first, chosen) if first.target and not first.recipe.reads_images else None
-    nearness = by_vectors(declaring, vectors, chosen) if vectors and first.target else None
+    held, contents = _held(first)
+    draws = {
+        f"{place}/{draw}": _selected(run)
+        for place, member in enumerate(members)
+        for draw, run in enumerate(member.judged)
+    }
+    copies = aside(members[0].judged[0])[0]
+    ngrams = by_ngrams(first, draws, held, copies) if len(held) and not first.recipe.reads_images else {}
+    nearness = by_vectors(declaring, vectors, draws, held) if vectors and len(held) else {}
+    figures = [
+        averaged([ngrams.get(name, {}) | nearness.get(name, {}) for name in draws if name.startswith(f"{place}/")])
+        for place in range(len(members))
+    ]
+    chosen = {member.name: member.ids for member in members}
     repeats = duplicates(first, chosen)
     found: dict[str, Any] = {
         "pool": {"samples": first.pool.rows, "target": first.target.rows if first.target else 0},
+        "held_out": {"samples": len(held), "contents": contents, "share": HELD_OUT, "draws": DRAWS},
         "column": vectors,
-        "members": [_member(member, ngrams, nearness, repeats) for member in members],
-        "of_pool": {**(ngrams or {}).get("", {}), **(nearness or {}).get("", {})},
+        "members": [_member(one, told, repeats) for one, told in zip(members, figures, strict=True)],
+        "of_pool": {**ngrams.get("", {}), **nearness.get("", {})},
         "overlap": overlap(list(chosen.values())),
         "compositions": _compositions(members),
         "equal": len({member.size for member in members if member.name != ORACLE}) == 1,
     }
     if train is not None:
-        runs = {member.name: member.run for member in members}
+        runs = {one.name: [one.run] if apart else list(one.judged) for one in members if one.name != OF_POOL}
+        among = _candidates(next(one for one in members if one.name == RANDOM).judged[0])
         if train == "head":
             if by is None or vectors is None:
                 raise RecipeError("--train head: wanted --by FIELD with the classes, and a column of vectors")
-            heads = HeadTrials(runs, declaring, vectors, by)
+            heads = HeadTrials(runs, declaring, vectors, by, held, among)
             told = {"what": f"head on {vectors}", "held_out": heads.held_out, "apart": True}
             found["trained"] = {**trained(heads, runs, seeds), **told}
         else:
-            texts = apart or _target_texts(first)
+            texts = apart or _target_texts(first, held)
             told = {"what": f"{train} model", "held_out": len(texts), "apart": apart is not None}
-            found["trained"] = {**trained(TextTrials(runs, train, texts), runs, seeds), **told}
+            found["trained"] = {**trained(TextTrials(runs, train, texts, among), runs, seeds), **told}
     return found
 
 
-def _target_texts(run: Run) -> list[str]:
-    """Raises RecipeError where there are none."""
+def averaged(draws: list[dict[str, float]]) -> dict[str, Any]:
+    """Means over draws, and half the width of their 95% intervals; None of one draw."""
+    means = {name: float(np.mean([one[name] for one in draws])) for name in draws[0]}
+    return {**means, "intervals": {name: interval([one[name] for one in draws]) for name in draws[0]}}
+
+
+def _held(run: Run) -> tuple[npt.NDArray[np.uint64], int]:
+    """Ids of the target's samples that are held out, rising, and how many contents that are."""
+    if run.target is None:
+        return np.zeros(0, np.uint64), 0
+    contents = held_contents(run.target, HELD_OUT, len(run.recipe.target))
+    batches = (
+        batch
+        for part in run.target.parts
+        for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "content_hash"])
+    )
+    ids = [np.zeros(0, np.uint64), *(batch["sample_id"].to_numpy()[holds(batch, contents)] for batch in batches)]
+    return np.sort(np.concatenate(ids)), len(contents)
+
+
+def _candidates(run: Run) -> npt.NDArray[np.uint64]:
+    """What the last step could choose from."""
+    found = [np.zeros(0, np.uint64)]
+    for part in run.pool.parts:
+        ledger = pq.read_table(run.ledger(len(run.steps) - 1) / part.name, columns=["sample_id", "reason"])
+        mine = pc.is_in(ledger["reason"], value_set=pa.array(["chosen", "below_cut"]))
+        found.append(ledger.filter(mine)["sample_id"].to_numpy())
+    return np.sort(np.concatenate(found))
+
+
+def _target_texts(run: Run, held: npt.NDArray[np.uint64]) -> list[str]:
+    """Of the held part. Raises RecipeError where there are none."""
     parts = run.target.parts if run.target else []
-    tables = [pq.read_table(part.path, columns=["text"])["text"].to_pylist() for part in parts]
-    texts = [text for some in tables for text in some if text]
+    tables = [pq.read_table(part.path, columns=["sample_id", "text"]) for part in parts]
+    apart = [table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), held))) for table in tables]
+    some = [table["text"].to_pylist() for table in apart]
+    texts = [text for told in some for text in told if text]
     if not texts:
         raise RecipeError("--train: judged is on the target's texts, and there are none; add --held-out FILE")
     return texts
@@ -113,20 +168,47 @@ def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_co
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise RecipeError(f"{next(name for name in names if names.count(name) > 1)}: given twice")
-    if taken := {RANDOM, ORACLE} & set(names):
+    if taken := {RANDOM, OF_POOL, ORACLE} & set(names):
         raise RecipeError(f"{taken.pop()}: that name is of a selection that compare adds; give the run another")
-    members = [Member(run.name, run, _selected(run)) for run in runs]
-    members.append(_beside(first, RANDOM, [{"random": {"budget": _budget(first)}}], allow_code))
+    if any(run.recipe.hold_out for run in runs):
+        raise RecipeError("hold_out: compare holds a part of the target out itself; compare runs of the whole target")
+    whole = _same_seen(first)
+    members = [Member(run.name, run, _selected(run), _judged(run, whole, allow_code)) for run in runs]
+    before = _before_the_choice(first)
+    by_chance = {"random": {"budget": _budget(first)}}
+    members.append(_beside(first, whole, RANDOM, [*before, by_chance], allow_code))
+    if before:
+        members.append(_beside(first, whole, OF_POOL, [by_chance], allow_code))
     if oracle is not None:
         field, equals, value = oracle.partition("=")
         if not equals or field not in first.recipe.kept:
             kept = ", ".join(sorted(first.recipe.kept)) or "none"
             raise RecipeError(f"--oracle {oracle}: wanted FIELD=VALUE, of a kept field (there are: {kept})")
         budget = {"budget": members[0].size, "max_epochs": ORACLE_EPOCHS}
-        members.append(_beside(first, ORACLE, [{"quota": {"by": field, "shares": {value: 1}, **budget}}], allow_code))
+        quota = {"quota": {"by": field, "shares": {value: 1}, **budget}}
+        members.append(_beside(first, whole, ORACLE, [quota], allow_code))
         if not members[-1].size:
             raise RecipeError(f"--oracle {oracle}: no sample has that value (there are: {_values(first, field)})")
     return members
+
+
+def _before_the_choice(run: Run) -> list[dict[str, Any]]:
+    """Its steps before the last one that chooses: what all candidates of the choice have behind them."""
+    choices = [step.number for step in run.steps if step.budget is not None]
+    return run.recipe.steps[: choices[-1]] if choices else []
+
+
+def _judged(run: Run, whole: list[str | None], allow_code: bool) -> tuple[Run, ...]:
+    """The selection once more without the target's held part; several times where its steps leave it to chance."""
+    noisy = any(step.selector.noisy or step.name == "random" for step in run.steps)
+    return tuple(
+        _made(run, whole, f"{run.name}-judged", run.recipe.steps, allow_code, draw)
+        for draw in range(DRAWS if noisy else 1)
+    )
+
+
+def _same_seen(run: Run) -> list[str | None]:
+    return [run.pool.fingerprint, run.target.fingerprint if run.target else None]
 
 
 def _values(run: Run, field: str) -> str:
@@ -146,26 +228,40 @@ def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
         return open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
 
 
-def _beside(first: Run, what: str, steps: list[dict[str, Any]], allow_code: bool) -> Member:
-    """A run of the first one's pool with other steps; found again where it stands. Raises RecipeError."""
-    recipe: Recipe = first.recipe.model_copy(update={"steps": steps, "emit": [], "against": None})
-    seen = [first.pool.fingerprint, first.target.fingerprint if first.target else None]
+def _beside(first: Run, whole: list[str | None], what: str, steps: list[dict[str, Any]], allow_code: bool) -> Member:
+    """A selection that compare adds. Raises RecipeError."""
+    draws = 1 if what == ORACLE else DRAWS
+    made = tuple(_made(first, whole, what.replace(" ", "-"), steps, allow_code, draw) for draw in range(draws))
+    return Member(what, made[0], _selected(made[0]), made)
+
+
+def _made(of: Run, whole: list[str | None], what: str, steps: list[dict[str, Any]], allow_code: bool, draw: int) -> Run:
+    """A run of another one's pool, with these steps and without the target's held part, found again where it stands.
+    Raises RecipeError."""
+    share = HELD_OUT if of.recipe.target else None
+    changed = {
+        "steps": steps,
+        "emit": [],
+        "against": None,
+        "guard": None,
+        "hold_out": share,
+        "seed": of.recipe.seed + draw,
+    }
+    recipe: Recipe = of.recipe.model_copy(update=changed)
     asked = recipe.model_dump(mode="json", exclude={"name", "engine"})
-    name = f"{what}-{fingerprint([asked, seen])[:8]}"
-    if (first.store / "runs" / name / "manifest.json").exists():
-        run = open_complete(first.store / "runs" / name)
-    else:
+    name = f"{what}-{fingerprint([asked, whole])[:8]}"
+    if not (of.store / "runs" / name / "manifest.json").exists():
         with hushed():
-            made = run_recipe(
-                recipe.model_copy(update={"name": name}), first.recipe_folder, first.store, name, allow_code
-            )
-        run = open_complete(made.folder)
-    if [run.pool.fingerprint, run.target.fingerprint if run.target else None] != seen:
+            run_recipe(recipe.model_copy(update={"name": name}), of.recipe_folder, of.store, name, allow_code)
+    run = open_complete(of.store / "runs" / name)
+    seen = current_pool(run.whole_target_folder, run.inputs["target"]) if run.inputs["target"] else None
+    parts = [part.digest for part in seen.parts if part.origin < len(of.recipe.target)] if seen else []
+    if [run.pool.fingerprint, fingerprint(parts) if of.recipe.target else None] != whole:
         raise RecipeError(
-            f"run {first.folder}: its pool or target has changed since, so a {what} selection would be of others. "
+            f"run {of.folder}: its pool or target has changed since, so a {what} selection would be of others. "
             "Run it again under another name and compare that."
         )
-    return Member(what, run, _selected(run))
+    return run
 
 
 def _budget(run: Run) -> Any:
@@ -193,30 +289,23 @@ def _vectors(members: list[Member], column: str | None) -> tuple[str | None, Run
     return None, members[0].run
 
 
-def _member(
-    member: Member,
-    ngrams: dict[str, dict[str, float]] | None,
-    nearness: dict[str, dict[str, float]] | None,
-    repeats: dict[str, int],
-) -> dict[str, Any]:
+def _member(member: Member, figures: dict[str, Any], repeats: dict[str, int]) -> dict[str, Any]:
     manifest = read_json(member.run.folder / "manifest.json")
     steps = [member.run.summary(step.number) for step in member.run.steps]
-    facts = [step["facts"] for step in steps if step.get("facts")]
     weights = pq.read_table(member.run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
-    of_scores = next((fact["effective_sample_size"] for fact in facts if fact.get("effective_sample_size")), None)
     return {
         "name": member.name,
         "run": str(member.run.folder),
+        "judged": [str(run.folder) for run in member.judged],
         "steps": [step["selector"] for step in steps],
         "chosen": member.size,
         "duplicates": repeats[member.name],
-        "effective_sample_size": of_scores or (float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0),
+        "effective_sample_size": float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0,
         "seconds": round(sum(manifest["seconds"].values()), 1),
         "peak_bytes": manifest.get("peak_bytes"),
         "last_kept": steps[-1]["last_kept"] if steps else None,
         "line": _line(member.run),
-        **(ngrams or {}).get(member.name, {}),
-        **(nearness or {}).get(member.name, {}),
+        **figures,
     }
 
 

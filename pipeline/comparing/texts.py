@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,22 +32,23 @@ class TextTrials:
 
     unit = "tokens"
 
-    def __init__(self, runs: Mapping[str, Run], model: str, held_out: list[str]) -> None:
-        first = next(iter(runs.values()))
+    def __init__(self, runs: Mapping[str, list[Run]], model: str, held_out: list[str], among: Any) -> None:
+        """Of each selection its draws, which seeds take in turn; `among`: ids of what random is drawn from."""
+        first = next(iter(runs.values()))[0]
         self.trainer = Trainer(first, model, held_out)
-        self.texts = {name: _chosen_texts(run) for name, run in runs.items()}
-        if not all(self.texts.values()):
-            empty = next(name for name, some in self.texts.items() if not some)
-            raise RecipeError(f"--train: {empty} holds no texts to train on; --train head learns classes")
-        self.sizes = {name: self.trainer.count(some) for name, some in self.texts.items()}
-        self.texts[""] = _drawn(first, max(len(some) for some in self.texts.values()) * 2 ** (DOUBLINGS + 1))
-        self.sizes[""] = self.trainer.count(self.texts[""])
+        self.texts = {name: [_chosen_texts(run) for run in draws] for name, draws in runs.items()}
+        if empty := [name for name, draws in self.texts.items() if not all(draws)]:
+            raise RecipeError(f"--train: {empty[0]} holds no texts to train on; --train head learns classes")
+        self.sizes = {name: min(map(self.trainer.count, draws)) for name, draws in self.texts.items()}
+        most = max(len(some) for draws in self.texts.values() for some in draws)
+        self.texts[""] = [_drawn(first, most * 2 ** (DOUBLINGS + 1), among)]
+        self.sizes[""] = self.trainer.count(self.texts[""][0])
 
     def amount(self, of: str) -> int:
         return self.sizes[of]
 
     def loss(self, of: str, amount: int, seed: int) -> float:
-        return self.trainer.loss(self.texts[of], amount, seed)
+        return self.trainer.loss(self.texts[of][seed % len(self.texts[of])], amount, seed)
 
 
 class Trainer:
@@ -130,13 +132,14 @@ def _chosen_texts(run: Run) -> list[str]:
     return [text for text, weight in held if text for _ in range(round(weight))]
 
 
-def _drawn(run: Run, most: int) -> list[str]:
-    """At most so many texts of the pool, drawn by chance: more than are ever trained on."""
+def _drawn(run: Run, most: int, among: Any) -> list[str]:
+    """At most so many texts of those among these ids, drawn by chance: more than are ever trained on."""
     drawn = Drawn(most, "compare")
     for part in run.pool.parts:
         for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "text"]):
             texts = np.array(batch["text"].to_pylist(), object)
             there = np.array([bool(text) for text in texts.tolist()], bool)
+            there &= np.isin(batch["sample_id"].to_numpy(), among)
             drawn.add(batch["sample_id"].to_numpy()[there], texts[there])
     rows = drawn.rows()
     return rows[1].tolist() if rows else []

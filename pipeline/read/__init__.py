@@ -6,6 +6,7 @@ is its reader here and a line in formats.py, of images in images/rows.py.
     blocks.py      rows of a file as Arrow, beside those that can't be used and why
     chunking.py    cutting texts into pieces of so many words
     formats.py     which reader reads which format
+    held_out.py    a part of the target that nothing learns from
     identity.py    ids from keys, hashes from contents
     ingest.py      source files in, shards and rejects out; incremental
     jsonl.py       JSON lines, fast, and line by line where a line is bad

@@ -188,6 +188,7 @@ class Recipe(Model):
     pool: Annotated[list[Source], Field(min_length=1)]
     target: list[Source] = []
     evaluation: list[Source] = []  # what must not be trained on
+    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the target, by content, kept for measuring
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
     against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
@@ -231,6 +232,12 @@ class Recipe(Model):
         for name in self.columns:
             if name.casefold() in kept:
                 raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_hold_out(self) -> "Recipe":
+        if self.hold_out is not None and not self.target:
+            raise ValueError("hold_out: a share of the target, and there is no `target`")
         return self
 
     @model_validator(mode="after")

@@ -83,6 +83,12 @@ class Run:
 
     @property
     def target_folder(self) -> Path:
+        """Of all that is read beside the pool, without what is held out."""
+        whole, share = self.whole_target_folder, self.recipe.hold_out
+        return whole if share is None else whole.with_name(fingerprint([whole.name, "hold_out", share]))
+
+    @property
+    def whole_target_folder(self) -> Path:
         asked = [source.model_dump(exclude_defaults=True) for source in self.recipe.beside]
         return self.store / "targets" / fingerprint(asked)
 

@@ -1,5 +1,5 @@
-"""Samples of the pool that no step may choose: those that `tamis forget` named, and, with `against: kept`, those that
-earlier runs of the recipe chose.
+"""Samples of the pool that no step may choose: those that `tamis forget` named, with `against: kept` those that earlier
+runs of the recipe chose, and with `hold_out` those whose content is of the target's held part.
 
 Settled when a run reads its inputs, and recorded in its aside.parquet; the first step's ledger tells of each."""
 
@@ -15,19 +15,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import fingerprint, read_json, write_parquet
+from tamis.pipeline.read.held_out import holds
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.store.runs import Run
 
-FORGOTTEN, EARLIER = "forgotten", "kept_earlier"  # reasons in the ledger
+FORGOTTEN, EARLIER, HELD_OUT = "forgotten", "kept_earlier", "held_out"  # reasons in the ledger
 ASIDE = pa.schema([pa.field("sample_id", pa.uint64(), nullable=False), pa.field("reason", pa.string(), nullable=False)])
 NAMED = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("forgotten_at", pa.string(), nullable=False)])
 Ids = npt.NDArray[np.uint64]
 
 
-def settle(run: Run, pool: Pool) -> str:
-    """Write what this run sets aside of the pool; returns what stands for it, `""` where there is nothing."""
+def settle(run: Run, pool: Pool, held: Ids) -> str:
+    """Write what this run sets aside of the pool; returns what stands for it, `""` where there is nothing. `held`:
+    contents that are held out."""
     reasons: dict[int, str] = {}
+    for part in pool.parts if len(held) else ():
+        for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "content_hash"]):
+            mine = batch["sample_id"].to_numpy()[holds(batch, held)]
+            reasons |= dict.fromkeys(mine.tolist(), HELD_OUT)
     if run.recipe.against == "kept":
         for earlier in earlier_runs(run):
             ids = pq.read_table(earlier / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist()

@@ -1,7 +1,9 @@
 """What a choice by importance did: divergence from the target, coverage, lengths, and the n-grams gained and lost.
 
 KL reduction as in Xie et al. 2023 (section 4): KL(target || pool) - KL(target || selection) over n-gram buckets, 1e-10
-added inside the logarithms. Buckets are merged to 10,000 first, so that figures of different settings can be compared.
+added inside the logarithms. A selection's shares are smoothed by the pool's, as Witten and Bell 1991: of N n-grams in T
+buckets T / (N + T) is the pool's; else a good choice of 20 texts, which lacks most of the target's n-grams, would look
+worse than none. Buckets are merged to 10,000 first, so that figures of different settings can be compared.
 One pass over the features of the candidates; 48 bytes a bucket."""
 
 from collections.abc import Sequence
@@ -100,7 +102,8 @@ def figures(fitted: Weighed, tally: Tally, texts: Sequence[str]) -> dict[str, An
     target = fitted.target_counts.sum(axis=0)
     pool, chosen, random = fitted.pool_counts, tally.buckets["selection"], tally.buckets["random"]
     kl = {
-        name: divergence(target, counts) for name, counts in (("pool", pool), ("selection", chosen), ("random", random))
+        name: divergence(target, counts, pool)
+        for name, counts in (("pool", pool), ("selection", chosen), ("random", random))
     }
     gained, lost = _most_moved(fitted, pool, chosen, texts)
     return {
@@ -128,11 +131,15 @@ def _said(fitted: Weighed, texts: Sequence[str]) -> dict[str, list[str]]:
     return {"said": [told + "one word, so the choice among such texts is by chance; `tokens: tamis` takes each letter"]}
 
 
-def divergence(target: Counts, other: Counts) -> float | None:
-    """KL(target || other) in nats over merged buckets; None where one of them is empty."""
+def divergence(target: Counts, other: Counts, pool: Counts | None = None) -> float | None:
+    """KL(target || other) in nats over merged buckets, the other smoothed by the pool where that is given; None where
+    one of them is empty."""
     if not target.sum() or not other.sum():
         return None
     p, q = (folded / folded.sum() for folded in (fold(target), fold(other)))
+    if pool is not None:
+        size, kinds = int(other.sum()), int((fold(other) > 0).sum())
+        q = (size * q + kinds * fold(pool) / max(1, pool.sum())) / (size + kinds)
     return float(np.dot(p, np.log(p + KL_FLOOR) - np.log(q + KL_FLOOR)))
 
 

@@ -94,8 +94,8 @@ def test_a_result_is_asked_for_everything(here: Path) -> None:
     assert chosen.to_hf().num_rows == 25 and list(chosen.to_pandas()["rank"])[:2] == [1, 2]
     key = chosen["key"][0].as_py()
     assert "SELECTED" in result.why(key) and why(result, key) == result.why(key) == why(result.folder, key)
-    assert [stage.rows for stage in result.funnel] == [400, 400, 25]
-    assert result.facts["0 importance_resampling"]["kl_reduction"] is not None
+    assert [stage.rows for stage in result.funnel] == [400, 400, 386, 25]
+    assert result.facts["1 importance_resampling"]["kl_reduction"] is not None
     assert result.verify() == [] and open_run(str(result.folder)).selected == 25
     assert result.sql("select count(*) as n from pool").to_pylist() == [{"n": 400}]
     none = result.sql("select key, text from pool where false")

@@ -61,7 +61,7 @@ def test_random_and_oracle_stand_beside_and_the_figures_are_plain_sums(run_in: R
     names = [member["name"] for member in found["members"]]
     assert names == ["like", "near", "random", "oracle"] and found["equal"] and found["column"] == "v"
     by = {member["name"]: member for member in found["members"]}
-    assert by["like"]["target_nats"] < by["random"]["target_nats"] and by["near"]["served"] > by["random"]["served"]
+    assert by["like"]["target_nats"] < by["random"]["target_nats"] and by["near"]["nearness"] > by["random"]["nearness"]
     chosen = {name: set(pq.read_table(Path(by[name]["run"]) / "selection.parquet")["sample_id"].to_pylist()) for name in names}  # fmt: skip
     for row, one in zip(found["overlap"], names, strict=True):
         assert row == [len(chosen[one] & chosen[other]) / len(chosen[one]) for other in names]
@@ -71,9 +71,13 @@ def test_random_and_oracle_stand_beside_and_the_figures_are_plain_sums(run_in: R
     held = np.load(place / "vectors.npz")
     unit = held["vector"] / np.linalg.norm(held["vector"], axis=1, keepdims=True)
     where = {key: number for number, key in enumerate(held["key"].tolist())}
-    keys = pq.read_table(Path(by["near"]["run"]) / "selection.parquet")["key"].to_pylist()
-    close = unit[[where[f"t{n}"] for n in range(20)]] @ unit[[where[key] for key in keys]].T
-    assert by["near"]["nearness"] == pytest.approx(float(close.max(1).mean()), abs=2e-3)
+    assert found["held_out"]["samples"] == 5 and "Judged by 5 of the target's 20 samples" in table(found)
+    judged = open_complete(Path(by["near"]["judged"][0]))
+    apart = {f"t{n}" for n in range(20)} - set(pq.read_table(judged.target.parts[0].path)["key"].to_pylist())
+    keys = pq.read_table(judged.folder / "selection.parquet")["key"].to_pylist()
+    close = unit[[where[key] for key in sorted(apart)]] @ unit[[where[key] for key in keys]].T
+    assert len(apart) == 5 and by["near"]["nearness"] == pytest.approx(float(close.max(1).mean()), abs=2e-3)
+    assert by["near"]["intervals"]["nearness"] is None and by["random"]["intervals"]["nearness"] > 0
 
 
 def test_the_same_again_is_the_same_and_another_method_changes_no_row(run_in: Runner, place: Path) -> None:
@@ -310,3 +314,53 @@ def test_the_verbs(run_in: Runner, place: Path) -> None:
     assert "the column" in call("probe", runs[0], "v", "--by", "part").stdout
     wrong = call("compare", place / "nope")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") < 4
+
+
+def test_copies_of_the_target_are_no_merit_and_a_target_that_stands_twice_is_served_as_well(
+    run_in: Runner, place: Path
+) -> None:
+    draw = np.random.default_rng(2)
+    sea = [" ".join(draw.choice([*WORDS["sea"].split(), *(f"w{n}" for n in range(300))], 60)) for _ in range(90)]
+    others = [" ".join(draw.choice([f"w{n}" for n in range(300)], 60)) for _ in range(300)]
+    rows = [{"id": f"p{n}", "text": text} for n, text in enumerate([*sea, *others])]
+    write_jsonl(place / "pool.jsonl", rows)
+    targets = [{"id": f"t{n}", "text": text} for n, text in enumerate(sea[:30])]
+    write_jsonl(place / "target.jsonl", targets)
+    noise = draw.normal(size=(390, 16)) + np.repeat([[3.0], [0.0]], [90, 300], 0)
+    vectors = np.concatenate([noise, noise[:30], noise[:30]])
+    keys = [row["id"] for row in rows] + [f"t{n}" for n in range(60)]
+    np.savez(place / "vectors.npz", key=np.array(keys), vector=vectors)
+    more = {**MORE, "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]}
+    names, found = ("mark", "exclude"), {}
+    for twice in (False, True):
+        if twice:
+            write_jsonl(place / "target.jsonl", [*targets, *({"id": f"t{n + 30}", "text": text} for n, text in enumerate(sea[:30]))])  # fmt: skip
+        runs = [run_in(place, name=f"{name}{twice}", **more, steps=[{"importance_resampling": {"budget": 40, "in_target": name}}]).folder for name in names]  # fmt: skip
+        members = comparison(runs, None, "v", None)["members"]
+        found[twice] = dict(zip(names, members, strict=False))
+        for member in members[:2]:
+            chosen = set(pq.read_table(Path(member["judged"][0]) / "selection.parquet")["text"].to_pylist())
+            kept = open_complete(Path(member["judged"][0]))
+            fitted = set(pq.read_table(kept.target.parts[0].path)["text"].to_pylist())
+            assert len(fitted) == 22 and not chosen & (set(sea[:30]) - fitted), "held out of target and pool"
+    assert abs(found[False]["mark"]["target_nats"] - found[False]["exclude"]["target_nats"]) < 0.1
+    served = [found[twice]["mark"]["served"] for twice in (False, True)]
+    assert served[0] == served[1] > 0
+
+
+def test_random_is_of_what_the_steps_before_left_and_of_the_pool(run_in: Runner, place: Path) -> None:
+    steps = [{"sql": {"where": "part <> 'kitchen'"}}, {"importance_resampling": {"budget": 20}}]
+    found = comparison([run_in(place, name="a", **MORE, steps=steps).folder], None, None, None)
+    by = {member["name"]: member for member in found["members"]}
+    assert [*by] == ["a", "random", "random of pool"] and by["random"]["steps"] == ["sql", "random"]
+    parts = {name: set(pq.read_table(Path(one["run"]) / "selection.parquet")["part"].to_pylist()) for name, one in by.items()}  # fmt: skip
+    assert "kitchen" not in parts["random"] and "kitchen" in parts["random of pool"]
+    assert len(by["random"]["judged"]) == 3 and by["random"]["intervals"]["target_nats"] > 0
+    assert by["a"]["effective_sample_size"] == by["random"]["effective_sample_size"] == 20
+    write_comparison(found, place / "page.html")
+    assert "random of pool" in (place / "page.html").read_text()
+    with pytest.raises(RecipeError, match="compare holds a part of the target out itself"):
+        held = run_in(place, name="held", **MORE, steps=steps, hold_out=0.5)
+        comparison([held.folder], None, None, None)
+    reasons = held.manifest["steps"][0]["reasons"]
+    assert "held_out" not in reasons, "nothing of the target lies in this pool"

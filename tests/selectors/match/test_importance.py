@@ -266,3 +266,16 @@ def test_facts_of_counts() -> None:
     equal = [(0.0, 4.0, 4.0), (0.0, 6.0, 6.0)]  # ten weights of 1
     assert effective_sample_size(equal) == pytest.approx(10)
     assert effective_sample_size([(5.0, 1.0, 1.0), (-500.0, 3.0, 3.0)]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [5, 20, 50, 200])
+def test_a_good_choice_looks_better_than_none_however_small_it_is(count: int) -> None:
+    """Zipf's words of two kinds; the target is of one, and so is the choice, which lacks most of its words."""
+    draw = np.random.default_rng(count)
+    zipf = 1 / np.arange(1, 20_001)
+    mine, other = (draw.permutation(zipf) / zipf.sum() for _ in range(2))
+    target, good, pool = (draw.multinomial(150 * texts, shares) for texts, shares in ((200, mine), (count, mine), (5000, (mine + 9 * other) / 10)))  # fmt: skip
+    by_chance = draw.multinomial(150 * count, (mine + 9 * other) / 10)
+    none, told, random = (divergence(target, one, pool) for one in (pool, good, by_chance))
+    assert told < random and told < none, "a good choice is nearer to the target than the pool is"
+    assert random < none + 0.6, "and what chance chose is not far behind"
