@@ -5,7 +5,8 @@
 Of each of the 15 domains 200 texts are the target and 300 more are kept apart as the truth; 90 others of it and 2,900 of
 the other domains are the pool, and once the target's texts as well. Five methods choose 150. `before`: the target nats
 of each selection on the target that it was fitted to; `after`: as compare tells them, on a part that nothing saw;
-`truth`: on the 300 apart. Prints which method each names as best, and by how much the best of the truth is missed."""
+`truth`: on the 300 apart. Prints which method each names as best, by how much the best of the truth is missed, and by how
+much `default` leads `without-the-target`, which may not choose the target's own texts."""
 
 import argparse
 import random
@@ -87,23 +88,27 @@ def main() -> None:
     folder = parser.parse_args().folder
     for inside in (False, True):
         print(f"\n{'the target lies in the pool, too' if inside else 'the target is apart'}\n")
-        print("| domain | before | after | truth | lost before | lost after |\n|---|---|---|---|---:|---:|")
+        print(
+            "| domain | before | after | truth | lost before | lost after | lead before | after | truth |\n|---|---|---|---|"
+            + "---:|" * 5
+        )
         lost: dict[str, list[float]] = {"before": [], "after": []}
+        leads: list[list[float]] = []
         turned = right = 0
         for domain in sorted(by_domain()):
             told = judged(folder, domain, inside)
-            best = {when: min(told, key=lambda name: told[name][when]) for when in ("before", "after", "truth")}
+            whens = ("before", "after", "truth")
+            best = {when: min(told, key=lambda name: told[name][when]) for when in whens}
             for when, held in lost.items():
                 held.append(told[best[when]]["truth"] - told[best["truth"]]["truth"])
+            leads.append([told["without-the-target"][when] - told["default"][when] for when in whens])
             turned += best["before"] != best["after"]
             right += best["after"] == best["truth"]
-            print(
-                f"| {domain} | {best['before']} | {best['after']} | {best['truth']} | {lost['before'][-1]:.3f} | {lost['after'][-1]:.3f} |",
-                flush=True,
-            )
-        print(
-            f"\n{turned} verdicts turned, {right} are now the truth's; nats lost by following them, mean: {np.mean(lost['before']):.3f} before, {np.mean(lost['after']):.3f} after"
-        )
+            cells = [*(f"{held[-1]:.3f}" for held in lost.values()), *(f"{lead:+.3f}" for lead in leads[-1])]
+            print("| " + " | ".join([domain, *best.values(), *cells]) + " |", flush=True)
+        off = np.abs(np.array(leads)[:, :2] - np.array(leads)[:, 2:]).mean(0)
+        print(f"\n{turned} verdicts turned, {right} are now the truth's; nats lost by following them, mean: {np.mean(lost['before']):.3f} before, "
+              f"{np.mean(lost['after']):.3f} after; the lead of `default` over `without-the-target` is off by {off[0]:.3f} before, {off[1]:.3f} after")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -89,13 +89,14 @@ def shares_below(
     held: Floats,
     ends: npt.NDArray[np.int64],
     halves: bool = False,
+    seed: int = 0,
 ) -> Floats:
     """[rows] share of the row's group below its value; NaN where that can't be said.
 
     Equal values share their part of the scale by a hash of their ids, so a fifth is a fifth of them, too; with `halves`
     all stand in its middle."""
     values, groups = numbers_of(batch, column), groups_of(batch, by)
-    chances = uniform(batch["sample_id"].to_numpy(), 0, 0, "ties")
+    chances = uniform(batch["sample_id"].to_numpy(), seed, 0, "ties")
     place = {name: number for number, name in enumerate(names)}
     shares = np.full(len(values), np.nan)
     for name, mine in _rows_by_group(groups, np.isfinite(values)):

@@ -20,13 +20,14 @@ from tamis.pipeline.choose.facts import StepChoice
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
+from tamis.pipeline.progress import say
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
-from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
+from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT, aside, reasons_of
 from tamis.selectors.budget import Budget
 from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
 from tamis.selectors.dedup.exact import ExactDedup
@@ -71,6 +72,9 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
     return run.work(step) / what / name
 
 
+A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
+LETS_PASS = ("chosen", "unique", "first_of_duplicates", "passed_through")
+ASKED_FOR = ("condition_not_met", "not_in_scope", "other_language", FORGOTTEN, EARLIER, HELD_OUT)
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
@@ -301,7 +305,23 @@ def choose(folder: Path, step: int) -> None:
             told = table if plan.selector.budgets else _unranked(table)
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(told, Path(scores[part])))
     facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
+    if heavy := _heavy(plan, record):
+        say(f"step {step} ({plan.name}): {'; '.join(heavy)}")
+        facts = {**facts, "said": [*facts.get("said", []), *heavy]}
     write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
+
+
+def _heavy(plan: StepPlan, record: Record) -> list[str]:
+    """Rules that take more than a fifth, unless they are the user's own conditions."""
+    if plan.budget is not None or not record.candidates:
+        return []
+    taken = {reason: count for reason, count in record.reasons.items() if reason not in (*LETS_PASS, *ASKED_FOR)}
+    most = sorted(taken.items(), key=lambda one: (-one[1], one[0]))
+    return [
+        f"{reason} takes {count / record.candidates:.0%} of {record.candidates:,}"
+        for reason, count in most
+        if count > A_FIFTH * record.candidates
+    ]
 
 
 def _unranked(table: pa.Table) -> pa.Table:

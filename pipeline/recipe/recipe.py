@@ -252,6 +252,8 @@ class Recipe(Model):
         for name in ("coco", "cvat"):
             if any(emitted(entry)[0] == name for entry in self.emit) and not self.reads_images:
                 raise ValueError(f"emit {name}: boxes are of images, and the pool has none")
+        if any(emitted(entry)[0] == "fiftyone" for entry in self.emit) and not self.reads_images:
+            raise ValueError("emit fiftyone: FiftyOne shows images, and the pool has none; `atlas` shows texts")
         return self
 
     @field_validator("emit")

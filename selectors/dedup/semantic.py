@@ -8,7 +8,7 @@ and another threshold or rule compares only samples that it drops. Not for telli
 not across clusters: fewer, larger clusters find more, and take longer."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,17 @@ from tamis.selectors.vectors.nearest import best_match
 
 ROUNDING = 1e-6  # of a cosine in float32: identical vectors reach a similarity of 1
 TRIED_ROWS = 20_000, 50_000  # at least and at most, on which a similarity for `keep_share` is tried, by whole clusters
-HALVINGS = 14  # of the range of similarities: to 1e-4
+HALVINGS = 20  # of the range of similarities: to 2e-6
+TIED = 4e-6  # similarities that the search can't tell apart
+
+
+class Decided(NamedTuple):
+    """Arrays are [candidates]."""
+
+    kept: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    related: npt.NDArray[np.uint64]
+    least: list[float]  # of each cluster the lowest score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,23 +87,45 @@ class SemanticDedup(RankingFilter):
         vectors, or `keep` no numbers."""
         given = prepared
         limit = self.similarity if self.similarity is not None else self._found(pool, given)
+        told = self._decided(pool, given, limit, np.zeros(len(given.order), bool))
+        if self.keep_share is not None and (besides := self._besides(given, told, limit)).any():
+            told = self._decided(pool, given, limit, besides)
+        return self._told(given, limit, told.kept & ~given.labeled, told.scores, told.related, told.least)
+
+    def _decided(
+        self, pool: Batches, given: SimilarityTable, limit: float, besides: npt.NDArray[np.bool_]
+    ) -> "Decided":
+        """What is kept at this similarity, of each other its nearest kept one; `besides` [those there] are dropped,
+        too."""
         kept = ~given.there
         scores = np.full(len(given.ids), np.nan)
         related = np.zeros(len(given.ids), np.uint64)
         least: list[float] = []
         near = given.nearest >= limit - ROUNDING
         kept[given.order] = ~near
-        touched = np.add.reduceat(near, np.append(0, given.ends[:-1])) > 0 if len(given.ends) else None
-        for where, vectors in given.clusters(pool, self.column, touched):
+        some = np.add.reduceat(near | besides, np.append(0, given.ends[:-1])) > 0 if len(given.ends) else None
+        for where, vectors in given.clusters(pool, self.column, some):
             members = given.order[where]
-            chosen = self._kept(vectors, near[where] & ~given.labeled[members], limit) | given.labeled[members]
+            chosen = self._kept(vectors, near[where] & ~given.labeled[members], limit) & ~besides[where]
+            chosen |= given.labeled[members]
             dropped, standing = np.flatnonzero(~chosen), np.flatnonzero(chosen)
             by, cosines = best_match(vectors[dropped], vectors[standing])
             kept[members] = chosen
             scores[members[dropped]] = np.round(cosines, 6)
             related[members[dropped]] = given.ids[members[standing[by]]]
             least += [float(cosines.min())] if len(dropped) else []
-        return self._told(given, limit, kept & ~given.labeled, scores, related, least)
+        return Decided(kept, scores, related, least)
+
+    def _besides(self, given: SimilarityTable, told: "Decided", limit: float) -> npt.NDArray[np.bool_]:
+        """[those there] whom to drop besides, where more stay than were asked for because many are as near as each
+        other (copies): of these as many as it takes, by a hash of their ids."""
+        kept = told.kept[given.order] & ~given.labeled[given.order]
+        extra = int(kept.sum()) - round((self.keep_share or 1.0) * len(given.order))
+        tied = np.flatnonzero(kept & (given.nearest >= min(limit, 1) - TIED))
+        chance = uniform(given.ids[given.order[tied]], self.seed, self.step, "keep_share ties")
+        found = np.zeros(len(given.order), bool)
+        found[tied[np.argsort(chance, kind="stable")[: max(0, extra)]]] = True
+        return found
 
     def _kept(self, vectors: npt.NDArray[np.float32], near: npt.NDArray[np.bool_], limit: float) -> Any:
         if self.mode == "earlier":
@@ -106,10 +138,10 @@ class SemanticDedup(RankingFilter):
         wanted = self.keep_share or 1.0
         if wanted == 1 or not len(given.order):
             return 1 + 2 * ROUNDING  # what no two vectors reach
-        if self.mode == "earlier":
+        if self.mode == "earlier":  # all that are as near as the last one that must stay, stay with it
             rising = np.sort(given.nearest)
-            place = min(len(rising) - 1, int(wanted * len(rising)))
-            return float(np.clip(rising[place] + ROUNDING, -1, 1))
+            last = rising[int(np.ceil(wanted * len(rising))) - 1]
+            return float(max(last + 3 * ROUNDING, -1))
         sizes = np.diff(given.ends, prepend=0)
         by_chance = np.argsort(uniform(np.arange(len(sizes), dtype=np.uint64), self.seed, self.step, "keep_share"))
         rows = min(max(TRIED_ROWS[0], len(given.order) // 10), TRIED_ROWS[1])
@@ -123,7 +155,7 @@ class SemanticDedup(RankingFilter):
             middle = (low + high) / 2
             kept = sum(int(self._kept(vectors, near >= middle - ROUNDING, middle).sum()) for near, vectors in held)
             low, high = (middle, high) if kept < wanted * rows else (low, middle)
-        return round(high, 4)
+        return float(np.ceil(high * 1e6) / 1e6)  # above 1 no two vectors reach it
 
     def _told(
         self,

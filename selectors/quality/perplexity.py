@@ -40,6 +40,7 @@ class Perplexity(Scorer):
     buckets: list[float] | None = None
     cutoffs: list[float] | dict[str, list[float]] | None = None
     exclude_training: bool = False
+    seed: int = 0  # of ties within a quantile
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.band, self.buckets, self.cutoffs)) > 1:
@@ -121,7 +122,8 @@ class FittedPerplexity(Fitted):
         return [BUCKETS[bucket] if bucket >= 0 else None for bucket in buckets.tolist()]
 
     def _shares(self, batch: pa.RecordBatch, halves: bool = False) -> Floats:
-        return shares_below(batch, self.settings.column, self.settings.by, self.names, self.values, self.ends, halves)
+        asked = self.settings
+        return shares_below(batch, asked.column, asked.by, self.names, self.values, self.ends, halves, asked.seed)
 
     def _buckets(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64] | None:
         """[rows] 0 head, 1 middle, 2 tail; -1: no number, or a group without cutoffs."""

@@ -32,6 +32,7 @@ class Threshold(Scorer):
     below_quantile: float | None = None
     by: str | None = None
     keep: Literal["high", "low"] = "high"
+    seed: int = 0  # of ties within a quantile
 
     def __post_init__(self) -> None:
         for share in (self.above_quantile, self.below_quantile):
@@ -74,7 +75,7 @@ class FittedThreshold(Fitted):
         if asked.below is not None:
             outside |= values >= asked.below
         if asked.above_quantile is not None or asked.below_quantile is not None:
-            shares = shares_below(batch, asked.column, asked.by, self.names, self.values, self.ends)
+            shares = shares_below(batch, asked.column, asked.by, self.names, self.values, self.ends, seed=asked.seed)
             if asked.above_quantile is not None:
                 outside |= shares <= asked.above_quantile
             if asked.below_quantile is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.choose import steps as of_steps
 from tamis.pipeline.choose.groups import nearly_vanishes
 from tamis.pipeline.errors import GuardFailed, RecipeError
 from tamis.pipeline.explain.show import summary
@@ -106,3 +107,19 @@ def test_the_command_line_ends_with_one(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("tamis"), "run", "r.yaml", "--store", "store"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "2 of 400 are left" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_rule_that_takes_more_than_a_fifth_is_told_at_once(
+    run_in: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = write_pools(tmp_path)
+    lines: list[str] = []
+    monkeypatch.setattr(of_steps, "say", lines.append)
+    outcome = run_in(tmp_path, **{**asked, "steps": [RULE, {"random": {"fraction": 0.1}}]})
+    taken = outcome.manifest["steps"][0]["reasons"]["gopher_word_length"]
+    told = f"gopher_word_length takes {taken / 1000:.0%} of 1,000"
+    assert taken > 200 and told in outcome.manifest["steps"][0]["facts"]["said"]
+    assert lines == [f"step 0 (text_quality): {told}"]
+    assert f"text_quality: {told}" in summary(outcome.manifest)
+    asked_for = run_in(tmp_path, name="asked", **{**asked, "steps": [{"sql": {"where": "kind = 'a'"}}]})
+    assert "said" not in asked_for.manifest["steps"][0]["facts"], "a condition of one's own is known"

@@ -182,5 +182,5 @@ def test_a_pool_of_texts_has_an_atlas_and_nothing_for_fiftyone(run_in: Runner, w
     assert (
         pq.read_table(outcome.folder / "exports" / "atlas.parquet").num_rows == open_complete(outcome.folder).pool.rows
     )
-    with pytest.raises(RunFailed, match="no image is a file of its own"):
+    with pytest.raises(RecipeError, match="FiftyOne shows images, and the pool has none"):
         run_in(workplace, name="b", target=[], steps=[], emit=["fiftyone"])

@@ -716,3 +716,15 @@ def test_one_image_under_several_captions_is_several_samples_and_one_image() -> 
     assert "captions" not in ExactDedup(of="image").inputs().optional
     texts = batch.set_column(2, "captions", pa.nulls(7, CAPTIONS))
     assert ExactDedup().groups(texts).equals(texts["content_hash"])
+
+
+@pytest.mark.parametrize("mode", ["earlier", "greedy", "components"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_share_is_kept_though_every_vector_stands_several_times(mode: Any, times: int) -> None:
+    vectors = np.repeat(np.random.default_rng(0).normal(size=(200, 16)), times, 0)
+    batch = of_vectors(vectors)
+    for share in (0.3, 0.6, 0.8, 0.95, 1.0):
+        found = SemanticDedup(column="v", keep_share=share, mode=mode, clusters=2).rank([batch], None)
+        assert abs((found.ranks > 0).mean() - share) < 0.01, share
+        dropped = found.ranks == 0
+        assert np.isin(found.related[dropped], found.ids[~dropped]).all() and np.isfinite(found.values[dropped]).all()
