@@ -165,3 +165,23 @@ def test_prices_are_by_kind_and_minutes_by_field_or_each() -> None:
     for wrong in ({"cost": 3, "prices": {"a": 1}}, {"minutes": 3}, {"minutes": 3, "each": -1}, {"rows": 3, "by": "p", "prices": {"a": 1}}):  # fmt: skip
         with pytest.raises(ValueError, match=r"prices|minutes|wanted|add"):
             parse_budget({"budget": wrong})
+
+
+def test_a_source_that_scatters_is_as_near_as_one_that_does_not() -> None:
+    """Means of sources that scatter are short; of unit length they are told by where they point."""
+    draw = np.random.default_rng(0)
+
+    def batch(kind: str, count: int, first: int, *towards: float, scatter: float) -> pa.RecordBatch:
+        vectors = scatter * draw.normal(size=(count, 8))
+        vectors[:, : len(towards)] += towards
+        ids = pa.array(range(first, first + count), pa.uint64())
+        return pa.record_batch({"sample_id": ids, "v": as_column(vectors.astype(np.float32)), "s": [kind] * count})
+
+    pool = [
+        batch("near", 2000, 1, 1.0, scatter=1.0), batch("far", 2000, 2001, 1.0, 0.7, scatter=0.05),
+        batch("other", 2000, 4001, 0, 0, 1.0, scatter=0.3), batch("more", 2000, 6001, 0, 0, 0, 1.0, scatter=0.3),
+    ]  # fmt: skip
+    target = batch("t", 400, 9001, 1.0, scatter=1.0)
+    fitted = build("source_budgets", {"column": "v", "by": "s", "penalty": 0.1}).fit(pool, [[target]])
+    relevance = {row[0]: row[2] for row in fitted.facts["table"]["rows"]}
+    assert relevance["near"] > 0.1 and relevance["far"] == relevance["other"] == 0
