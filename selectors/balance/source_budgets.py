@@ -4,11 +4,11 @@ After Wang, Chen, Jamieson, Du 2023 (arXiv:2306.02556, "Improved Active Multi-Ta
 as far as its abstract says, on a frozen embedding: each source has a vector w_m, the target t; nu = lasso(W, t). The
 target's error falls as sum nu_m^2 / n_m, which a budget makes smallest with n_m in proportion to |nu_m|, and to
 |nu_m| / sqrt(c_m) where a sample of m costs c_m. w_m is the mean vector of a source, less the mean of all, of unit
-length, and nu is not negative: more of what looks like the target; with `predict: FIELD` it is a ridge regression of that field from the
-vectors, and |nu| counts: more of what teaches the target's task. The penalty is the largest under which halves of the
-target foretell each other nearly best. Within a source by chance; what the chosen sources can't fill goes to others.
-One pass, O(dim) a sample, O(dim^2) with `predict`. Not for choosing samples of a source, and which sources are chosen
-is not unique where they repeat each other."""
+length, and nu is not negative: more of what looks like the target; with `predict: FIELD` it is a ridge regression of
+that field from the vectors, and |nu| counts: more of what teaches the target's task. The penalty is the largest under
+which halves of the target foretell each other nearly best. Within a source by chance; what the chosen sources can't
+fill goes to others. One pass, O(dim) a sample, O(dim^2) with `predict`. Not for choosing samples of a source, and which
+sources are chosen is not unique where they repeat each other."""
 
 import math
 from collections.abc import Sequence
