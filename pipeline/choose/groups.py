@@ -22,14 +22,17 @@ from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.recipe import Guard
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run, open_run
+from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT
 from tamis.selectors.contract import Inputs
 
 NEARLY, ROWS, FEWEST = 0.1, 100, 10  # of the overall rate; a group has more; wanted of it by that rate
 MOST_GROUPS = 5000  # of a field; more are no groups
 NAMED = 4  # groups of a field, in a line
-ASKED = ("quota", "language", "sql")  # steps that drop groups because they were asked to
+ASKED_FOR = (  # reasons that are the user's own conditions: such rows don't count as lost
+    "condition_not_met", "not_in_scope", "other_language", "no_quota", FORGOTTEN, EARLIER, HELD_OUT,
+)  # fmt: skip
 
-Left = npt.NDArray[np.int64]  # [steps + 1] rows of a group in the pool, and after each step
+Left = npt.NDArray[np.int64]  # [steps + 2] rows of a group in the pool, after each step, and those not counted
 
 
 class Vanishing(NamedTuple):
@@ -54,10 +57,9 @@ def watch(folder: Path) -> None:
     path = folder / "groups.json"
     if path.exists() or not run.steps:
         return
-    guards = run.recipe.guards
-    left = left_of(run, [*_fields(run), *(by for guard in guards for by in guard.fields)], len(run.steps))
-    for guard in guards:
-        _hold(run, guard, left, 0, len(run.steps))
+    for guard in run.recipe.guards:
+        _hold(run, guard, left_of(run, guard.fields, len(run.steps)), 0, len(run.steps))
+    left = left_of(run, _fields(run), len(run.steps), without=ASKED_FOR)
     found = [one for field in _fields(run) if field in left for one in vanishing(run, field, left[field])]
     write_json(path, {"vanishing": [one._asdict() for one in found]})
 
@@ -80,13 +82,14 @@ def lines(found: Sequence[dict[str, Any]]) -> list[str]:
     return said
 
 
-def left_of(run: Run, fields: Sequence[str], steps: int) -> dict[str, dict[str, Left]]:
-    """Of each field its groups and what is left of them; a field with more than MOST_GROUPS is not there."""
+def left_of(run: Run, fields: Sequence[str], steps: int, without: Sequence[str] = ()) -> dict[str, dict[str, Left]]:
+    """Of each field its groups and what is left of them; a field with more than MOST_GROUPS is not there. What was
+    dropped for a reason of `without` does not count."""
     found: dict[str, dict[str, Left]] = {field: {} for field in fields}
     names = {field: f"{field}_best" if f"{field}_best" in run.names else field for field in fields}
 
     def of_part(part: Part) -> list[tuple[str, list[str], Left]]:
-        return list(_left_of_part(run, part, names, steps))
+        return list(_left_of_part(run, part, names, steps, without))
 
     for counted in ordered_map(of_part, run.pool.parts):
         for field, groups, counts in counted:
@@ -100,14 +103,22 @@ def left_of(run: Run, fields: Sequence[str], steps: int) -> dict[str, dict[str, 
     return found
 
 
-def _left_of_part(run: Run, part: Part, names: dict[str, str], steps: int) -> Iterator[tuple[str, list[str], Left]]:
-    kept = []
+def _left_of_part(
+    run: Run, part: Part, names: dict[str, str], steps: int, without: Sequence[str]
+) -> Iterator[tuple[str, list[str], Left]]:
+    kept, asked_for = [], [np.zeros(0, np.uint64)]
     for step in range(steps):
-        ledger = pq.read_table(run.ledger(step) / part.name, columns=["sample_id", "kept"])
-        kept.append(ledger["sample_id"].to_numpy()[ledger["kept"].to_numpy()])
+        ledger = pq.read_table(run.ledger(step) / part.name, columns=["sample_id", "kept", "reason"])
+        ids, stays = ledger["sample_id"].to_numpy(), ledger["kept"].to_numpy()
+        kept.append(ids[stays])
+        if without:
+            meant = pc.is_in(ledger["reason"], value_set=pa.array(without)).to_numpy()
+            asked_for.append(ids[meant & ~stays])
+    gone = np.concatenate(asked_for)
     for batch in side_by_side(run, part, Inputs(fields=tuple(dict.fromkeys(names.values()))), of_target=False):
         ids = batch["sample_id"].to_numpy()
-        after = [np.ones(len(ids), bool), *(np.isin(ids, some) for some in kept)]
+        there = ~np.isin(ids, gone)
+        after = [there, *(there & np.isin(ids, some) for some in kept), ~there]
         for field, name in names.items():
             coded = pc.dictionary_encode(pc.fill_null(_as_text(batch[name], field), "∅"))
             groups, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
@@ -125,15 +136,16 @@ def _as_text(values: pa.Array, field: str) -> pa.Array:
 
 def vanishing(run: Run, field: str, groups: dict[str, Left]) -> list[Vanishing]:
     """The largest first."""
-    whole = sum(groups.values(), np.zeros(len(run.steps) + 1, np.int64))
+    whole = sum(groups.values(), np.zeros(len(run.steps) + 2, np.int64))[:-1]
     rate = whole[-1] / max(1, whole[0])
     found = []
-    for group, left in groups.items():
-        if len(groups) > 1 and nearly_vanishes(int(left[0]), int(left[-1]), float(rate)):
+    for group, (*counts, uncounted) in groups.items():
+        left = np.array(counts)
+        meant = uncounted > left[0]  # most of the group was asked to go
+        if len(groups) > 1 and not meant and nearly_vanishes(int(left[0]), int(left[-1]), float(rate)):
             shares = (left[1:] / np.maximum(1, left[:-1])) / np.maximum(1e-12, whole[1:] / np.maximum(1, whole[:-1]))
             step = int(shares.argmin())
-            if run.steps[step].name not in ASKED:
-                found.append(Vanishing(field, group, int(left[0]), int(left[-1]), step, run.steps[step].name))
+            found.append(Vanishing(field, group, int(left[0]), int(left[-1]), step, run.steps[step].name))
     return sorted(found, key=lambda one: (-one.rows, one.group))
 
 
@@ -163,7 +175,7 @@ def _hold(run: Run, guard: Guard, left: dict[str, dict[str, Left]], before: int,
             raise GuardFailed(
                 f"guard: of {visible(field)} {visible(group)!r} {one[after]:,} of {one[before]:,} are left {where}, "
                 f"wanted {guard.keep_at_least:.4g} of them; step {worst} ({run.steps[worst].name}) drops most. "
-                + (f"So it is with {len(few) - 1} others. " if len(few) > 1 else "")
+                + (f"So it is with {len(few) - 1} more. " if len(few) > 1 else "")
                 + f'Nothing was selected; the ledger tells why: tamis sql {run.folder} "select reason, count(*) from '
                 'ledger group by all"'
             )

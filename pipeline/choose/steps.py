@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import candidates, side_by_side, targets
 from tamis.pipeline.choose.facts import StepChoice
+from tamis.pipeline.choose.groups import ASKED_FOR
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
@@ -27,7 +28,7 @@ from tamis.pipeline.schemas import SCORES
 from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
-from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT, aside, reasons_of
+from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
 from tamis.selectors.budget import Budget
 from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
 from tamis.selectors.dedup.exact import ExactDedup
@@ -74,7 +75,6 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
 
 A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
 LETS_PASS = ("chosen", "unique", "first_of_duplicates", "passed_through")
-ASKED_FOR = ("condition_not_met", "not_in_scope", "other_language", FORGOTTEN, EARLIER, HELD_OUT)
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])

@@ -52,6 +52,11 @@ def test_a_source_that_nearly_vanishes_is_told_with_its_step(run_in: Runner, tmp
     assert whole.manifest["vanishing"] == [], "half of everything"
     wanted = run_in(tmp_path, name="wanted", **{**asked, "steps": [{"sql": {"where": "kind = 'a'"}}]})
     assert wanted.manifest["vanishing"] == [], "who asks for a value knows"
+    choice = {"random": {"budget": 100, "where": "kind = 'a'"}}
+    meant = run_in(tmp_path, name="meant", **{**asked, "steps": [RULE, choice]}).manifest["vanishing"]
+    assert [(one["field"], one["rows"], one["kept"] < 2) for one in meant] == [("source", 399, True)], (
+        "of 400 one is a b"
+    )
 
 
 @pytest.mark.parametrize("place", ["step", "recipe"])
