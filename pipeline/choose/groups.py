@@ -27,7 +27,7 @@ from tamis.selectors.contract import Inputs
 
 NEARLY, ROWS, FEWEST = 0.1, 100, 10  # of the overall rate; a group has more; wanted of it by that rate
 MOST_GROUPS = 5000  # of a field; more are no groups
-NAMED = 4  # groups of a field, in a line
+NAMED = 2  # groups of a field, in a line
 ASKED_FOR = (  # reasons that are the user's own conditions: such rows don't count as lost
     "condition_not_met", "not_in_scope", "other_language", "no_quota", FORGOTTEN, EARLIER, HELD_OUT,
 )  # fmt: skip
@@ -72,14 +72,21 @@ def hold_step(folder: Path, step: int) -> None:
 
 
 def lines(found: Sequence[dict[str, Any]]) -> list[str]:
-    """One for each field and step: which groups went there."""
+    """One for each step: which groups went there."""
     said = []
-    for field, step, selector in dict.fromkeys((one["field"], one["step"], one["selector"]) for one in found):
-        mine = [one for one in found if (one["field"], one["step"]) == (field, step)]
-        named = ", ".join(f"{visible(one['group'])} {one['kept']:,} of {one['rows']:,}" for one in mine[:NAMED])
-        more = f" and {len(mine) - NAMED} others" if len(mine) > NAMED else ""
-        said.append(f"nearly vanishes at step {step} ({selector}), by {visible(field)}: {named}{more}")
+    for step, selector in sorted({(one["step"], one["selector"]) for one in found}):
+        mine = [one for one in found if one["step"] == step]
+        fields = [
+            _named([one for one in mine if one["field"] == field]) for field in dict.fromkeys(o["field"] for o in mine)
+        ]
+        said.append(f"nearly vanishes at step {step} ({selector}): {'; '.join(fields)}")
     return said
+
+
+def _named(found: list[dict[str, Any]]) -> str:
+    named = ", ".join(f"{visible(one['group'])} {one['kept']:,} of {one['rows']:,}" for one in found[:NAMED])
+    more = f", {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+    return f"of {visible(found[0]['field'])} {named}{more}"
 
 
 def left_of(run: Run, fields: Sequence[str], steps: int, without: Sequence[str] = ()) -> dict[str, dict[str, Left]]:

@@ -46,7 +46,7 @@ def test_a_source_that_nearly_vanishes_is_told_with_its_step(run_in: Runner, tmp
     assert [
         (one["field"], Path(one["group"]).name, one["rows"], one["kept"], one["step"], one["selector"]) for one in found
     ] == [("source", "numbers.jsonl", 400, 2, 1, "text_quality")]
-    told = f"nearly vanishes at step 1 (text_quality), by source: {found[0]['group']} 2 of 400"
+    told = f"nearly vanishes at step 1 (text_quality): of source {found[0]['group']} 2 of 400"
     assert told in summary(outcome.manifest) and told in (outcome.folder / "report.html").read_text()
     whole = run_in(tmp_path, name="whole", **{**asked, "steps": steps[2:]})
     assert whole.manifest["vanishing"] == [], "half of everything"
