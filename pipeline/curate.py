@@ -181,7 +181,7 @@ def read_inputs(folder: Path) -> None:
         groups["target"] = target.groups
         if share:
             held = held_contents(target, share, len(run.recipe.target))
-            divided(target, run.target_folder, share, len(run.recipe.target))
+            divided(target, run.divided_target(share, target.groups), share, len(run.recipe.target))
     groups["aside"] = settle(run, pool, held)
     path = folder / "inputs.json"
     if not path.exists() or {"aside": "", **read_json(path)} != groups:

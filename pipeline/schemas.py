@@ -128,3 +128,4 @@ LEDGER_REASONS = {
     "held_out": "it is of the target's part that is held out to measure on",
     "kept_earlier": "an earlier run of this recipe chose it",
 }
+KEEPING = ("chosen", "unique", "first_of_duplicates", "in_quota", "passed_through")  # of these; all others drop

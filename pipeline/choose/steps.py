@@ -24,7 +24,7 @@ from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.schemas import SCORES
+from tamis.pipeline.schemas import KEEPING, SCORES
 from tamis.pipeline.store.database import connect, rows, scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
@@ -74,7 +74,6 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
 
 
 A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
-LETS_PASS = ("chosen", "unique", "first_of_duplicates", "passed_through")
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
@@ -315,7 +314,7 @@ def _heavy(plan: StepPlan, record: Record) -> list[str]:
     """Rules that take more than a fifth, unless they are the user's own conditions."""
     if plan.budget is not None or not record.candidates:
         return []
-    taken = {reason: count for reason, count in record.reasons.items() if reason not in (*LETS_PASS, *ASKED_FOR)}
+    taken = {reason: count for reason, count in record.reasons.items() if reason not in (*KEEPING, *ASKED_FOR)}
     most = sorted(taken.items(), key=lambda one: (-one[1], one[0]))
     return [
         f"{reason} takes {count / record.candidates:.0%} of {record.candidates:,}"

@@ -1,7 +1,7 @@
 """What selections are worth, by training: the same small model on each, at equal amounts, judged on what none has seen.
 
-A language model where there are texts (proxy_texts.py), a head on a column of vectors where there are classes
-(proxy_heads.py). Random is also trained on 2, 4, 8 times as much (by one seed), to say how much of it reaches a
+A language model where there are texts (texts.py), a head on a column of vectors where there are classes
+(heads.py). Random is also trained on 2, 4, 8 times as much (by one seed), to say how much of it reaches a
 selection's loss."""
 
 import itertools

@@ -6,6 +6,7 @@ from typing import Any
 from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
 from tamis.pipeline.progress import visible
+from tamis.pipeline.schemas import KEEPING
 from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
 
@@ -17,14 +18,11 @@ def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
     pool = manifest["pool"]
     stages = [("source rows", pool["rows"], ""), ("pool", pool["samples"], _reasons(pool["rejects"]))]
     for step in manifest["steps"]:
-        dropped = {reason: count for reason, count in step["reasons"].items() if reason not in KEPT}
+        dropped = {reason: count for reason, count in step["reasons"].items() if reason not in KEEPING}
         passed = step["reasons"].get("passed_through", 0)
         told = [_reasons(dropped), f"{passed:,} passed through" if passed else ""]
         stages.append((step["selector"], step["kept"], ", ".join(filter(None, told))))
     return stages
-
-
-KEPT = {"chosen", "unique", "first_of_duplicates", "in_quota", "passed_through"}
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -84,8 +84,13 @@ class Run:
     @property
     def target_folder(self) -> Path:
         """Of all that is read beside the pool, without what is held out."""
-        whole, share = self.whole_target_folder, self.recipe.hold_out
-        return whole if share is None else whole.with_name(fingerprint([whole.name, "hold_out", share]))
+        share = self.recipe.hold_out
+        return self.whole_target_folder if share is None else self.divided_target(share, self.inputs["target"])
+
+    def divided_target(self, share: float, groups: list[int]) -> Path:
+        """Where the target lies without its held part; elsewhere once it has grown, for another part is held then."""
+        whole = self.whole_target_folder
+        return whole.with_name(fingerprint([whole.name, "hold_out", share, groups]))
 
     @property
     def whole_target_folder(self) -> Path:

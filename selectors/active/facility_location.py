@@ -3,7 +3,7 @@
 f(S) = sum over i of max over j in S of s_ij, s = (1 + cosine) / 2, is monotone and submodular, so the greedy choice is
 within 1 - 1/e of the best (Nemhauser, Wolsey, Fisher 1978). Lazy (Minoux 1978): a gain only falls, so whatever had less
 than another has now needs no new look; here the old gains are kept fresh, too, as sums over similarities of 8 bits
-(similarity_codes.py), and only samples that these sums can't exclude are looked at in full. O(n^2 dim) once, n^2 / 2
+(loops/similarities.py), and only samples that these sums can't exclude are looked at in full. O(n^2 dim) once, n^2 / 2
 bytes. Not above some ten thousand samples at once: see parts.py."""
 
 import math

@@ -193,8 +193,9 @@ def _words(
         end = begin + sizes[number]
         first, address, inside, until = begin, False, end, end
         last, flags = _next_word(points, kinds, begin, end)
+        whole = flags
         if last < end:  # it has marks
-            whole, points_seen = np.int64(0), False
+            points_seen = False
             for place in range(begin, end):
                 whole |= np.int64(kinds[place])
                 points_seen |= points[place] == POINT or points[place] == COLON
@@ -204,16 +205,10 @@ def _words(
                 if address:
                     in_address += until - inside
                     last, flags = _next_in(points, kinds, begin, end, inside, until)
-            if not marks:
-                words[told] = part_hash(hashes, powers, begin, end)
-                lettered += (whole & LETTER_BIT) != 0
-                if whole & ALNUM:
-                    spoken += 1
-                    spoken_size += end - begin
-        elif not marks:
+        if not marks:
             words[told] = part_hash(hashes, powers, begin, end)
-            lettered += (flags & LETTER_BIT) != 0
-            if flags & ALNUM:
+            lettered += (whole & LETTER_BIT) != 0
+            if whole & ALNUM:
                 spoken += 1
                 spoken_size += end - begin
         told += not marks

@@ -18,6 +18,8 @@ from tamis.pipeline.emit.places import map_of
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.drops import explain, explained
 from tamis.pipeline.explain.probe import NEAR, SHOWN, asked, probe
+from tamis.pipeline.read.held_out import held_contents, holds
+from tamis.pipeline.read.pool import current_pool
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
@@ -364,3 +366,18 @@ def test_random_is_of_what_the_steps_before_left_and_of_the_pool(run_in: Runner,
         comparison([held.folder], None, None, None)
     reasons = held.manifest["steps"][0]["reasons"]
     assert "held_out" not in reasons, "nothing of the target lies in this pool"
+
+
+def test_a_target_that_has_grown_is_divided_anew(run_in: Runner, place: Path) -> None:
+    """Another part is held out then, of which the fits must not see a text."""
+    more = {**MORE, "target": [{"format": "jsonl", "path": "target*.jsonl", "key": "id"}], "hold_out": 0.5}
+    for number in range(3):
+        texts = [{"id": f"g{number}-{n}", "text": f"wave boat {number} {n}"} for n in range(20)]
+        write_jsonl(place / f"target{number}.jsonl", texts)
+        run = open_complete(run_in(place, name=f"r{number}", **more, steps=[{"random": {"budget": 5}}]).folder)
+        assert run.target is not None
+        whole = current_pool(run.whole_target_folder, run.inputs["target"])
+        held = held_contents(whole, 0.5, 1)
+        fitted = [batch for part in run.target.parts for batch in pq.ParquetFile(part.path).iter_batches()]
+        assert len(held) == 20 + 10 * number and not any(holds(batch, held).any() for batch in fitted)
+        assert sum(batch.num_rows for batch in fitted) == 20 + 10 * number
