@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow.parquet as pq
 
+from tamis.pipeline.choose.decide import choose
 from tamis.pipeline.choose.groups import hold_step, watch
 from tamis.pipeline.choose.history import write_history
 from tamis.pipeline.choose.selection import write_selection
-from tamis.pipeline.choose.steps import choose, count_parts, fit_step, score_parts
+from tamis.pipeline.choose.steps import count_parts, fit_step, score_parts
 from tamis.pipeline.columns.labels import read_labels
 from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
@@ -181,7 +182,9 @@ def read_inputs(folder: Path) -> None:
         groups["target"] = target.groups
         if share:
             held = held_contents(target, share, len(run.recipe.target))
-            divided(target, run.divided_target(share, target.groups), share, len(run.recipe.target))
+            for part in (False, True):
+                place = run.divided_target(share, target.groups, held_part=part)
+                divided(target, place, share, len(run.recipe.target), held_part=part)
     groups["aside"] = settle(run, pool, held)
     path = folder / "inputs.json"
     if not path.exists() or {"aside": "", **read_json(path)} != groups:
@@ -195,6 +198,8 @@ def read_inputs(folder: Path) -> None:
         run.column(maker)
         if run.beside and maker.of_target:
             run.column(maker, of_target=True)
+            if run.held:
+                run.held.column(maker, of_target=True)
     _say_counts("pool", pool)
     if run.recipe.labels is not None:
         _say_labels(Path(run.recipe.labels), pool)

@@ -60,9 +60,10 @@ def make_columns(folder: Path, turn: int, names: list[str]) -> None:
     makers = turns(run)[turn]
     for name in names:
         make_parts(run, makers, run.part(name), of_target=False)
-    if run.pool.parts[0].name in names and run.beside:
-        for part in run.beside.parts:
-            make_parts(run, [maker for maker in makers if maker.of_target], part, of_target=True)
+    if run.pool.parts[0].name in names:
+        for one in filter(None, (run, run.held)):
+            for part in one.beside.parts if one.beside else ():
+                make_parts(one, [maker for maker in makers if maker.of_target], part, of_target=True)
 
 
 def make_parts(run: Run, makers: list[Maker], part: Part, *, of_target: bool) -> None:

@@ -1,10 +1,10 @@
-"""How much may be chosen: rows, tokens, bytes, objects, minutes, cost, or a fraction of the rows. Never exceeded;
-clamped to what there is."""
+"""How much may be chosen: rows, tokens, bytes, objects, minutes, cost, a fraction of the rows, or as many as there are
+of the target's kind. Never exceeded; clamped to what there is."""
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction as Exact
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,19 @@ SCALES = {
 }  # a unit in whole numbers
 LARGEST = 2.0**53  # above it whole numbers of float64 have gaps, and sums of int64 may overflow
 WANTED = (
-    "a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD}, "
-    "{minutes: N, by: FIELD}, {minutes: N, each: A} or {minutes: N, image: A, object: B, by: FIELD}"
+    "auto, a number of rows or {tokens: N, by: FIELD}, {bytes: N}, {objects: N, by: FIELD}, {cost: N, by: FIELD}, "
+    "{minutes: N, by: FIELD}, {minutes: N, each: A} or {minutes: N, image: A, object: B, by: FIELD}, "
+    "with `max_epochs: auto` where what is of the target's kind may repeat"
 )
 Costs = npt.NDArray[np.int64]
+Epochs = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
 class Budget:
     """`amount` in whole SCALES' parts of `unit`; `by` names the field or column that holds a sample's tokens, objects,
     cost or minutes, or with `prices` a kind that has one. A sample takes `image` minutes and `object` minutes for each
-    of its objects."""
+    of its objects. Where the target's kind is smaller than the budget, what is of it counts up to `epochs` times."""
 
     amount: int
     unit: str = "rows"
@@ -38,16 +40,18 @@ class Budget:
     image: float = 0.0
     object: float = 0.0
     prices: tuple[tuple[str, float], ...] = ()  # cost or minutes of a sample by the kind in `by`
+    epochs: Epochs = 1
 
     def __str__(self) -> str:
-        return f"{shown(self.amount, self.unit)} {self.unit}"
+        told = f"{shown(self.amount, self.unit)} {self.unit}"
+        return told if self.epochs == 1 else f"{told}, max_epochs {self.epochs}"
 
     @property
     def field(self) -> str | None:
         """What batches must hold to tell a sample's cost."""
         return {"rows": None, "bytes": "n_bytes", "tokens": self.by or "n_tokens"}.get(self.unit, self.by)
 
-    def units(self, _candidates: int) -> int:
+    def units(self, _candidates: int, _of_kind: int = 0) -> int:
         return self.amount
 
     def costs(self, batch: pa.RecordBatch) -> Costs:
@@ -86,15 +90,37 @@ class Fraction:
     share: float
     unit: str = "rows"
     field: str | None = None
+    epochs: Epochs = 1
 
     def __str__(self) -> str:
         return f"{self.share:.4g} of the candidates"
 
-    def units(self, candidates: int) -> int:
+    def units(self, candidates: int, _of_kind: int = 0) -> int:
         return int(Exact(str(self.share)) * candidates)  # 0.29 of 100 is 29, not 28
 
     def costs(self, batch: pa.RecordBatch) -> Costs:
         return np.ones(batch.num_rows, np.int64)
+
+
+@dataclass(frozen=True)
+class AsFound:
+    """As many rows as there are of the target's kind; `budget: auto`."""
+
+    unit: str = "rows"
+    field: str | None = None
+    epochs: Epochs = 1
+
+    def __str__(self) -> str:
+        return "as many as are of the target's kind"
+
+    def units(self, candidates: int, of_kind: int = 0) -> int:
+        return min(candidates, of_kind)
+
+    def costs(self, batch: pa.RecordBatch) -> Costs:
+        return np.ones(batch.num_rows, np.int64)
+
+
+AnyBudget = Budget | Fraction | AsFound
 
 
 def shown(amount: int, unit: str) -> str:
@@ -103,7 +129,7 @@ def shown(amount: int, unit: str) -> str:
     return f"{whole:,}" if not rest else f"{amount / SCALES[unit]:,.2f}"
 
 
-def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
+def parse_budget(settings: dict[str, Any]) -> AnyBudget | None:
     """Take `budget` or `fraction` out of a step's settings. Raises ValueError."""
     budget, fraction = settings.pop("budget", None), settings.pop("fraction", None)
     if budget is not None and fraction is not None:
@@ -114,9 +140,13 @@ def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
         return Fraction(float(fraction))
     if budget is None:
         return None
+    if budget == "auto":
+        return AsFound()
     if not isinstance(budget, dict):
         return Budget(_amount(budget))
-    by, rest = budget.get("by"), {name: value for name, value in budget.items() if name not in ("by", "prices")}
+    epochs = _epochs(budget.get("max_epochs", 1))
+    apart = ("by", "prices", "max_epochs")
+    by, rest = budget.get("by"), {name: value for name, value in budget.items() if name not in apart}
     timed = {name: rest.pop(name) for name in ("image", "object", "each") if "minutes" in rest and name in rest}
     if len(rest) != 1 or next(iter(rest)) not in SCALES or not (by is None or isinstance(by, str)):
         raise ValueError(f"budget must be {WANTED}, found {budget!r}")
@@ -125,9 +155,9 @@ def parse_budget(settings: dict[str, Any]) -> Budget | Fraction | None:
     if unit == "cost" and by is None:
         raise ValueError("budget in cost: add `by: FIELD`, a kept field or column that holds a sample's cost")
     if SCALES[unit] == 1:
-        return Budget(_amount(value), unit, by)
+        return Budget(_amount(value), unit, by, epochs=epochs)
     times = _times(timed, by) if unit == "minutes" and not prices else {}
-    return Budget(int(Exact(str(_positive(value))) * SCALES[unit]), unit, by, **times, prices=prices)
+    return Budget(int(Exact(str(_positive(value))) * SCALES[unit]), unit, by, **times, prices=prices, epochs=epochs)
 
 
 def _times(timed: dict[str, Any], by: str | None) -> dict[str, float]:
@@ -157,9 +187,16 @@ def _positive(value: Any) -> float:
     return value
 
 
+def _epochs(value: Any) -> Epochs:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value != "auto" and not whole:
+        raise ValueError(f"max_epochs: wanted auto, or a number of 1 or more, found {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
 def _amount(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"budget must be a whole number, found {value!r}")  # noqa: TRY004  one kind for bad settings
+        raise ValueError(f"budget must be a whole number or auto, found {value!r}")  # noqa: TRY004  one kind for bad settings
     if value < 0:
         raise ValueError(f"budget must be 0 or more, found {value}")
     return value

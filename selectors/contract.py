@@ -38,8 +38,10 @@ def having(batches: Batches, *fields: str) -> Batches:
 
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
 Masks = dict[str, npt.NDArray[np.bool_]]
 Reasons = list[str | None]
+SEEN = "seen"  # why a sample of the target tells nothing of recall: each fit that there is has seen it
 T = TypeVar("T")
 
 
@@ -107,6 +109,12 @@ class Fitted:
             self.details(batch),
             self.related_ids(batch),
         )
+
+    def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
+        """Of samples of the target, what a fit that has seen none of their `families` [rows] would tell, as if each lay
+        in the pool; whole families are in the batch. None: it has seen none of them. `sources` [rows]: the target
+        that each is of. A selector that needs a target says it for `tells_unseen`."""
+        return self.scored(batch)
 
     def target_shares(self) -> Sequence[float]:
         """Of the budget, for targets that are served one after another."""
@@ -193,6 +201,10 @@ class Selector:
     needs_target: ClassVar[bool] = False
     needs_evaluation: ClassVar[bool] = False  # it is given the recipe's evaluation sources instead of its target's
     needs_where: ClassVar[bool] = False  # its scope is its rule
+    tells_unseen: ClassVar[bool] = False  # though it learns from the target, it judges its samples as if it had not
+    tells_number: ClassVar[bool] = (
+        False  # hardly another kind stands where its target does; else numbers are upper bounds
+    )
     ranks: ClassVar[bool] = False  # whether it is a Ranker
     needs_labels: ClassVar[bool] = False  # of the recipe's `labels`
     by_chance: ClassVar[bool] = False  # equal contents may be decided otherwise, by a hash of their ids
@@ -236,6 +248,11 @@ class Selector:
     @property
     def noisy(self) -> bool:
         """Whether chance is added to the scores before they are sorted."""
+        return False
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether several targets are served one after another, each with its part of the budget."""
         return False
 
     @property

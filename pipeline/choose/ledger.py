@@ -56,7 +56,8 @@ class Record:
         reasons = table["reason"].to_pylist()
         self.reasons.update(reasons)
         chosen = np.array([reason == "chosen" for reason in reasons], bool)
-        self.spent += int(told["cost"].to_numpy()[chosen].sum())
+        times = np.rint(table["weight"].to_numpy()[chosen]).astype(np.int64)
+        self.spent += int((told["cost"].to_numpy()[chosen] * times).sum())
         ranked = table.filter(table["rank"].is_valid()) if count else table
         for state, best in ((True, max), (False, min)):
             side = ranked.filter(pa.array(ranked["kept"].to_numpy() == state)) if ranked.num_rows else ranked

@@ -1,4 +1,4 @@
-"""One step, in three moves: fit on pool and target, score shard by shard, choose with one query and write the ledger.
+"""One step's first two moves: fit on pool and target, and score shard by shard; decide.py has the third.
 
 Each move leaves whole files, so a killed step goes on at the shard where it stopped."""
 
@@ -16,23 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import candidates, side_by_side, targets
-from tamis.pipeline.choose.facts import StepChoice
-from tamis.pipeline.choose.groups import ASKED_FOR
-from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError, RunFailed
-from tamis.pipeline.files.atomic import write_batches, write_json, write_parquet
-from tamis.pipeline.progress import say
+from tamis.pipeline.files.atomic import write_batches, write_parquet
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.schemas import KEEPING, SCORES
-from tamis.pipeline.store.database import connect, rows, scope_mask
+from tamis.pipeline.schemas import SCORES
+from tamis.pipeline.store.database import scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
-from tamis.selectors.budget import Budget
 from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
-from tamis.selectors.dedup.exact import ExactDedup
-from tamis.sql import text as sql_text
 
 
 def count_parts(folder: Path, step: int, names: list[str]) -> None:
@@ -73,10 +66,7 @@ def _counts(run: Run, step: int, name: str, what: str = "counts") -> Path:
     return run.work(step) / what / name
 
 
-A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
-SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 OTHER_IDS = np.uint64(0x9E3779B97F4A7C15)  # tells what lies beside the pool from the same sample in it
-EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
 
 def fit_step(folder: Path, step: int) -> Path:
@@ -176,23 +166,6 @@ def _with_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.append_column("labels", pa.nulls(batch.num_rows, pa.string()))
 
 
-def _earlier_contents(run: Run, step: int) -> Path:
-    """For a deduplication that is not the first step: contents of what earlier runs chose, which the first step took
-    out."""
-    ids, reasons = aside(run)
-    earlier = ids[reasons == EARLIER] if step else ids[:0]
-    found = [EARLIER_CONTENTS.empty_table()]
-    dedup = cast("ExactDedup", run.steps[step].selector)
-    for part in run.pool.parts if len(earlier) else ():
-        for batch in side_by_side(run, part, dedup.inputs(), of_target=False):
-            mine = batch.filter(pa.array(np.isin(batch["sample_id"].to_numpy(), earlier)))
-            told = [mine["sample_id"], dedup.groups(mine).cast(pa.binary()), dedup.tie_keys(mine)]
-            found.append(pa.table(told, schema=EARLIER_CONTENTS))
-    path = run.work(step) / "earlier" / "contents.parquet"
-    write_parquet(path, pa.concat_tables(found))
-    return path
-
-
 def in_scope(
     run: Run, part: Part, step: int, more: tuple[str, ...] = (), inputs: Inputs | None = None
 ) -> Iterator[pa.RecordBatch]:
@@ -285,96 +258,3 @@ def _details(details: list[str | None], target: int, targets: int) -> list[str |
     if targets == 1:
         return details
     return [f"target {target}" + (f"; {detail}" if detail else "") for detail in details]
-
-
-def choose(folder: Path, step: int) -> None:
-    """Decide over all score files at once; write the ledger's parts, then the step's record, which says it is done."""
-    run = open_run(folder)
-    plan = run.steps[step]
-    scores = [str(run.work(step) / part.name) for part in run.pool.parts]
-    learned = fitted_of(run, step)
-    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(learned.target_shares()))
-    with connect(run.store) as con:
-        eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
-        eligible = learned.candidates_of(eligible)
-        budget = plan.budget.units(eligible) if plan.budget is not None else None
-        earlier = _earlier_contents(run, step) if plan.choice == "exact_dedup" else None
-        reader = _decisions(con, plan, learned, scores, budget, eligible, earlier)
-        for part, table in by_part(reader, len(run.pool.parts)):
-            told = table if plan.selector.budgets else _unranked(table)
-            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(told, Path(scores[part])))
-    facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
-    if heavy := _heavy(plan, record):
-        say(f"step {step} ({plan.name}): {'; '.join(heavy)}")
-        facts = {**facts, "said": [*facts.get("said", []), *heavy]}
-    write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
-
-
-def _heavy(plan: StepPlan, record: Record) -> list[str]:
-    """Rules that take more than a fifth, unless they are the user's own conditions."""
-    if plan.budget is not None or not record.candidates:
-        return []
-    taken = {reason: count for reason, count in record.reasons.items() if reason not in (*KEEPING, *ASKED_FOR)}
-    most = sorted(taken.items(), key=lambda one: (-one[1], one[0]))
-    return [
-        f"{reason} takes {count / record.candidates:.0%} of {record.candidates:,}"
-        for reason, count in most
-        if count > A_FIFTH * record.candidates
-    ]
-
-
-def _unranked(table: pa.Table) -> pa.Table:
-    """A rule keeps or drops, and puts nothing in order: an earlier choice's order stands."""
-    place = table.schema.get_field_index("rank")
-    return table.set_column(place, "rank", pa.nulls(table.num_rows, pa.int64()))
-
-
-def _skipping(con: Any, plan: StepPlan, scores: list[str], budget: int, target: int = 0) -> list[int]:
-    """Ranks that are still affordable where an earlier one is not: it is skipped, for at most SKIPPED further ones."""
-    if not isinstance(plan.budget, Budget) or plan.budget.unit == "rows":
-        return []
-    beyond = {"scores": scores, "budget": budget, "target": target, "most": SKIPPED + 1}
-    taken: list[int] = []
-    left: float | None = None
-    for row in rows(con, sql_text("beyond_budget"), beyond):
-        left = budget - row["before"] if left is None else left
-        if row["cost"] <= left:
-            left -= row["cost"]
-            taken.append(row["rank"])
-    return taken
-
-
-def _decisions(
-    con: Any,
-    plan: StepPlan,
-    learned: Any,
-    scores: list[str],
-    budget: int | None,
-    eligible: int,
-    earlier: Path | None,
-) -> Any:
-    """A reader over the choice's query."""
-    parameters: dict[str, Any] = {"scores": scores}
-    proportions = learned.target_shares()
-    rows(con, "create temp table taken (sample_id ubigint, target integer)")
-    if plan.choice == "quota":
-        quotas = learned.quotas(plan.budget)
-        parameters |= {"groups": list(quotas), "quotas": list(quotas.values()), "max_epochs": plan.selector.epochs}
-        query = "choose_quota"
-    elif plan.choice == "exact_dedup":
-        query = "choose_exact_dedup"
-        parameters["earlier"] = str(earlier)
-    elif len(proportions) > 1:
-        query = "choose_by_target"
-        whole = budget or 0
-        parts = [int(whole * share) for share in proportions]
-        parts[-1] += whole - sum(parts)  # as published: what rounding leaves goes to the last target
-        for target, part in enumerate(parts):
-            more = _skipping(con, plan, scores, part, target)
-            rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part, "more": more})
-    else:
-        query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
-        parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
-        if query == "choose_budget":
-            parameters["more"] = _skipping(con, plan, scores, parameters["budget"])
-    return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)

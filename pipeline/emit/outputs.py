@@ -125,21 +125,25 @@ def _csv(selection: Path, path: Path) -> None:
 
 def _keys(selection: Path, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
-        for batch in pq.ParquetFile(selection).iter_batches(columns=["key"]):
-            out.writelines(f"{on_one_line(key)}\n" for key in batch["key"].to_pylist())
+        for batch in pq.ParquetFile(selection).iter_batches(columns=["key", "weight"]):
+            pairs = zip(batch["key"].to_pylist(), batch["weight"].to_pylist(), strict=True)
+            out.writelines(f"{on_one_line(key)}\n" * max(1, round(weight)) for key, weight in pairs)
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}
 
 
 def _uids(run: Run) -> None:
-    """DataComp's subset file: 128-bit uids as pairs, sorted; of pools without a field `uid`, the content hashes."""
+    """DataComp's subset file: 128-bit uids as pairs, sorted, each as often as it counts, for its resharder repeats them
+    so; of pools without a field `uid`, the content hashes."""
     found = []
     for batch in placed(run):
         if "uid" in batch.schema.names:
-            found += batch["uid"].to_pylist()
+            mine = batch["uid"].to_pylist()
         else:
-            found += [value.hex() for value in batch["content_hash"].to_pylist()]
+            mine = [value.hex() for value in batch["content_hash"].to_pylist()]
+        times = [max(1, round(weight)) for weight in batch["weight"].to_pylist()]
+        found += [one for one, count in zip(mine, times, strict=True) for _ in range(count)]
     try:
         pairs = uids(found)
     except ValueError as error:

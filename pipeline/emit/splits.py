@@ -22,15 +22,12 @@ from tamis.pipeline.files.atomic import write_parquet
 from tamis.pipeline.recipe.recipe import Splits
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
-from tamis.selectors.dedup.near_images import codes_of, within
-from tamis.selectors.dedup.near_texts import Signed
+from tamis.selectors.dedup.near_images import codes_of
+from tamis.selectors.dedup.together import join_equal, join_images, join_texts, signed
 from tamis.selectors.rows import hashes_of
-from tamis.selectors.texts.minhash import Sketch, signatures
 from tamis.selectors.vectors.columns import as_array
 
 Roots = npt.NDArray[np.int64]
-SKETCH = Sketch()
-NEAR_BITS = 4  # of 64, of two images that belong together
 
 
 def write_splits(run: Run, settings: Splits, folder: Path) -> None:
@@ -81,32 +78,31 @@ def _needed(run: Run, settings: Splits) -> Iterator[pa.RecordBatch]:
         ]
         arrays = {name: batch[name] for name in fields} | {"content_hash": batch["content_hash"].cast(pa.binary(16))}
         if not run.recipe.reads_images:
-            told = signatures(batch["text"], SKETCH)
-            whole = np.hstack([told.low, told.buckets.view(np.uint8)])
-            signed = pa.Array.from_buffers(pa.binary(whole.shape[1]), len(whole), [None, pa.py_buffer(whole)])
-            arrays |= {"signed": signed, "shingled": pa.array(told.shingled)}
+            whole, shingled = signed(batch["text"])
+            held = pa.Array.from_buffers(pa.binary(whole.shape[1]), len(whole), [None, pa.py_buffer(whole)])
+            arrays |= {"signed": held, "shingled": pa.array(shingled)}
         yield pa.record_batch(arrays)
 
 
 def _groups(run: Run, settings: Splits, batches: list[pa.RecordBatch], ids: npt.NDArray[np.uint64]) -> Roots:
     """[samples] the first sample of each one's group."""
-    from tamis.selectors.loops.pairs import join, settle
+    from tamis.selectors.loops.pairs import settle
 
     root = np.arange(len(ids))
-    _join_equal(root, np.concatenate([hashes_of(batch) for batch in batches]), None)
+    join_equal(root, np.concatenate([hashes_of(batch) for batch in batches]))
     for field in ("parent", settings.by):
         if field is not None and field in batches[0].schema.names:
             codes, there = _values(pa.chunked_array([batch[field] for batch in batches]))
-            _join_equal(root, codes, there)
+            join_equal(root, codes, there)
     if not run.recipe.reads_images:
-        some = np.flatnonzero(np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches]))
-        signed = pa.chunked_array([batch["signed"] for batch in batches]).take(pa.array(some)).combine_chunks()
-        told = np.frombuffer(signed.buffers()[1] or b"", np.uint8).reshape(len(some), signed.type.byte_width)
-        join(root, some, some[Signed(SKETCH, SKETCH.line).together(told)])
+        shingled = np.concatenate([batch["shingled"].to_numpy(zero_copy_only=False) for batch in batches])
+        mine = pa.chunked_array([batch["signed"] for batch in batches]).filter(pa.array(shingled)).combine_chunks()
+        told = np.frombuffer(mine.buffers()[1] or b"", np.uint8).reshape(len(mine), mine.type.byte_width)
+        join_texts(root, told, shingled)
     for maker in run.declared:
         if maker.kind.bits:
             has, hashes = _hashes(run, maker, ids)
-            join(root, np.arange(len(ids)), within(has, hashes, NEAR_BITS))
+            join_images(root, has, hashes)
     settle(root)
     return root
 
@@ -123,15 +119,6 @@ def _values(held: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
         there = there & pc.not_equal(held, "").fill_null(False).to_numpy()
     codes = held.combine_chunks().dictionary_encode().indices.fill_null(-1)
     return codes.to_numpy(zero_copy_only=False), there
-
-
-def _join_equal(root: Roots, values: npt.NDArray[Any], there: npt.NDArray[np.bool_] | None) -> None:
-    from tamis.selectors.loops.pairs import join
-
-    places = np.arange(len(values)) if there is None else np.flatnonzero(there)
-    order = places[np.argsort(values[places], kind="stable")]
-    same = np.flatnonzero(values[order][1:] == values[order][:-1])
-    join(root, order[same], order[same + 1])
 
 
 def _hashes(run: Run, maker: Any, ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint64]]:

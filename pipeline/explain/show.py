@@ -11,6 +11,7 @@ from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
 
 BAR = 24
+LEAST_FOUND = 3  # groups of the target that are named
 
 
 def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
@@ -67,6 +68,7 @@ def notes(step: dict[str, Any]) -> list[str]:
     said += [f"{step['selector']}: {visible(line)}" for line in facts.get("said", [])]
     if missing := [kind["class"] for kind in facts.get("coverage", []) if not kind["proposed"]]:
         said.append(f"{step['selector']}: of {', '.join(missing)} nothing was proposed; others have their share")
+    said += [f"{step['selector']}: {visible(line)}" for line in found_lines(facts.get("found"))]
     if facts.get("kl_reduction") is not None:
         said.append(
             f"{step['selector']}: KL to the target {facts['kl_target_pool']:.3f} → "
@@ -74,6 +76,35 @@ def notes(step: dict[str, Any]) -> list[str]:
             f"a random subset of the same size {facts['kl_reduction_random']:.3f})"
         )
     return said
+
+
+def found_lines(found: dict[str, Any] | None) -> list[str]:
+    """How much of the target's kind a step finds, and how many there are."""
+    if not found or "unknown" in found:
+        return [found["unknown"]] if found else []
+    number = found.get("number")
+    if number is not None and number["none"]:
+        return [f"nothing of the target's kind is there (at most {number['high']:,.0f}): the nearest are other things"]
+    recall = found["recall"]
+    lines = [f"finds {recall['value']:.0%} of the target's kind ({_percent(recall)})"]
+    if number is not None:
+        about = "at most about" if number["at_most"] else "about"
+        lines[0] += f"; there are {about} {number['value']:,.0f} of it ({number['low']:,.0f} to {number['high']:,.0f})"
+        if (more := round(found["next"]["of_kind"])) > 0:
+            lines[0] += f", {more:,} of them among the next {found['next']['samples']:,}"
+    elif "too_few" in found:
+        lines[0] += f"; how many there are is told by {found['too_few']} samples of the target or more"
+    lines[0] += f"; told by {found['spikes']:,} of the target"
+    less = [one for one in found["by"] if one["high"] < recall["low"]]
+    if less:
+        least = sorted(less, key=lambda one: (one["value"], one["group"]))[:LEAST_FOUND]
+        told = ", ".join(f"{one['field']} {one['group']} {one['value']:.0%}" for one in least)
+        lines.append(f"finds less of {told}")
+    return lines
+
+
+def _percent(told: dict[str, float]) -> str:
+    return f"{told['low']:.0%} to {told['high']:.0%}"
 
 
 def paths(folder: Path) -> str:

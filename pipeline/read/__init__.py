@@ -5,6 +5,7 @@ is its reader here and a line in formats.py, of images in images/rows.py.
 
     blocks.py      rows of a file as Arrow, beside those that can't be used and why
     chunking.py    cutting texts into pieces of so many words
+    families.py    near-copies among a target's samples
     formats.py     which reader reads which format
     held_out.py    a part of the target that nothing learns from
     identity.py    ids from keys, hashes from contents

@@ -7,7 +7,7 @@ from pathlib import Path
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
 from tamis.pipeline.recipe.user_code import load_object, need_permission
-from tamis.selectors.budget import Budget, Fraction, parse_budget
+from tamis.selectors.budget import AnyBudget, AsFound, Budget, parse_budget
 from tamis.selectors.catalog import build, build_class
 from tamis.selectors.contract import Selector
 from tamis.selectors.labeled import Labeled
@@ -19,7 +19,7 @@ class StepPlan:
     number: int
     name: str  # as in the recipe
     selector: Selector
-    budget: Budget | Fraction | None
+    budget: AnyBudget | None
     where: str | None
     outside: str  # what becomes of the rest, as the ledger's reason: passed_through, or why it is dropped
 
@@ -27,6 +27,17 @@ class StepPlan:
     def choice(self) -> str:
         """The query in sql/ that turns scores into decisions."""
         return self.selector.choice
+
+    @property
+    def needs_number(self) -> bool:
+        """Whether its budget hangs on how many there are of the target's kind."""
+        return self.budget is not None and (isinstance(self.budget, AsFound) or self.budget.epochs != 1)
+
+    @property
+    def judges(self) -> bool:
+        """Whether samples that it has not seen can be scored as if they lay in the pool."""
+        apart = self.selector.ranks or self.selector.needs_where or self.selector.needs_evaluation
+        return not apart and self.choice in ("budget", "budget_with_ties")
 
 
 def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Collection[str]) -> list[StepPlan]:
@@ -86,6 +97,7 @@ def _plan(
         budget = replace(budget, by=counted)
     plan = StepPlan(number, step.name, selector, budget, step.where, selector.outside or _outside(step, budget))
     _check_budget(plan)
+    _check_number(plan, recipe)
     if selector.needs_where and step.where is None:
         raise ValueError('where: missing; wanted an SQL condition, such as {where: "width >= 100"}')
     if step.outside is not None and selector.outside:
@@ -109,7 +121,7 @@ def _plan(
     return plan
 
 
-def _outside(step: Step, budget: Budget | Fraction | None) -> str:
+def _outside(step: Step, budget: AnyBudget | None) -> str:
     """A step that chooses drops what it may not choose from, a rule lets it pass. Raises ValueError."""
     if step.outside not in (None, "keep", "drop"):
         raise ValueError(f"outside: wanted keep or drop, of what `where` leaves out, found {step.outside!r}")
@@ -136,6 +148,24 @@ def _check_budget(plan: StepPlan) -> None:
     in_tokens = isinstance(budget, Budget) and budget.unit == "tokens" and budget.by is None
     if in_tokens and selector.inputs().ngrams is None:
         raise ValueError("budget in tokens: add `by: FIELD`, a kept field or column that holds their number")
+
+
+def _check_number(plan: StepPlan, recipe: Recipe) -> None:
+    """Where the budget hangs on how many there are of the target's kind, the step must be able to tell."""
+    if not plan.needs_number:
+        return
+    what = "budget: auto" if isinstance(plan.budget, AsFound) else "max_epochs"
+    if not recipe.target:
+        raise ValueError(f"{what}: asks how many there are of the target's kind: add `target:` to the recipe")
+    if not plan.judges or plan.choice != "budget":
+        raise ValueError(
+            f"{what}: asks how many there are of the target's kind, and this step can't tell: it gives no score to a "
+            "sample by itself. Give a number, or choose by a step that scores"
+        )
+    if plan.selector.needs_target and not plan.selector.tells_unseen and recipe.hold_out is None:
+        raise ValueError(f"{what}: wants target samples that the step has not seen: add `hold_out: 0.25` to the recipe")
+    if plan.selector.in_turn and what == "max_epochs":
+        raise ValueError("max_epochs: with one target for all (`targets: pooled`) alone")
 
 
 POOL_FIELDS = (

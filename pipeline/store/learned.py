@@ -14,7 +14,7 @@ from tamis.selectors.catalog import findable
 from tamis.selectors.contract import Ranker, Selector
 from tamis.selectors.own import learned_by
 
-MODEL_VERSION = 4  # raise when the same inputs would be fitted otherwise
+MODEL_VERSION = 5  # raise when the same inputs would be fitted otherwise
 
 
 def model_path(run: Run, step: int) -> Path:

@@ -37,6 +37,7 @@ def write_manifest(folder: Path) -> Path:
         "seed": run.recipe.seed,
         "pool": _pool(run.pool),
         "target": _pool(run.beside) if run.beside else None,
+        "held": _pool(run.held.beside) if run.held and run.held.beside else None,
         "columns": [
             {
                 "name": maker.name,
@@ -128,6 +129,8 @@ def verify(run: Run) -> list[str]:
     pools = [(run.store / "pool", manifest["pool"])]
     if manifest["target"]:
         pools.append((run.target_folder, manifest["target"]))
+    if manifest.get("held") and run.held:
+        pools.append((run.held.target_folder, manifest["held"]))
     for folder, record in pools:
         for name, part in record["parts"].items():
             damage += _changed(folder / name, part["digest"])

@@ -31,6 +31,7 @@ class Run:
     code: dict[str, str]  # digests of the user's Python files that the recipe names
     columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
     names: frozenset[str]  # what steps may call columns and their fields
+    of_held: bool = False  # its target is the part that is held out
 
     @property
     def name(self) -> str:
@@ -85,12 +86,25 @@ class Run:
     def target_folder(self) -> Path:
         """Of all that is read beside the pool, without what is held out."""
         share = self.recipe.hold_out
-        return self.whole_target_folder if share is None else self.divided_target(share, self.inputs["target"])
+        if share is None:
+            return self.whole_target_folder
+        return self.divided_target(share, self.inputs["target"], held_part=self.of_held)
 
-    def divided_target(self, share: float, groups: list[int]) -> Path:
-        """Where the target lies without its held part; elsewhere once it has grown, for another part is held then."""
+    def divided_target(self, share: float, groups: list[int], *, held_part: bool = False) -> Path:
+        """Where the target lies without its held part, or that part; elsewhere once it has grown, for another part is
+        held then."""
         whole = self.whole_target_folder
-        return whole.with_name(fingerprint([whole.name, "hold_out", share, groups]))
+        return whole.with_name(fingerprint([whole.name, "held" if held_part else "hold_out", share, groups]))
+
+    @cached_property
+    def held(self) -> "Run | None":
+        """The same run with the held part of its target as the target; what was learned is of the rest. None where
+        nothing is held out."""
+        if self.recipe.hold_out is None:
+            return None
+        view = replace(self, of_held=True)
+        vars(view)["declared"] = self.declared
+        return view
 
     @property
     def whole_target_folder(self) -> Path:

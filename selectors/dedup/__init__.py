@@ -11,4 +11,5 @@ Each file one method; a drop names the sample or item that decided.
     near_vectors.py           near vectors within one cluster
     semantic.py               vectors that mean nearly the same
     similarity_table.py       each one's nearest earlier neighbour, cluster by cluster
+    together.py               what belongs together, for splits and parts that are held out
 """

@@ -10,8 +10,11 @@ PENALTY = 1.0  # of the squared weights, against the sum of balanced log losses:
 STEPS, CLOSE = 50, 1e-8
 
 
-def fit_logistic(ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating]) -> Floats:
+def fit_logistic(
+    ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating], start: Floats | None = None
+) -> Floats:
     """[features + 1] weights of log odds that a row is of `theirs`; the last is the constant, which is not penalised.
+    `start`: weights that are near.
 
     Both sides weigh half of all rows, whatever their sizes."""
     x = np.concatenate([ours, theirs]).astype(np.float64)
@@ -20,7 +23,7 @@ def fit_logistic(ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating
     share = np.where(is_theirs, len(x) / (2 * max(len(theirs), 1)), len(x) / (2 * max(len(ours), 1)))
     penalty = np.full(x.shape[1], PENALTY)
     penalty[-1] = 0
-    weights = np.zeros(x.shape[1])
+    weights = np.zeros(x.shape[1]) if start is None else start
     for _ in range(STEPS):
         odds = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         gradient = x.T @ (share * (odds - is_theirs)) + penalty * weights

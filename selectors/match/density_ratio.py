@@ -15,7 +15,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.chance import Ids, gumbel, uniform
-from tamis.selectors.contract import Batches, Choice, ChosenShard, Fitted, Floats, Inputs, Scorer
+from tamis.selectors.contract import (
+    SEEN,
+    Batches,
+    Choice,
+    ChosenShard,
+    Fitted,
+    Floats,
+    Inputs,
+    Rows,
+    Scored,
+    Scorer,
+)
 from tamis.selectors.learners.folds import FOLDS, fold_of
 from tamis.selectors.learners.logistic import fit_logistic, principal
 from tamis.selectors.rows import contents_of, hashes_of
@@ -24,6 +35,7 @@ from tamis.selectors.vectors.columns import Vectors, as_array
 
 FIT_ROWS = 20_000  # of pool and target each: 40 MB of 512 numbers; a centre's rate is then known to 10%
 PRINCIPAL = 256  # directions of the codes that the discriminator sees
+NOT_EMPTY = 1e-6  # of a vector: a centre that the pool leaves empty has a logarithm
 DIGITS = 9  # scores are rounded here: sums of floats differ beyond it with the size of a batch
 
 
@@ -37,6 +49,7 @@ class DensityRatio(Scorer):
     """
 
     needs_target: ClassVar[bool] = True
+    tells_unseen: ClassVar[bool] = True
 
     features: str
     ratio: Literal["codes", "logistic"] = "codes"
@@ -85,7 +98,7 @@ class DensityRatio(Scorer):
         }
         if self.ratio == "codes":
             nothing = np.zeros((0, 0))
-            return FittedRatio(**learned, mean=nothing, directions=nothing, weights=nothing)
+            return FittedRatio(**learned, mean=nothing, directions=nothing, weights=nothing, apart=nothing)
         return FittedRatio(**learned, **self._discriminators(mine, theirs, centres))
 
     def _sampled(self, batches: Batches, with_hashes: bool = False) -> "Sampled":
@@ -105,9 +118,15 @@ class DensityRatio(Scorer):
         ours, others = soft(mine.vectors, centres), soft(theirs.vectors, centres)
         mean, directions = principal(np.concatenate([ours, others]), PRINCIPAL)
         x, y = (ours - mean) @ directions, (others - mean) @ directions
-        fold = fold_of(mine.contents, self.seed, self.step)
+        fold, of_target = (fold_of(some.contents, self.seed, self.step) for some in (mine, theirs))
         weights = [fit_logistic(x[fold != number], y) for number in range(FOLDS)]
-        return {"mean": mean, "directions": directions, "weights": np.stack(weights)}
+        apart = [
+            fit_logistic(x[fold != number], y[of_target != number], start)
+            if (of_target != number).any()
+            else np.full_like(start, np.nan)
+            for number, start in enumerate(weights)
+        ]
+        return {"mean": mean, "directions": directions, "weights": np.stack(weights), "apart": np.stack(apart)}
 
 
 @dataclass(frozen=True)
@@ -148,13 +167,16 @@ class FittedRatio(Fitted):
     mean: npt.NDArray[Any] = field(repr=False)  # [codes] of the discriminator's features
     directions: npt.NDArray[Any] = field(repr=False)  # [codes, principal]
     weights: npt.NDArray[Any] = field(repr=False)  # [folds, principal + 1], the constant last
+    apart: npt.NDArray[Any] = field(
+        repr=False
+    )  # [folds, principal + 1] of the fits that lack a fold of the target, too
 
     @property
     def log_ratio(self) -> Floats:
         """[quantisers, centres] nats; -log 2 where the target has nothing, so that no centre forbids."""
-        pool = self.pool_counts + 1e-6
-        expected = pool * (self.target_counts.sum(1, keepdims=True) / pool.sum(1, keepdims=True))
-        return np.log((self.target_counts + expected) / (2 * expected))
+        pool = self.pool_counts + NOT_EMPTY
+        sizes = (some.sum(1, keepdims=True) for some in (self.target_counts, pool))
+        return _log_ratio(self.target_counts, pool, *sizes)
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         """[rows] log density ratio in nats, NaN where a row has no vector."""
@@ -162,8 +184,40 @@ class FittedRatio(Fitted):
         if self.settings.ratio == "codes":
             scores = self._by_codes(vectors)
         else:
-            scores = self._by_discriminator(vectors, contents_of(hashes_of(batch)))
+            scores = self._by_discriminator(vectors, contents_of(hashes_of(batch)), self.weights)
         return np.where(there, np.round(scores, DIGITS), np.nan)
+
+    def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
+        """By codes without the family's counts, the sample's own put to the pool's; by a discriminator that
+        lacks the sample's fold of the target. Where a family is spread over folds none lacks it: "seen"."""
+        vectors, there = as_array(batch[self.settings.features])
+        contents = contents_of(hashes_of(batch))
+        seen = np.zeros(len(vectors), bool)
+        if self.settings.ratio == "codes":
+            scores = self._unseen_by_codes(vectors, there, families)
+        elif families is None:
+            scores = self._by_discriminator(vectors, contents, self.weights)
+        else:
+            scores = self._by_discriminator(vectors, contents, self.apart)
+            fold = fold_of(contents, self.settings.seed, self.settings.step)
+            seen = ((families[:, None] == families) & (fold[:, None] != fold)).any(1) | np.isnan(scores)
+        scores = np.where(there, np.round(scores, DIGITS), np.nan)
+        return Scored(scores, self.order_keys(batch, scores), [SEEN if one else None for one in seen.tolist()])
+
+    def _unseen_by_codes(self, vectors: Vectors, there: npt.NDArray[np.bool_], families: Rows | None) -> Floats:
+        together = np.zeros((len(vectors),) * 2, bool) if families is None else families[:, None] == families
+        together &= there
+        shares, size = np.array(SHARES), np.sum(SHARES)
+        parts = []
+        for some, pool, target in zip(self.centres, self.pool_counts + NOT_EMPTY, self.target_counts, strict=True):
+            pairs = nearest_two(vectors, some)
+            weight = np.zeros((len(vectors), len(some)))
+            np.put_along_axis(weight, pairs, shares[None, :], axis=1)
+            own = np.take_along_axis(together.astype(np.float64) @ weight, pairs, axis=1)
+            left = target.sum() - together.sum(1, keepdims=True) * size
+            ratio = _log_ratio(target[pairs] - own, pool[pairs] + shares, left, pool.sum() + size)
+            parts.append(ratio @ shares)
+        return np.mean(parts, axis=0)
 
     def _by_codes(self, vectors: Vectors) -> Floats:
         parts = [
@@ -171,10 +225,10 @@ class FittedRatio(Fitted):
         ]
         return np.mean(parts, axis=0)
 
-    def _by_discriminator(self, vectors: Vectors, contents: Ids) -> Floats:
+    def _by_discriminator(self, vectors: Vectors, contents: Ids, weights: npt.NDArray[Any]) -> Floats:
         x = (soft(vectors, self.centres) - self.mean) @ self.directions
         fold = fold_of(contents, self.settings.seed, self.settings.step)
-        return (x * self.weights[fold, :-1]).sum(1) + self.weights[fold, -1]
+        return np.asarray((x * weights[fold, :-1]).sum(1) + weights[fold, -1])
 
     def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
         """[1, rows] scores, plus Gumbel noise where the choice is sampled."""
@@ -218,6 +272,15 @@ class FittedRatio(Fitted):
 
 
 DensityRatio.fitted = FittedRatio
+
+
+def _log_ratio(target: Floats, pool: Floats, targets: Any, pools: Any) -> Floats:
+    """nats, from counts of centres and the sizes of both."""
+    expected = pool * (targets / pools)
+    found: Floats = np.log((target + expected) / (2 * expected))
+    return found
+
+
 KL_FLOOR = 1e-10
 
 

@@ -18,8 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.chance import gumbel
-from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Scored, Scorer
+from tamis.selectors.contract import Batches, Choice, Fitted, Floats, Inputs, Rows, Scored, Scorer
 from tamis.selectors.match.importance_facts import facts
+from tamis.selectors.match.importance_unseen import unseen_scores
+from tamis.selectors.match.log_ratio import log_ratio
 from tamis.selectors.match.quality_mask import mask_reasons
 from tamis.selectors.match.shrinkage import drawn, evidence, prior, sampled
 from tamis.selectors.rows import hashes_of
@@ -27,7 +29,6 @@ from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.texts.tokens import Tokens
 
 Counts = npt.NDArray[np.int64]
-FLOOR = 1e-8  # added to both probabilities by the published method, so that an empty bucket has a logarithm
 
 FORMS: dict[str, dict[str, Any]] = {
     "tamis": {
@@ -59,6 +60,8 @@ class ImportanceResampling(Scorer):
 
     needs_target: ClassVar[bool] = True
     adds_up: ClassVar[bool] = True
+    tells_unseen: ClassVar[bool] = True
+    tells_number: ClassVar[bool] = True
 
     features: Literal["ngrams"] = "ngrams"
     form: Literal["tamis", "published"] = "tamis"
@@ -120,6 +123,10 @@ class ImportanceResampling(Scorer):
     @property
     def noisy(self) -> bool:
         return self.noise > 0
+
+    @property
+    def in_turn(self) -> bool:
+        return self.targets != "pooled"
 
     def check(self, fields: Collection[str], targets: int) -> None:
         if isinstance(self.targets, list) and len(self.targets) != targets:
@@ -246,6 +253,11 @@ class FittedImportance(Fitted):
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(count > 0, sums / count, np.nan)
 
+    def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
+        """[targets, rows], by subtraction: see importance_unseen.py."""
+        scores = unseen_scores(self, batch, families, sources)
+        return Scored(scores, self.order_keys(batch, scores), self._unfit(batch).tolist())
+
     def order_keys(self, batch: pa.RecordBatch, scores: Floats) -> Floats:
         """[targets, rows] scores, plus Gumbel noise where the choice is sampled; each target draws its own."""
         if not self.settings.noise:
@@ -255,13 +267,18 @@ class FittedImportance(Fitted):
         return scores + self.settings.noise * np.stack(noise)
 
     def barred(self, batch: pa.RecordBatch) -> list[str | None]:
+        reasons = self._unfit(batch)
+        if self.settings.in_target == "exclude":
+            reasons[self.is_in_target(batch)] = "in_target"
+        return reasons.tolist()
+
+    def _unfit(self, batch: pa.RecordBatch) -> npt.NDArray[Any]:
+        """[rows] why a text may not be chosen, whatever the target holds."""
         reasons = np.full(batch.num_rows, None, object)
         if self.settings.quality_mask:
             reasons[:] = mask_reasons(batch["text"])
         reasons[batch["n_tokens"].to_numpy() < self.settings.chosen("min_length")] = "too_short"
-        if self.settings.in_target == "exclude":
-            reasons[self.is_in_target(batch)] = "in_target"
-        return reasons.tolist()
+        return reasons
 
     def details(self, batch: pa.RecordBatch) -> list[str | None]:
         return ["in target" if found else None for found in self.is_in_target(batch)]
@@ -299,15 +316,3 @@ class FittedImportance(Fitted):
 
 
 ImportanceResampling.fitted = FittedImportance
-
-
-def log_ratio(target: Counts, pool: Counts, smoothing: float) -> Floats:
-    """[buckets] natural log of target over pool frequency.
-
-    With smoothing a: log((t + a) / (e + a)), e = the target's count if it were distributed as the pool; a bucket
-    that neither has shown is worth nothing. Without: log(p_t + 1e-8) - log(p_p + 1e-8), as published."""
-    target_total, pool_total = max(int(target.sum()), 1), max(int(pool.sum()), 1)
-    if smoothing == 0:
-        return np.log(target / target_total + FLOOR) - np.log(pool / pool_total + FLOOR)
-    expected = pool * (target_total / pool_total)
-    return np.log((target + smoothing) / (expected + smoothing))

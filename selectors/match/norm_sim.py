@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
+from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Rows, Scored, Scorer
+from tamis.selectors.learners.folds import alike
 from tamis.selectors.vectors.columns import unit, unit_vectors
 from tamis.selectors.vectors.nearest import best_match
 
@@ -27,6 +28,7 @@ class NormSim(Scorer):
     """
 
     needs_target: ClassVar[bool] = True
+    tells_unseen: ClassVar[bool] = True
 
     column: str
     p: Literal[2, "inf"] = "inf"
@@ -73,6 +75,33 @@ class FittedNormSim(Fitted):
                 some = unit(self.target[first : first + BLOCK])
                 told = np.maximum(told, best_match(vectors, some, absolute=True)[1])
         return np.where(there, np.round(told, DIGITS), np.nan)
+
+    def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
+        """The norm without the family's own part of it."""
+        if families is None:
+            return self.scored(batch)
+        vectors, there = unit_vectors(batch, self.settings.column)
+        if self.settings.p == 2:
+            whole = vectors.astype(np.float64)
+            own = ((whole @ whole.T) ** 2 * (families[:, None] == families) * there).sum(1)
+            told = np.sqrt(np.maximum(np.einsum("ij,ij->i", whole @ self.gram, whole) - own, 0))
+        else:
+            told = self._nearest_of_others(vectors, families)
+        return Scored(np.where(there, np.round(told, DIGITS), np.nan))
+
+    def _nearest_of_others(self, vectors: npt.NDArray[np.float32], families: Rows) -> Floats:
+        known = alike(vectors.astype(np.float16))  # as the target was kept
+        order = np.argsort(known, kind="stable")
+        told = np.zeros(len(vectors))
+        for first in range(0, len(self.target), BLOCK):
+            some = self.target[first : first + BLOCK]
+            held = alike(some)
+            place = order[np.minimum(np.searchsorted(known[order], held), len(known) - 1)]
+            of = np.where(known[place] == held, families[place], -1)
+            cosines = np.abs(vectors @ unit(some).T)
+            cosines[families[:, None] == of] = 0
+            told = np.maximum(told, cosines.max(1))
+        return told
 
 
 NormSim.fitted = FittedNormSim

@@ -50,9 +50,9 @@ def drawn(sample: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [table.combine_chunks().to_batches()[0] for table in some]
 
 
-def evidence(target: Counts, pool: Counts) -> Floats:
-    """[buckets] 0 to 1: how much is known of a bucket's log ratio."""
-    told = target + pool * (target.sum() / max(1, pool.sum()))
+def evidence(target: Counts, pool: Counts, scale: Floats | None = None) -> Floats:
+    """[buckets] 0 to 1: how much is known of a bucket's log ratio; `scale`: the target's size over the pool's."""
+    told = target + pool * (target.sum() / max(1, pool.sum()) if scale is None else scale)
     return np.asarray(told / (told + TOLD_BY_FEW))
 
 

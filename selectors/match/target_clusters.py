@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.contract import Batches, Choice, Filter, Fitted, Floats, Inputs
+from tamis.selectors.contract import Batches, Choice, Filter, Fitted, Floats, Inputs, Rows, Scored
 from tamis.selectors.vectors.columns import unit_vectors
 from tamis.selectors.vectors.k_means import ROWS_A_CLUSTER, Sample, learned
 from tamis.selectors.vectors.nearest import best_match
@@ -26,6 +26,7 @@ class TargetClusters(Filter):
     """
 
     needs_target: ClassVar[bool] = True
+    tells_unseen: ClassVar[bool] = True
 
     column: str
     clusters: int
@@ -76,7 +77,20 @@ class FittedTargetClusters(Fitted):
         return np.where(there, self.hits[_nearest(vectors, self.centres)], np.nan).astype(np.float64)
 
     def barred(self, batch: pa.RecordBatch) -> list[str | None]:
-        return ["no_target_near" if score == 0 else None for score in self.score(batch).tolist()]
+        return _reasons(self.score(batch))
+
+    def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
+        """The cluster's hits without the family's own."""
+        scores = self.score(batch)
+        if families is not None and len(self.centres):
+            vectors, there = unit_vectors(batch, self.settings.column)
+            nearest = np.where(there, _nearest(vectors, self.centres), -1)
+            scores -= ((nearest[:, None] == nearest) & (families[:, None] == families)).sum(1)
+        return Scored(scores, barred=_reasons(scores))
+
+
+def _reasons(scores: Floats) -> list[str | None]:
+    return ["no_target_near" if score == 0 else None for score in scores.tolist()]
 
 
 def _nearest(vectors: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

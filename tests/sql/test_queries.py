@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis import sql
-from tamis.pipeline.choose.steps import EARLIER_CONTENTS
+from tamis.pipeline.choose.decide import EARLIER_CONTENTS
 from tamis.pipeline.schemas import LEDGER, SCORES
 
 NAN = math.nan

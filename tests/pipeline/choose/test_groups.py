@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.choose import steps as of_steps
+from tamis.pipeline.choose import decide
 from tamis.pipeline.choose.groups import nearly_vanishes
 from tamis.pipeline.errors import GuardFailed, RecipeError
 from tamis.pipeline.explain.show import summary
@@ -119,7 +119,7 @@ def test_a_rule_that_takes_more_than_a_fifth_is_told_at_once(
 ) -> None:
     asked = write_pools(tmp_path)
     lines: list[str] = []
-    monkeypatch.setattr(of_steps, "say", lines.append)
+    monkeypatch.setattr(decide, "say", lines.append)
     outcome = run_in(tmp_path, **{**asked, "steps": [RULE, {"random": {"fraction": 0.1}}]})
     taken = outcome.manifest["steps"][0]["reasons"]["gopher_word_length"]
     told = f"gopher_word_length takes {taken / 1000:.0%} of 1,000"
