@@ -20,7 +20,7 @@ Recipe = Place | dict[str, Any]
 def pick(
     pool: Any,
     like: Any,
-    n: int,
+    n: int | None = None,
     out: Place | None = None,
     *,
     keep: Sequence[str] = (),
@@ -29,18 +29,22 @@ def pick(
     repeats: bool = False,
     known: bool = False,
 ) -> Result:
-    """The n samples of a pool that are most like a target, without a recipe.
+    """The n samples of a pool that are most like a target, without a recipe; without n, as many as are of its kind.
 
     Of equal samples one, unless `repeats`; none that is in the target, unless `known`.
 
     Pool and target are a file, a folder, a list of texts or of dicts, a data frame, or an Arrow table. With `out`
-    (.jsonl, .parquet, .csv, or .txt for keys) the selection is written there, too. Raises TamisError.
+    (.jsonl, .parquet, .csv, or .txt for keys) the selection is written there, too. Raises TamisError, of these
+    NothingFound where there is no n, and nothing of the kind.
 
     >>> picked = pick("pool.jsonl", like="target.jsonl", n=20)
     >>> picked.selection().num_rows
     20
     >>> pick(["red wine", "white wine", "a car"], like=["dry wine", "sweet wine"], n=2).selection()["text"].to_pylist()
     ['red wine', 'white wine']
+    >>> as_found = pick("pool.jsonl", like="target.jsonl", known=True)
+    >>> round(as_found.facts["1 importance_resampling"]["found"]["number"]["value"]) == as_found.selected
+    True
     """
     from tamis.pipeline.given import as_path
     from tamis.pipeline.quick import pick as pick_samples
@@ -48,8 +52,9 @@ def pick(
     fields = (keep,) if isinstance(keep, str) else tuple(keep)
     where = None if out is None else _path(out)
     picked = pick_samples(
-        as_path(pool), as_path(like), int(n), where, keep=fields, seed=seed, form=form, repeats=repeats, known=known
-    )
+        as_path(pool), as_path(like), None if n is None else int(n), where,
+        keep=fields, seed=seed, form=form, repeats=repeats, known=known,
+    )  # fmt: skip
     return Result(picked.run, fresh=picked.outcome.fresh, out=picked.out)
 
 

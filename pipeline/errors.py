@@ -51,6 +51,12 @@ class GuardFailed(TamisError):
     exit_code = 1
 
 
+class NothingFound(TamisError):
+    """The pool holds nothing of the target's kind, and how much to take was left to that."""
+
+    exit_code = 1
+
+
 class RunFailed(TamisError):
     """The machine failed us (no space left, for instance); the same command goes on from here."""
 

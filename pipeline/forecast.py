@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.first_look import first_look
 from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.expressions import check_where
@@ -20,7 +21,7 @@ OF_NEW = ("read", "columns", "judge")  # stages that work on new rows alone; old
 
 
 def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code: bool) -> str:
-    """Lines for `tamis plan`. Reads no data: sizes, records and manifests alone."""
+    """Lines for `tamis plan`: from sizes, records and manifests; where there is a target, from a part of the pool."""
     declared = declared_makers(recipe, recipe_folder, allow_code)
     check_columns(declared, recipe.kept, bool(recipe.target))
     steps = resolve_steps(recipe, recipe_folder, allow_code, by_name(declared))
@@ -51,6 +52,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
+    lines += first_look(recipe, recipe_folder, steps, list(once.values()))
     lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
     lines.append(f"machine  {_machine()}")
     lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes)}")

@@ -7,7 +7,8 @@ from typing import Any
 
 from tamis.pipeline.draft import source_for
 from tamis.pipeline.emit.outputs import export
-from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.errors import NothingFound, RecipeError
+from tamis.pipeline.explain.show import found_lines, shortest
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.files.urls import cache_folder
 from tamis.pipeline.read.sources import find_files
@@ -30,7 +31,7 @@ class Picked:
 def pick(
     pool: str | Path,
     like: str | Path,
-    n: int,
+    n: int | None = None,
     out: str | Path | None = None,
     *,
     keep: tuple[str, ...] = (),
@@ -39,11 +40,13 @@ def pick(
     repeats: bool = False,
     known: bool = False,
 ) -> Picked:
-    """Choose the n samples of `pool` most like `like`, and write them to `out` (.jsonl, .parquet, .csv, or .txt for
-    keys), best first. Of equal samples one, unless `repeats`; none that is in the target, unless `known`.
+    """Choose the n samples of `pool` most like `like`, or as many as there are of its kind, and write them to `out`
+    (.jsonl, .parquet, .csv, or .txt for keys), best first. Of equal samples one, unless `repeats`; none that is in the
+    target, unless `known`.
 
     Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
-    sample's story afterwards, and the same pool is not read twice. Raises TamisError."""
+    sample's story afterwards, and the same pool is not read twice. Raises TamisError; of these NothingFound where there
+    is no `n` and nothing of the kind: the run stands, and nothing is written."""
     out = None if out is None else Path(out)
     if out is not None and out.suffix not in OUT_FORMATS:
         raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
@@ -51,10 +54,11 @@ def pick(
         raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
     sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
     own = "mark" if known else "exclude"
-    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": n, "in_target": own}}
+    budget = "auto" if n is None else n
+    step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": budget, "in_target": own}}
     asked = {**sources, "seed": seed, "steps": [*([] if repeats else [{"exact_dedup": {}}]), step]}
     if of_images := all(_reads_images(some[0]) for some in sources.values()):
-        step["importance_resampling"] = {"features": "look", "budget": n, "in_target": own}
+        step["importance_resampling"] = {"features": "look", "budget": budget, "in_target": own}
         asked["columns"] = {"look": {"embed": "classic"}}
     elif any(_reads_images(some[0]) for some in sources.values()):
         raise RecipeError(f"{pool} and {like}: one holds images, the other texts")
@@ -64,9 +68,17 @@ def pick(
     files = [file.record() for source in [*recipe.pool, *recipe.beside] for file in find_files(source)]
     recipe = recipe.model_copy(update={"name": f"pick-{fingerprint([asked, files])[:10]}"})
     outcome = run_recipe(recipe, Path.cwd(), cache_store(sources["pool"]))
+    if n is None and not outcome.selected:
+        raise NothingFound(_nothing(pool, like, outcome))
     if out is not None:
         export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
     return Picked(out, outcome)
+
+
+def _nothing(pool: str | Path, like: str | Path, outcome: Outcome) -> str:
+    said, *nearest = found_lines(outcome.manifest["steps"][-1]["facts"].get("found"))
+    more = f"-n N takes the nearest N all the same; tamis why {shortest(outcome.folder)} KEY tells of each"
+    return "\n  ".join([f"{pool}, {like}: {said}", *nearest, more])
 
 
 def _reads_images(source: dict[str, Any]) -> bool:

@@ -69,6 +69,18 @@ SCORES = pa.schema(
     ]
 )
 
+SPIKES = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),  # of a sample of the target that the step has not seen
+        pa.field("sample_id", pa.uint64(), nullable=False),
+        pa.field("score", pa.float64()),  # as if it lay in the pool; what the choice sorts by
+        pa.field("above", pa.int64()),  # candidates that would be chosen before it
+        pa.field("taken", pa.bool_(), nullable=False),  # whether it would have been kept
+        pa.field("reason", pa.string()),  # why it could not be chosen, whatever the budget
+    ]
+)
+
 LEDGER = pa.schema(
     [
         pa.field("step", pa.int32(), nullable=False),

@@ -191,7 +191,7 @@ def _epochs(value: Any) -> Epochs:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     if value != "auto" and not whole:
         raise ValueError(f"max_epochs: wanted auto, or a number of 1 or more, found {value!r}")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _amount(value: Any) -> int:

@@ -59,7 +59,7 @@ class Recall:
         if line is None:
             return None
         above, recall = int(self.ranks[line - 1]), line / (self.spikes + 1)
-        value = above / recall
+        value = min(float(self.eligible), above / recall)
         if above <= BY_CHANCE:
             return Told(value, 0.0, most_unseen(above, line, self.spikes))
         spread = math.sqrt((1 - recall) / recall * (1 / (self.spikes + 2)) + (1 - recall) / above)
@@ -91,7 +91,12 @@ class Recall:
         lower = (above - self.ranks[: some - 1]).sum() / pairs
         return float((lower - 0.5) / math.sqrt((1 / above + 1 / (some - 1) + 1 / pairs) / 12))
 
-    def curve(self, points: int = 24) -> list[tuple[int, Told]]:
+    def reach(self, part: float) -> int | None:
+        """How many must be chosen to find that share of the kind; None where that can't be."""
+        some = math.ceil(part * self.spikes)
+        return int(self.ranks[some - 1]) + 1 if 0 < some <= self.scored else None
+
+    def curve(self, points: int = 48) -> list[tuple[int, Told]]:
         """Recall by how many are chosen, on a logarithmic scale to all that may be."""
         most = max(1, self.eligible)
         budgets = np.unique(np.geomspace(1, most, points).round().astype(np.int64)).tolist()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.facts import StepChoice
-from tamis.pipeline.choose.found import Found, found
+from tamis.pipeline.choose.found import Found, found, nearest
 from tamis.pipeline.choose.groups import ASKED_FOR
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError
@@ -52,9 +52,13 @@ def choose(folder: Path, step: int) -> None:
             entered = table if plan.selector.budgets else _unranked(table)
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(entered, Path(scores[part])))
         taken = _taken(con, plan, told, scores, record) if isinstance(told, Found) else None
+        first = nearest(con, run, scores) if isinstance(told, Found) and told.recall.none else []
     facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
     if isinstance(told, Found) and taken is not None:
         facts["found"] = told.facts(taken, None if plan.budget is None else record.reasons["chosen"])
+        write_parquet(run.spikes(step), told.table(step, taken))
+        if first and plan.budget is not None:
+            facts["found"]["nearest"] = first
     elif told is not None:
         facts["found"] = {"unknown": told}
     if heavy := _heavy(plan, record):

@@ -20,16 +20,20 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.read.families import families
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.schemas import POOL
+from tamis.pipeline.schemas import POOL, SPIKES
+from tamis.pipeline.store.database import rows
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import SEEN, Floats, Scored
 from tamis.selectors.recall import FEWEST, MOST_SPIKES, Recall, Told, share
 from tamis.selectors.rows import contents_of, hashes_of, in_training_slice
+from tamis.sql import text as sql_text
 
 MOST_BYTES = 64 << 20  # of the spikes' fields
 MOST_GROUPS, LEAST_SPIKES = 20, 5  # of a field that recall is told by: groups, and spikes of one
 NEXT = 1000  # further samples whose worth is told
+REACHED = (0.5, 0.8, 0.95)  # shares of the kind for which it is told how many must be chosen
+NEAREST, SHOWN_CHARS = 3, 120  # samples that are shown where there is nothing of the kind, and how much of each
 Ids = npt.NDArray[np.uint64]
 
 
@@ -40,6 +44,7 @@ class Spikes:
     keys: Floats  # [targets, spikes] what the choice sorts by
     reasons: list[str | None]  # why one may not be chosen
     ids: Ids
+    names: list[str]  # their keys
     groups: dict[str, list[str]]  # by field: what each is of
 
     def __len__(self) -> int:
@@ -83,10 +88,26 @@ class Found:
         worth = (self.recall.at(chosen + NEXT).value - self.recall.at(chosen).value) * number.value
         return {
             **told,
-            "number": {**_shown(number), "at_most": self.at_most, "none": self.recall.none},
+            "number": {**_shown(number), "at_most": self.at_most, "none": self.recall.none, "of": self.recall.eligible},
+            "reach": [[part, self.recall.reach(part)] for part in REACHED],
             "curve": [[budget, one["value"], one["low"], one["high"]] for budget, one in curve],
             "next": {"samples": NEXT, "of_kind": round(min(worth, NEXT), 1)},
         }
+
+    def table(self, step: int, taken: npt.NDArray[np.bool_]) -> pa.Table:
+        """Of SPIKES."""
+        score = self.spikes.keys.max(0)
+        may = np.array([reason is None for reason in self.spikes.reasons], bool) & np.isfinite(score)
+        arrays = {
+            "step": np.full(len(taken), step, np.int32),
+            "key": self.spikes.names,
+            "sample_id": self.spikes.ids,
+            "score": pa.array(score, mask=~np.isfinite(score)),
+            "above": pa.array(self.above, mask=~may),
+            "taken": taken,
+            "reason": pa.array(self.spikes.reasons, pa.string()),
+        }
+        return pa.table([arrays[name] for name in SPIKES.names], schema=SPIKES)
 
     def _by(self, taken: npt.NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
         for field, names in self.spikes.groups.items():
@@ -115,6 +136,19 @@ def found(run: Run, plan: StepPlan, learned: Any, scores: Sequence[str], eligibl
     may = np.array([reason is None for reason in spikes.reasons], bool) & np.isfinite(spikes.keys).any(0)
     recall = Recall.of(above, may, eligible)
     return Found(spikes, above, recall, run.held is not None, not plan.selector.tells_number)
+
+
+def nearest(con: Any, run: Run, scores: Sequence[str]) -> list[dict[str, Any]]:
+    """What comes first in the order: key, score, and how its text or its address begins."""
+    asked = {"scores": list(scores), "pool": [str(part.path) for part in run.pool.parts], "most": NEAREST}
+    return [
+        {
+            "key": row["key"],
+            "score": row["score"],
+            "begins": " ".join((row["text"] or row["uri"] or "").split())[:SHOWN_CHARS],
+        }
+        for row in rows(con, sql_text("nearest"), asked)
+    ]
 
 
 def _has_all(run: Run, plan: StepPlan) -> bool:
@@ -158,6 +192,7 @@ def _spikes(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
         keys=keys,
         reasons=[None if reasons[row] == "in_target" else reasons[row] for row in first.tolist()],
         ids=batch["sample_id"].to_numpy()[first],
+        names=batch["key"].take(pa.array(first)).to_pylist(),
         groups={field: [names[row] for row in first.tolist()] for field, names in groups.items()},
     )
 
@@ -174,11 +209,11 @@ def _drawn(view: Run, plan: StepPlan) -> tuple[pa.RecordBatch, Any, Any, dict[st
     assert view.target is not None
     known = families(view.target, len(view.recipe.target))
     every = np.unique(known.of_content)
-    chance = uniform(every, view.recipe.seed, plan.number, "spikes")
+    chance = uniform(every, view.recipe.seed, 0, "spikes")  # the same for each step
     every = every[np.argsort(chance, kind="stable")][:MOST_SPIKES]
     fields = _fields(view)
     inputs = plan.selector.inputs()
-    more = [name for name in ("content_hash", *fields) if name not in inputs.fields]
+    more = [name for name in ("key", "content_hash", *fields) if name not in inputs.fields]
     asked = replace(inputs, fields=(*inputs.fields, *more))
     while True:
         batches, origins, size = [], [], 0

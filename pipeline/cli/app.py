@@ -35,7 +35,7 @@ def pick(
     pool: Path,
     *,
     like: Path,
-    count: Annotated[int, Parameter(name=["--count", "-n"])],
+    count: Annotated[int | None, Parameter(name=["--count", "-n"])] = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     keep: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     form: Literal["tamis", "published"] = "tamis",
@@ -54,7 +54,7 @@ def pick(
     like
         file or folder that the selection should resemble
     count
-        how many samples
+        how many samples (default: as many as there are of the target's kind)
     out
         .jsonl, .parquet, .csv, or .txt for keys alone
     keep
@@ -286,7 +286,7 @@ def why(run: Path, key: str) -> None:
 
 @app.command
 def sql(run: Path, query: str, *, format: Literal["table", "csv", "json"] = "table") -> None:
-    """Answer one SELECT over a run: views pool, rejects, ledger, selection, and each column.
+    """Answer one SELECT over a run: views pool, rejects, ledger, selection, spikes, and each column.
 
     Parameters
     ----------

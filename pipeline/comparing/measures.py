@@ -16,6 +16,7 @@ from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.learners.folds import alike
 from tamis.selectors.match.importance_facts import coverage
+from tamis.selectors.recall import share
 from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.vectors.columns import as_array
@@ -62,9 +63,9 @@ def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
 
 def nats(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:
     """Cross-entropy of the target's n-grams under the other's counts with SMOOTHING added."""
-    share = target / max(1, target.sum())
+    part = target / max(1, target.sum())
     model = (other + SMOOTHING) / (other.sum() + SMOOTHING * len(other))
-    return float(-(share * np.log(model)).sum())
+    return float(-(part * np.log(model)).sum())
 
 
 def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
@@ -91,6 +92,27 @@ def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
                     np.maximum(nearest, close[:, mask].max(1), out=nearest)
     figures = {name: (float((near >= line).mean()), float(near.mean())) for name, near in best.items()}
     return {name: {"served": served, "nearness": nearness} for name, (served, nearness) in figures.items()}
+
+
+def kind_found(run: Run) -> dict[str, Any]:
+    """Of target samples that the run has not seen the share that would have come through all of its steps that tell it,
+    with half its 90% interval, and what its choice told; nothing where the choice tells nothing."""
+    choices = [step.number for step in run.steps if step.budget is not None] or [step.number for step in run.steps]
+    if not choices or not run.spikes(choices[-1]).exists():
+        return {}
+    tables = [pq.read_table(path) for step in run.steps if (path := run.spikes(step.number)).exists()]
+    taken: dict[int, bool] = {}
+    for place, table in enumerate(tables):
+        pairs = zip(table["sample_id"].to_pylist(), table["taken"].to_pylist(), strict=True)
+        taken = {i: so and taken.get(i, not place) for i, so in pairs if not place or i in taken}
+    found = share(sum(taken.values()), len(taken))
+    told = run.summary(choices[-1])["facts"]["found"]
+    return {
+        "share": found.value,
+        "half": (found.high - found.low) / 2,
+        "spikes": len(taken),
+        **{name: told[name] for name in ("number", "curve") if name in told},
+    }
 
 
 def duplicates(run: Run, chosen: Chosen) -> dict[str, int]:

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.explain.pages import write_page
+from tamis.pipeline.explain.report.charts import recall_svg
 from tamis.pipeline.progress import visible
 
 MEASURES = {  # name: (heading, what it means, format, whether more is better)
     "target_nats": ("target nats", "what an n-gram of the held-out target costs under its own", "{:.3f}", False),
     "ngram_coverage": ("n-grams covered", "share of the target's n-grams that occur in it at all", "{:.1%}", True),
     "served": ("target served", "share of the target with a chosen sample as near as its own kind", "{:.1%}", True),
+    "kind_found": ("kind found", "share of the held-out target that it would choose from the pool", "{:.0%}", True),
     "nearness": ("nearness", "mean cosine of a target sample to the nearest chosen one", "{:.3f}", True),
 }  # fmt: skip
 LOSS_OF = {"tokens": " nats a token", "labels": " of the held-out samples wrong, averaged over classes"}
@@ -87,29 +89,66 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
     heads = [MEASURES[name] for name in measures]
     losses = found.get("trained")
     trained = {one["name"]: trained_cells(losses["by"].get(one["name"])) for one in members} if losses else {}
-    said = verdict(found)
-    write_page("compare.html", path, found=found, members=members, heads=heads, verdict=said, trained=trained)
+    curves = [
+        (one["name"], one["found"]["curve"])
+        for one in found["members"]
+        if one["name"] != "oracle" and (one.get("found") or {}).get("curve")
+    ]
+    most = max((member["chosen"] for member in found["members"]), default=0)
+    drawn = recall_svg(curves, [(f"{most:,} chosen", float(most))]) if curves else None
+    shown = {
+        "verdict": verdict(found),
+        "measures": measures,
+        "forms": {name: MEASURES[name][2] for name in measures},
+        "trained": trained,
+        "drawn": drawn,
+        "numbers": _numbers(found),
+    }
+    write_page("compare.html", path, found=found, members=members, heads=heads, **shown)
+
+
+def _numbers(found: dict[str, Any]) -> list[dict[str, str]]:
+    """What each selection's choice says of how many there are of the target's kind."""
+    rows = []
+    for member in found["members"]:
+        number = (member.get("found") or {}).get("number")
+        if number:
+            most = "at most " if number["at_most"] else ""
+            told = "none" if number["none"] else f"{most}{number['value']:,.0f}"
+            rows.append(
+                {
+                    "name": member["name"],
+                    "number": told,
+                    "low": f"{number['low']:,.0f}",
+                    "high": f"{number['high']:,.0f}",
+                }
+            )
+    return rows
 
 
 def _measures(found: dict[str, Any]) -> list[str]:
-    return [name for name in MEASURES if all(name in member for member in found["members"])]
+    return [name for name in MEASURES if any(name in member for member in found["members"])]
 
 
 def _best(found: dict[str, Any], name: str) -> dict[str, Any]:
     """The best selection by a measure; the oracle is no contestant."""
-    some = [member for member in found["members"] if member["name"] != "oracle"]
+    some = [member for member in found["members"] if member["name"] != "oracle" and name in member]
     return max(some, key=lambda member: member[name] if MEASURES[name][3] else -member[name])
 
 
 def _is_best(found: dict[str, Any], name: str, member: dict[str, Any]) -> bool:
     """As good as the best by what is shown of it; nobody is where all are."""
     form = MEASURES[name][2]
-    told = {form.format(one[name]) for one in found["members"] if one["name"] != "oracle"}
+    if name not in member:
+        return False
+    told = {form.format(one[name]) for one in found["members"] if one["name"] != "oracle" and name in one}
     best = form.format(_best(found, name)[name])
     return len(told) > 1 and member["name"] != "oracle" and form.format(member[name]) == best
 
 
 def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:
+    if name not in member:
+        return ""
     half = member["intervals"].get(name)
     spread = " ± " + MEASURES[name][2].format(half) if half else ""
     return MEASURES[name][2].format(member[name]) + spread + ("*" if _is_best(found, name, member) else "")
@@ -117,7 +156,9 @@ def _cell(found: dict[str, Any], member: dict[str, Any], name: str) -> str:
 
 def _width(found: dict[str, Any], member: dict[str, Any], name: str) -> int:
     """Percent of the bar: from the worst of all to the best."""
-    values = [one[name] for one in found["members"]]
+    if name not in member:
+        return 0
+    values = [one[name] for one in found["members"] if name in one]
     low, high = min(values), max(values)
     share = (member[name] - low) / (high - low) if high > low else 1.0
     return round(100 * (share if MEASURES[name][3] else 1 - share))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import by_name, vectors_of
 from tamis.pipeline.comparing.heads import HeadTrials
-from tamis.pipeline.comparing.measures import by_ngrams, by_vectors, duplicates, overlap
+from tamis.pipeline.comparing.measures import by_ngrams, by_vectors, duplicates, kind_found, overlap
 from tamis.pipeline.comparing.texts import TextTrials, held_out_texts
 from tamis.pipeline.comparing.training import interval, trained
 from tamis.pipeline.errors import RecipeError
@@ -82,8 +82,12 @@ def comparison(
     copies = aside(members[0].judged[0])[0]
     ngrams = by_ngrams(first, draws, held, copies) if len(held) and not first.recipe.reads_images else {}
     nearness = by_vectors(declaring, vectors, draws, held) if vectors and len(held) else {}
+    of_kind = [[kind_found(run) for run in member.judged] for member in members]
     figures = [
-        averaged([ngrams.get(name, {}) | nearness.get(name, {}) for name in draws if name.startswith(f"{place}/")])
+        with_found(
+            averaged([ngrams.get(name, {}) | nearness.get(name, {}) for name in draws if name.startswith(f"{place}/")]),
+            of_kind[place],
+        )
         for place in range(len(members))
     ]
     chosen = {member.name: member.ids for member in members}
@@ -92,7 +96,7 @@ def comparison(
         "pool": {"samples": first.pool.rows, "target": first.target.rows if first.target else 0},
         "held_out": {"samples": len(held), "contents": contents, "share": HELD_OUT, "draws": DRAWS},
         "column": vectors,
-        "members": [_member(one, told, repeats) for one, told in zip(members, figures, strict=True)],
+        "members": [_member(one, some, repeats) for one, some in zip(members, figures, strict=True)],
         "of_pool": {**ngrams.get("", {}), **nearness.get("", {})},
         "overlap": overlap(list(chosen.values())),
         "compositions": _compositions(members),
@@ -118,6 +122,18 @@ def averaged(draws: list[dict[str, float]]) -> dict[str, Any]:
     """Means over draws, and half the width of their 95% intervals; None of one draw."""
     means = {name: float(np.mean([one[name] for one in draws])) for name in draws[0]}
     return {**means, "intervals": {name: interval([one[name] for one in draws]) for name in draws[0]}}
+
+
+def with_found(figures: dict[str, Any], draws: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same with the share of the target's kind that was found, where all draws tell it: of its two intervals, by
+    draws and by the held samples, the wider; number and curve are the first draw's."""
+    if not draws or not all(draws):
+        return figures
+    shares = [one["share"] for one in draws]
+    half = max(draws[0]["half"], interval(shares) or 0.0)
+    more = {"found": {name: draws[0].get(name) for name in ("spikes", "number", "curve")}}
+    intervals = {**figures.get("intervals", {}), "kind_found": half}
+    return {**figures, **more, "kind_found": float(np.mean(shares)), "intervals": intervals}
 
 
 def _held(run: Run) -> tuple[npt.NDArray[np.uint64], int]:

@@ -87,7 +87,7 @@ def _all_kept(part: Part) -> pa.Table:
     table = table.append_column("tamis_kept", pa.array([True] * len(table)))
     for name, kind in (("tamis_reason", pa.string()), ("tamis_step", pa.string()), ("tamis_score", pa.float64())):
         table = table.append_column(name, pa.nulls(len(table), kind))
-    return table
+    return table.append_column("tamis_weight", pa.array([1.0] * len(table)))
 
 
 def _places(run: Run, part: Part, axes: Axes) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

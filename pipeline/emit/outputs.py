@@ -30,6 +30,12 @@ from tamis.pipeline.store.database import connect, rows, view
 from tamis.pipeline.store.runs import Run, open_run
 
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
+REPEATS = {  # how each export says that a sample counts several times; tasks for people are there once
+    "parquet": "field `weight`", "jsonl": "field `weight`", "csv": "field `weight`", "keys": "a line each time",
+    "uids": "an entry each time", "webdataset": "`weight` in each .json and in index.parquet",
+    "hf": "field `weight`", "splits": "field `weight`", "atlas": "field `tamis_weight`",
+    "fiftyone": "field `tamis_weight`",
+}  # fmt: skip
 HEX = re.compile(r"[0-9a-fA-F]{32}")
 UID_TYPE = np.dtype("u8,u8")  # DataComp's: the two halves of 128 bits
 FORMULAS = ("=", "+", "-", "@")
@@ -71,6 +77,15 @@ def write_exports(folder: Path) -> None:
                 write_coco(Chosen(run, placed(run)), path)
     if run.recipe.emit:
         _attribution(run, selection)
+
+
+def how_they_repeat(emit: list[str | dict[str, dict[str, Any]]]) -> str:
+    """For a person: what each export of a selection with repeats says of them."""
+    told: dict[str, list[str]] = {}
+    for name in ["parquet", *(emitted(entry)[0] for entry in emit)]:
+        if name in REPEATS and name not in told.setdefault(REPEATS[name], []):
+            told[REPEATS[name]].append(name)
+    return "; ".join(f"{', '.join(names)}: {how}" for how, names in told.items())
 
 
 def export(selection: Path, final: Path, name: str) -> None:

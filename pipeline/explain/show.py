@@ -5,12 +5,14 @@ from typing import Any
 
 from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
+from tamis.pipeline.emit.outputs import how_they_repeat
 from tamis.pipeline.progress import visible
 from tamis.pipeline.schemas import KEEPING
 from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
 
 BAR = 24
+TELLS = 0.8  # of the candidates: a number that is larger only says that the score tells no kinds apart
 LEAST_FOUND = 3  # groups of the target that are named
 
 
@@ -41,6 +43,8 @@ def summary(manifest: dict[str, Any]) -> str:
         lines.append(f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}  {lost}".rstrip())
     for step in manifest["steps"]:
         lines += [f"  {note}" for note in notes(step)]
+    if any(step.get("weight", step["kept"]) != step["kept"] for step in manifest["steps"]):
+        lines.append(f"  repeats: {how_they_repeat(manifest['recipe'].get('emit', ['parquet']))}")
     lines += [f"  {line}" for line in vanishing_lines(manifest.get("vanishing") or [])]
     if manifest.get("history"):
         lines += [f"  {line}" for line in history_lines(manifest["history"])]
@@ -84,23 +88,32 @@ def found_lines(found: dict[str, Any] | None) -> list[str]:
         return [found["unknown"]] if found else []
     number = found.get("number")
     if number is not None and number["none"]:
-        return [f"nothing of the target's kind is there (at most {number['high']:,.0f}): the nearest are other things"]
+        said = f"nothing of the target's kind is there (at most {number['high']:,.0f}, "
+        said += f"judged by {found['spikes']:,} samples of it)"
+        first = [f"{one['key']} ({one['score']:+.3f}): {one['begins']}" for one in found.get("nearest", [])]
+        return [said, *(f"nearest is {visible(told)}" for told in first)]
     recall = found["recall"]
-    lines = [f"finds {recall['value']:.0%} of the target's kind ({_percent(recall)})"]
-    if number is not None:
+    judged = f"judged by {found['spikes']:,} samples of it"
+    lines = [f"finds {recall['value']:.0%} of the target's kind ({_percent(recall)}), {judged}"]
+    if number is not None and number["value"] < TELLS * number["of"]:
         about = "at most about" if number["at_most"] else "about"
-        lines[0] += f"; there are {about} {number['value']:,.0f} of it ({number['low']:,.0f} to {number['high']:,.0f})"
-        if (more := round(found["next"]["of_kind"])) > 0:
-            lines[0] += f", {more:,} of them among the next {found['next']['samples']:,}"
+        told = f"there are {about} {number['value']:,.0f} of it ({number['low']:,.0f} to {number['high']:,.0f})"
+        more = round(found["next"]["of_kind"])
+        lines.append(told + (f", {more:,} of them among the next {found['next']['samples']:,}" if more > 0 else ""))
     elif "too_few" in found:
-        lines[0] += f"; how many there are is told by {found['too_few']} samples of the target or more"
-    lines[0] += f"; told by {found['spikes']:,} of the target"
+        lines.append(f"how many of it there are is told by {found['too_few']} samples of the target or more")
     less = [one for one in found["by"] if one["high"] < recall["low"]]
     if less:
         least = sorted(less, key=lambda one: (one["value"], one["group"]))[:LEAST_FOUND]
         told = ", ".join(f"{one['field']} {one['group']} {one['value']:.0%}" for one in least)
         lines.append(f"finds less of {told}")
     return lines
+
+
+def reach_line(found: dict[str, Any]) -> str | None:
+    """How far down the order shares of the kind are found."""
+    told = [f"{part:.0%} of the kind among the best {rank:,}" for part, rank in found.get("reach", []) if rank]
+    return ", ".join(told) or None
 
 
 def _percent(told: dict[str, float]) -> str:

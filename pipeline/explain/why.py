@@ -4,6 +4,7 @@ from typing import Any
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
+from tamis.pipeline.explain.show import found_lines, reach_line
 from tamis.pipeline.progress import visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
@@ -82,6 +83,9 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     if decision["related_id"] is not None:
         lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
     lines += _what_it_takes(run, decision, summary)
+    if told_found := (summary.get("facts") or {}).get("found"):
+        known_of = [*found_lines(told_found), *filter(None, [reach_line(told_found)])]
+        lines += [f"            {'the step ' if line.startswith('finds') else ''}{line}" for line in known_of]
     known = findable(decision["selector"]) is not None  # else it is code that the recipe names, which is not run here
     learned = fitted_of(run, decision["step"]) if known else None
     if learned is not None:

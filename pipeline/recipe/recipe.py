@@ -25,6 +25,7 @@ RESERVED = {  # names of the pool's own fields, of the selection's, of views, an
     *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "minhash",
     "minhash_buckets", "minhash_low", "filename", "file_row_number",
     "pool", "rejects", "all_rejects", "ledger", "selection", "costs",
+    "spikes",
 }  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
 EMITTERS = (

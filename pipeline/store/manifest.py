@@ -113,6 +113,7 @@ def outputs(run: Run) -> list[Path]:
     apart = [path for name in ("aside.parquet", "history.json", "groups.json") if (path := run.folder / name).exists()]
     names = ("request.json", "inputs.json", "selection.parquet", "report.html", "costs.parquet")
     steps = [run.step_record(step) for step in range(len(run.recipe.steps))]
+    steps += [path for step in range(len(run.recipe.steps)) if (path := run.spikes(step)).exists()]
     return [*apart, *ledger, *steps, *exports, *(run.folder / name for name in names)]
 
 

@@ -1,4 +1,4 @@
-"""SQL over a run, on a locked connection: views pool, rejects, each column, ledger, selection."""
+"""SQL over a run, on a locked connection: views pool, rejects, each column, ledger, selection, spikes."""
 
 import csv
 import json
@@ -58,6 +58,8 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
     view(con, "selection", [run.folder / "selection.parquet"])
     if (run.folder / "costs.parquet").exists():  # runs of older versions have none
         view(con, "costs", [run.folder / "costs.parquet"])
+    if told := [path for step in steps if (path := run.spikes(step)).exists()]:
+        view(con, "spikes", told)
     lock(con, run.store)
 
 
@@ -72,7 +74,10 @@ def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
             none = pa.RecordBatch.from_pylist([], answer.schema)
             yield from chain([next(answer, none)], answer)
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
-            known = "pool, rejects, ledger, selection, costs" + "".join(f", {name}" for name in column_folders(run))
+            more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
+            known = ", ".join(["pool, rejects, ledger, selection, costs", *more]) + "".join(
+                f", {name}" for name in column_folders(run)
+            )
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
 
 

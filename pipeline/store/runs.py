@@ -160,6 +160,10 @@ class Run:
         """Counts, line and facts of a step; written after its ledger. Apart from it, so that a folder is one table."""
         return self.folder / "steps" / f"step-{step:02d}.json"
 
+    def spikes(self, step: int) -> Path:
+        """What a step told of target samples that it has not seen; there where it could."""
+        return self.folder / "steps" / f"spikes-{step:02d}.parquet"
+
     def summary(self, step: int) -> dict[str, Any]:
         """That record."""
         return read_json(self.step_record(step))

@@ -1,5 +1,6 @@
 """The report's drawings, as inline SVG: no script, no network, every text escaped by markupsafe."""
 
+import math
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -63,6 +64,48 @@ def rate_svg(group: dict[str, Any], most: float) -> Markup:
         f'<rect class="bar" width="{rate:.1f}" height="6" y="6" rx="3"/>'
         f'<line x1="{low:.1f}" x2="{max(high, low + 1):.1f}" y1="{middle}" y2="{middle}"/></svg>'
     )
+
+
+COLOURS = ("#1a7f5a", "#2f6fb0", "#b3541e", "#7a4fa3", "#8a7a1c", "#b03060", "#4a5a6a", "#2a9d9d", "#996633", "#555599")
+
+
+def recall_svg(curves: list[tuple[str, list[list[float]]]], marks: list[tuple[str, float]]) -> Markup:
+    """Recall by how many are chosen, on a logarithmic scale: a line a selection, of a single one with its interval;
+    `marks` are budgets to point at."""
+    height, left, base, top = 256, 44, 216, 20
+    most = max((points[-1][0] for _, points in curves if points), default=1)
+
+    def x(chosen: float) -> float:
+        return left + math.log(max(1.0, chosen)) / math.log(max(2.0, most)) * (WIDTH - left - 12)
+
+    def y(share: float) -> float:
+        return base - share * (base - top)
+
+    parts = [f'<line x1="{left}" x2="{WIDTH - 12}" y1="{y(part):.1f}" y2="{y(part):.1f}"/>' for part in (0, 0.5, 1)]
+    parts += [f'<text x="{left - 8}" y="{y(p) + 4:.1f}" text-anchor="end">{p:.0%}</text>' for p in (0, 0.5, 1)]
+    for power in range(int(math.log10(max(1.0, most))) + 1):
+        parts.append(f'<text x="{x(10**power):.1f}" y="{base + 18}" text-anchor="middle">{10**power:,}</text>')
+    if len(curves) == 1:
+        points = curves[0][1]
+        edge = [f"{x(n):.1f},{y(low):.1f}" for n, _, low, _ in points]
+        edge += [f"{x(n):.1f},{y(high):.1f}" for n, _, _, high in reversed(points)]
+        parts.append(f'<polygon class="band" points="{" ".join(edge)}"/>')
+    for number, (name, points) in enumerate(curves):
+        line = " ".join(f"{x(n):.1f},{y(share):.1f}" for n, share, *_ in points)
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(f'<polyline stroke="{colour}" points="{line}"><title>{escape(name)}</title></polyline>')
+    for name, chosen in marks:
+        near_end = x(chosen) > WIDTH - 160
+        place, anchor = (x(chosen) - 6, "end") if near_end else (x(chosen) + 6, "start")
+        parts.append(f'<line class="mark" x1="{x(chosen):.1f}" x2="{x(chosen):.1f}" y1="{top}" y2="{base}"/>')
+        parts.append(f'<text class="name" x="{place:.1f}" y="{top - 6}" text-anchor="{anchor}">{escape(name)}</text>')
+    legend = "".join(
+        f'<i style="background: {COLOURS[number % len(COLOURS)]}"></i>{escape(name)}'
+        for number, (name, _) in enumerate(curves)
+        if len(curves) > 1
+    )
+    drawn = f'<svg class="recall" viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'
+    return Markup(drawn + (f'<p class="legend">{legend}</p>' if legend else ""))
 
 
 def map_svg(kept: list[list[float]], dropped: list[list[float]]) -> Markup:

@@ -12,8 +12,15 @@ from tamis.pipeline.emit.places import map_of
 from tamis.pipeline.emit.proposals import objects_column, objects_of
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report import data
-from tamis.pipeline.explain.report.charts import curve_svg, funnel_svg, histogram_svg, map_svg, rate_svg
-from tamis.pipeline.explain.show import funnel, notes
+from tamis.pipeline.explain.report.charts import (
+    curve_svg,
+    funnel_svg,
+    histogram_svg,
+    map_svg,
+    rate_svg,
+    recall_svg,
+)
+from tamis.pipeline.explain.show import funnel, notes, reach_line
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.store.query import column_folders, views
 from tamis.pipeline.store.runs import Run, open_run
@@ -113,4 +120,16 @@ def _step(con: Any, run: Run, summary: dict[str, Any]) -> dict[str, Any]:
         "histogram": histogram_svg(spread) if spread else None,
         "boundary": data.boundary(con, summary["step"]) if ranked else None,
         "facts": summary.get("facts") or {},
+        "found": _found(summary),
     }
+
+
+def _found(summary: dict[str, Any]) -> dict[str, Any] | None:
+    """How much of the target's kind was found, drawn; None where that was not told."""
+    found = (summary.get("facts") or {}).get("found")
+    if not found or "recall" not in found:
+        return None
+    marks = [(f"{summary['reasons'].get('chosen', 0):,} chosen", float(summary["reasons"].get("chosen", 0)))]
+    curve = recall_svg([(summary["selector"], found["curve"])], marks) if "curve" in found else None
+    groups = [{**one, "drawn": rate_svg({**one, "rate": one["value"]}, 1.0)} for one in found["by"]]
+    return {**found, "drawn": curve, "groups": groups, "reached": reach_line(found)}
