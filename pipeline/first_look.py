@@ -44,7 +44,8 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
         try:
             whole = [_rows_of(source) for source in recipe.pool]
             part = [_write_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
-            share = sum(part) / sum(rows or 0 for rows in whole) if all(whole) and sum(part) else None
+            read, there = sum(part), sum(rows or 0 for rows in whole)
+            share = read / there if all(whole) and read else None
             pool = [_as_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
             scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)][: mine + 1]
             more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
@@ -53,7 +54,7 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
             return [f"found    can't be told from a part: {error}"]
         found = (outcome.manifest["steps"][mine]["facts"] or {}).get("found")
     lines = [line.replace("there are", "there would be") for line in found_lines(_of_whole(found, share))]
-    told = f"judging by the first {sum(part):,} rows" + (f" of about {sum(filter(None, whole)):,.0f}" if share else "")
+    told = f"judging by the first {read:,} rows" + (f" of about {there:,}" if share else "")
     name = steps[mine].name
     return [f"found    {name} {line}" for line in lines[:1]] + [f"         {line}" for line in [*lines[1:], told]]
 

@@ -8,6 +8,6 @@ with best as (
     order by order_key desc, sample_id
     limit $most
 )
-select pool.key, best.order_key as score, pool.text, pool.uri
+select pool.key, best.order_key as score, pool.text
 from best join read_parquet($pool) pool using (sample_id)
 order by best.order_key desc, best.sample_id

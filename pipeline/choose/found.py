@@ -139,13 +139,13 @@ def found(run: Run, plan: StepPlan, learned: Any, scores: Sequence[str], eligibl
 
 
 def nearest(con: Any, run: Run, scores: Sequence[str]) -> list[dict[str, Any]]:
-    """What comes first in the order: key, score, and how its text or its address begins."""
+    """What comes first in the order: key, score, and how its text begins."""
     asked = {"scores": list(scores), "pool": [str(part.path) for part in run.pool.parts], "most": NEAREST}
     return [
         {
             "key": row["key"],
             "score": row["score"],
-            "begins": " ".join((row["text"] or row["uri"] or "").split())[:SHOWN_CHARS],
+            "begins": " ".join((row["text"] or "").split())[:SHOWN_CHARS],
         }
         for row in rows(con, sql_text("nearest"), asked)
     ]

@@ -90,8 +90,8 @@ def found_lines(found: dict[str, Any] | None) -> list[str]:
     if number is not None and number["none"]:
         said = f"nothing of the target's kind is there (at most {number['high']:,.0f}, "
         said += f"judged by {found['spikes']:,} samples of it)"
-        first = [f"{one['key']} ({one['score']:+.3f}): {one['begins']}" for one in found.get("nearest", [])]
-        return [said, *(f"nearest is {visible(told)}" for told in first)]
+        first = [f"{one['key']} ({one['score']:+.3f}) {one['begins']}" for one in found.get("nearest", [])]
+        return [said, *(f"nearest: {visible(told)}" for told in first)]
     recall = found["recall"]
     judged = f"judged by {found['spikes']:,} samples of it"
     lines = [f"finds {recall['value']:.0%} of the target's kind ({_percent(recall)}), {judged}"]
