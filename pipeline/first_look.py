@@ -110,8 +110,8 @@ def _rows_of(source: Source) -> int | None:
 def _write_part(source: Source, path: Path) -> int:
     """The first rows as JSON lines under the pool's names; returns how many."""
     files = find_files(source)
-    step = max(1, len(files) // FILES)
-    some = files[::step][:FILES]
+    most = ROWS if source.format == "texts" else FILES
+    some = files[:: max(1, len(files) // most)][:most]
     each = -(-ROWS // len(some))
     written = 0
     with path.open("w", encoding="utf-8") as out:

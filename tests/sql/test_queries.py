@@ -185,3 +185,51 @@ def test_every_query_says_its_question_and_grain_on_top() -> None:
         assert text.startswith("-- ") and "?" in text.splitlines()[0], path.name
         assert "row per" in text or "One row" in text or "Reads" in text, path.name
         assert len(duckdb.extract_statements(text.replace("$field", "f"))) == 1, path.name
+
+
+def test_repeats_go_as_far_down_as_the_number_or_the_passes_ask(tmp_path: Path) -> None:
+    """Costs 2, 1, 3, 4 in order; ties by id; what is barred or no number is not there."""
+    rows = [{"sample_id": 3, "order_key": 5.0, "cost": 3}, {"sample_id": 1, "order_key": 9.0, "cost": 2}, {"sample_id": 2, "order_key": 9.0, "cost": 1},
+            {"sample_id": 8, "order_key": 1.0, "cost": 4}, {"sample_id": 4, "order_key": NAN, "cost": 9}, {"sample_id": 5, "order_key": 10.0, "barred": "x"}]  # fmt: skip
+    path = scores(tmp_path, rows)
+
+    def last(**asked: Any) -> tuple[Any, ...]:
+        return ask("repeats", scores=[path], **asked)[0]
+
+    assert last(first=1, budget=100, epochs=None) == (1, 2)
+    assert last(first=2, budget=100, epochs=None) == (2, 3)
+    assert last(first=2, budget=18, epochs=3) == (3, 6), "3 x 3 are too few"
+    assert last(first=2, budget=1000, epochs=3) == (4, 10), "all, where that is not enough"
+    assert last(first=9, budget=1, epochs=None) == (4, 10)
+    assert ask("repeats", scores=[scores(tmp_path, [], "none")], first=1, budget=1, epochs=None) == []
+
+
+def test_what_repeats_has_its_weight_and_the_first_once_more(tmp_path: Path) -> None:
+    rows = [{"sample_id": 3, "order_key": 5.0, "cost": 3}, {"sample_id": 1, "order_key": 9.0, "cost": 2}, {"sample_id": 2, "order_key": 9.0, "cost": 1},
+            {"sample_id": 4, "order_key": NAN}, {"sample_id": 5, "order_key": 10.0, "barred": "passed_through"}]  # fmt: skip
+    found = by_id(ask("choose_repeats", scores=[scores(tmp_path, rows)], distinct=2, passes=3, left=2))
+    assert found == {
+        1: (True, 1, 4.0, "chosen", None), 2: (True, 2, 3.0, "chosen", None), 3: (False, 3, 1.0, "below_cut", None),
+        4: (False, None, 1.0, "not_scorable", None), 5: (True, None, 1.0, "passed_through", None),
+    }  # fmt: skip
+    assert ask("choose_repeats", scores=[scores(tmp_path, [], "none")], distinct=2, passes=3, left=2) == []
+
+
+def test_each_targets_line_is_its_lowest_that_was_taken(tmp_path: Path) -> None:
+    rows = [{"sample_id": i, "target": t, "order_key": float(10 * t + i)} for i in (1, 2, 3) for t in (0, 1)]
+    con = duckdb.connect()
+    con.execute(TAKEN)
+    con.execute("insert into taken values (3, 0), (2, 0), (1, 1)")
+    found = con.execute(sql.text("lines_of_targets"), {"scores": [scores(tmp_path, rows)]}).fetchall()
+    assert found == [(0, 2.0), (1, 11.0)]
+
+
+def test_the_nearest_come_first_by_their_best_key(tmp_path: Path) -> None:
+    rows = [{"sample_id": 1, "order_key": 1.0}, {"sample_id": 1, "order_key": 5.0, "target": 1}, {"sample_id": 2, "order_key": 3.0}, {"sample_id": 3, "order_key": NAN},
+            {"sample_id": 4, "order_key": 9.0, "barred": "x"}, {"sample_id": 5, "order_key": 3.0}]  # fmt: skip
+    pool = tmp_path / "pool.parquet"
+    pq.write_table(pa.table({"sample_id": pa.array(range(1, 6), pa.uint64()), "key": list("abcde"), "text": list("vwxyz")}), pool)  # fmt: skip
+    assert ask("nearest", scores=[scores(tmp_path, rows)], pool=[str(pool)], most=2) == [
+        ("a", 5.0, "v"),
+        ("b", 3.0, "w"),
+    ]

@@ -82,6 +82,31 @@ def test_random_and_oracle_stand_beside_and_the_figures_are_plain_sums(run_in: R
     assert by["near"]["intervals"]["nearness"] is None and by["random"]["intervals"]["nearness"] > 0
 
 
+def test_methods_stand_side_by_side_by_how_much_of_the_kind_they_find(run_in: Runner, place: Path) -> None:
+    """Held-out samples, scored as if they lay in the pool; who picks samples together has none."""
+    spread = {"k_center": {"column": "v", "budget": 20}}
+    runs = [*runs_of(run_in, place), run_in(place, name="spread", **MORE, steps=[spread]).folder]
+    filtered = [
+        {"threshold": {"column": "read", "above": 30}},
+        {"importance_resampling": {"budget": 20}},
+    ]
+    columns = {**MORE["columns"], "read": {"measure": "text"}}
+    runs.append(run_in(place, name="two", **{**MORE, "columns": columns}, steps=filtered).folder)
+    found = comparison(runs, None, None, None)
+    by = {member["name"]: member for member in found["members"]}
+    judged = open_complete(Path(by["like"]["judged"][0]))
+    told = pq.read_table(judged.spikes(0))
+    assert by["like"]["kind_found"] == np.mean(told["taken"].to_pylist()) and len(told) == 5
+    assert min(by["like"]["kind_found"], by["two"]["kind_found"]) > by["random"]["kind_found"]
+    assert "kind_found" not in by["spread"] and by["like"]["intervals"]["kind_found"] > 0.1
+    line = next(row for row in table(found).splitlines() if row.startswith("spread"))
+    assert "kind found" in table(found) and line.count("%") < next(row for row in table(found).splitlines() if row.startswith("like")).count("%")  # fmt: skip
+    write_comparison(found, place / "page.html")
+    page = (place / "page.html").read_text()
+    assert "How much of the target&#39;s kind each finds" in page or "How much of the target's kind each finds" in page
+    assert page.count("<polyline") == 4, "a line each for like, near, two and random"
+
+
 def test_the_same_again_is_the_same_and_another_method_changes_no_row(run_in: Runner, place: Path) -> None:
     runs = runs_of(run_in, place)
     first = comparison(runs[:1], None, "v", None)

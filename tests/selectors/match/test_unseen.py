@@ -17,10 +17,27 @@ from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.norm_sim import NormSim
 from tamis.selectors.match.target_clusters import TargetClusters
 from tamis.selectors.rows import contents_of, hashes_of
-from tamis.selectors.vectors.columns import as_column
 from tamis.selectors.vectors.codes import counts
+from tamis.selectors.vectors.columns import as_column
 
-WORDS = "wave salt boat harbour tide sail court judge appeal statute clause party oven flour butter pan".split()
+WORDS = [
+    "wave",
+    "salt",
+    "boat",
+    "harbour",
+    "tide",
+    "sail",
+    "court",
+    "judge",
+    "appeal",
+    "statute",
+    "clause",
+    "party",
+    "oven",
+    "flour",
+    "butter",
+    "pan",
+]
 
 
 def texts(draw: np.random.Generator, count: int, first: int) -> list[str]:

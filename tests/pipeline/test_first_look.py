@@ -1,0 +1,83 @@
+"""What `tamis plan` tells of recall and number from a part of the pool."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tamis.pipeline import first_look as of_look
+from tamis.pipeline import plan
+from tests_support import write_jsonl
+
+SEA = "wave salt boat harbour tide sail anchor gull storm deck rope mast"
+LAW = "court judge appeal statute clause party brief motion verdict bench writ plea"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+
+    def text(words: str) -> str:
+        return " ".join(draw.choice(words.split(), 20))
+
+    rows = [{"id": f"k{n}", "text": text(SEA if n % 10 == 0 else LAW)} for n in range(1000)]
+    write_jsonl(tmp_path / "pool.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pool.parquet")
+    (tmp_path / "texts").mkdir()
+    for row in rows[:300]:
+        (tmp_path / "texts" / f"{row['id']}.txt").write_text(row["text"])
+    write_jsonl(tmp_path / "target.jsonl", [{"text": text(SEA)} for _ in range(60)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(of_look, "ROWS", 400)
+    return {
+        "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
+        "target": [{"format": "jsonl", "path": "target.jsonl"}],
+        "steps": [{"exact_dedup": {}}, {"importance_resampling": {"budget": 50}}, {"sql": {"where": "n_bytes > 3"}}],
+    }
+
+
+def told(recipe: dict[str, Any]) -> list[str]:
+    lines = plan(recipe).splitlines()
+    first = next((n for n, line in enumerate(lines) if line.startswith("found")), None)
+    return [] if first is None else lines[first : first + 3]
+
+
+def number(line: str) -> float:
+    return float(line.split("about ")[1].split(maxsplit=1)[0].replace(",", ""))
+
+
+def test_a_part_tells_of_the_whole(recipe: dict[str, Any]) -> None:
+    lines = told(recipe)
+    assert lines[0].startswith("found    importance_resampling finds ") and "judged by 60 samples" in lines[0]
+    assert 40 <= int(lines[0].split("finds ")[1].split("%")[0]) <= 60, "50 of about 100"
+    assert 70 <= number(lines[1]) <= 130 and lines[2].strip() == "judging by the first 400 rows of about 1,000"
+    parquet = recipe | {"pool": [{"format": "parquet", "path": "pool.parquet", "key": "id"}]}
+    assert told(parquet)[1:] == lines[1:]
+    auto = recipe | {"steps": [{"importance_resampling": {"budget": "auto"}}]}
+    assert 70 <= number(told(auto)[1]) <= 130
+    tokens = recipe | {"steps": [{"importance_resampling": {"budget": {"tokens": 4000, "max_epochs": "auto"}}}]}
+    assert 70 <= number(told(tokens)[1]) <= 130
+    texts = recipe | {"pool": [{"format": "texts", "path": "texts"}]}
+    assert "judging by the first 300 rows of about 300" in told(texts)[-1]
+
+
+def test_a_plan_without_a_target_or_with_models_reads_no_row(
+    recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_look, "run_recipe", None)
+    assert told(recipe | {"target": [], "steps": [{"random": {"budget": 5}}]}) == []
+    np.savez("v.npz", key=np.array(["k0"]), vector=np.eye(2)[:1])
+    heavy = {"columns": {"nll": {"loss": "train", "on": "pool", "tokens": "1k"}}}
+    assert told(recipe | heavy) == []
+    assert told(recipe | {"steps": [{"exact_dedup": {}}]}) == []
+
+
+def test_what_goes_wrong_in_a_part_is_one_line_of_the_plan(recipe: dict[str, Any]) -> None:
+    write_jsonl(Path("few.jsonl"), [{"text": "wave boat"}] * 3)
+    few = recipe | {"target": [{"format": "jsonl", "path": "few.jsonl"}]}
+    assert "no copies of each other" in plan(few)
+    auto = few | {"steps": [{"importance_resampling": {"budget": "auto"}}]}
+    assert "found    can't be told from a part: step 0 (importance_resampling): budget: auto:" in plan(auto)
