@@ -82,15 +82,16 @@ class Found:
         }
         if chosen is None:
             return told
+        curve = [(budget, _shown(one)) for budget, one in self.recall.curve()]
+        told["reach"] = [[part, self.recall.reach(part)] for part in REACHED]
+        told["curve"] = [[budget, one["value"], one["low"], one["high"]] for budget, one in curve]
         if number is None:
             return {**told, "too_few": FEWEST}
-        curve = [(budget, _shown(one)) for budget, one in self.recall.curve()]
         worth = (self.recall.at(chosen + NEXT).value - self.recall.at(chosen).value) * number.value
+        more = {"at_most": self.at_most, "none": self.recall.none, "of": self.recall.eligible}
         return {
             **told,
-            "number": {**_shown(number), "at_most": self.at_most, "none": self.recall.none, "of": self.recall.eligible},
-            "reach": [[part, self.recall.reach(part)] for part in REACHED],
-            "curve": [[budget, one["value"], one["low"], one["high"]] for budget, one in curve],
+            "number": {**_shown(number), **more},
             "next": {"samples": NEXT, "of_kind": round(min(worth, NEXT), 1)},
         }
 
