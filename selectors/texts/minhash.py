@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.selectors.texts.words import ALL, BMP, Words, tables
+from tamis.selectors.texts.words import Words, tables_for
 
 PRIME = np.uint64((1 << 61) - 1)
 MOST_HASHES = 1024
@@ -103,7 +103,7 @@ def _signed(data: Any, ends: Any, sketch: Sketch, shingled: npt.NDArray[np.bool_
 
     a, b = parameters(sketch.hashes)
     mine = data[ends[0] : ends[-1]]
-    of = tables(ALL if mine.max(initial=0) >= 0xF0 else BMP, sketch.words)
+    of = tables_for(mine, sketch.words)
     how = sketch.width, sketch.tokens == "characters"
     if sketch.form == "exact":
         signed = np.full((len(ends) - 1, sketch.hashes), PRIME, np.uint64)
@@ -120,7 +120,7 @@ def shingle_sets(texts: pa.StringArray, sketch: Sketch, most: int) -> tuple[npt.
 
     data, ends = raw(texts)
     mine = data[ends[0] : ends[-1]]
-    of = tables(ALL if mine.max(initial=0) >= 0xF0 else BMP, sketch.words)
+    of = tables_for(mine, sketch.words)
     out, counts = np.empty(len(mine) + len(texts), np.uint32), np.zeros(len(texts), np.int64)
     size = sets_of(data, ends, *of, sketch.width, sketch.tokens == "characters", most, out, counts)
     return out[:size].copy(), counts
