@@ -126,6 +126,8 @@ def _shown(told: Told) -> dict[str, float]:
 
 def found(run: Run, plan: StepPlan, learned: Any, scores: Sequence[str], eligible: int) -> Found | str | None:
     """What is known before the choice; a line where it can't be told, None where nobody would ask."""
+    if run.target is not None and plan.selector.ranks and plan.selector.budgets:
+        return "picks samples together, so how much of the target's kind it finds can't be told by samples one by one"
     if run.target is None or not plan.judges or not _has_all(run, plan):
         return None
     if plan.selector.needs_target and run.held is None and not plan.selector.tells_unseen:
