@@ -119,28 +119,29 @@ def photo_cells(folder: Path) -> Iterator[tuple[str, str, Callable[[Path], Cell]
 
 
 def of_photos(base: Path, photos: Path, name: str, present: bool, ratio: str) -> Cell:
-    shutil.rmtree(base, ignore_errors=True)
     every = sorted((photos / name).iterdir())
     mine = random.Random(name).sample(every, len(every))
-    (base / "examples").mkdir(parents=True)
-    for photo in mine[:EXAMPLES]:
-        (base / "examples" / photo.name).symlink_to(photo)
-    pool = base / "pool"
-    for kind in sorted(photos.iterdir()):
-        (pool / kind.name).mkdir(parents=True)
-        for photo in sorted(kind.iterdir()):
-            if kind.name != name or (present and photo in mine[EXAMPLES:]):
-                (pool / kind.name / photo.name).symlink_to(photo)
+    place = base / f"{name}-{present}"
+    if not place.exists():  # else both estimators of one pool share its column
+        shutil.rmtree(base, ignore_errors=True)
+        _link(place / "examples", mine[:EXAMPLES])
+        for kind in sorted(photos.iterdir()):
+            left = sorted(kind.iterdir()) if kind.name != name else mine[EXAMPLES:] if present else []
+            _link(place / "pool" / kind.name, left)
     recipe = {
-        "pool": [{"format": "images", "path": str(pool / "*" / "*"), "keep": []}],
-        "target": [{"format": "images", "path": str(base / "examples" / "*")}],
+        "name": ratio, "emit": [],
+        "pool": [{"format": "images", "path": str(place / "pool" / "*" / "*")}],
+        "target": [{"format": "images", "path": str(place / "examples" / "*")}],
         "columns": {"look": {"embed": "classic"}},
         "steps": [{"importance_resampling": {"features": "look", "ratio": ratio, "budget": "auto"}}],
-    }
-    del recipe["pool"][0]["keep"]  # type: ignore[attr-defined]
-    cell = told_photos(base, name, len(mine) - EXAMPLES if present else 0, recipe)
-    shutil.rmtree(base)
-    return cell
+    }  # fmt: skip
+    return told_photos(place, name, len(mine) - EXAMPLES if present else 0, recipe)
+
+
+def _link(folder: Path, files: list[Path]) -> None:
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / file.name).symlink_to(file)
 
 
 def told_photos(base: Path, name: str, true: int, recipe: dict[str, Any]) -> Cell:

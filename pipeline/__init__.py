@@ -10,6 +10,7 @@ Doors for Python, loaded when asked for; no module beside this file bears the na
     quick.py     the common case without a recipe
     draft.py     a recipe for your data, for `tamis init`
     forecast.py  what a run would do, for `tamis plan`
+    first_look.py  what a part of a pool tells of a run
     starting.py  starting a run: check, claim its folder, carry it through
     curate.py    a whole run as a table of contents
     making.py    a run's columns made, turn by turn
