@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import by_name, check_columns, declared_makers
+from tamis.pipeline.columns.declared import by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
-from tamis.pipeline.errors import DamageFound, RunFailed, RunTaken, SourceError, StoreError, TamisError
+from tamis.pipeline.errors import DamageFound, RecipeError, RunFailed, RunTaken, SourceError, StoreError, TamisError
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.progress import say
@@ -154,6 +154,12 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
     for step in resolve_steps(recipe, recipe_folder, allow_code, by_name(makers)):
         if step.where is not None:
             check_where(step.where)
+        taught = taught_by_target(makers, step.selector.inputs().fields)
+        if step.needs_number and recipe.hold_out is None and taught:
+            raise RecipeError(
+                f"steps.{step.number} ({step.name}): its budget asks how many there are of the target's kind, and the "
+                f"model of column {taught[0]!r} is trained on all of the target: add `hold_out: 0.25` to the recipe"
+            )
     for source in [*recipe.pool, *recipe.beside]:
         find_files(source)
 

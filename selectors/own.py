@@ -25,10 +25,10 @@ from tamis.selectors.contract import (
     stored_fields,
 )
 
-MEMBERS = ("groups", "tie_keys", "related_ids", "quotas", "explain")
+MEMBERS = ("groups", "tie_keys", "related_ids", "quotas", "explain", "unseen")
 FLAGS = (
     "needs_target", "needs_evaluation", "needs_labels", "needs_where", "by_chance", "adds_up", "budgets", "unscored",
-    "outside", "fitted",
+    "outside", "fitted", "tells_unseen", "tells_number",
 )  # fmt: skip
 SAID = ("choice", "rules", "tokens_field", "objects_field", "priced_by", "epochs", "noisy", "near_in")
 

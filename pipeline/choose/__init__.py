@@ -12,5 +12,6 @@ budget is spent by sql/choose_budget.sql.
     history.py    how what is new differs from what earlier runs saw
     ledger.py     decisions into ledger parts, counted
     selection.py  the selection
+    spikes.py     samples of the target that a step has not seen, scored
     steps.py      one step: fit, score shard by shard
 """

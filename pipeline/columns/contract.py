@@ -43,6 +43,7 @@ class ColumnKind:
     renamed: ClassVar[dict[str, str]] = {}  # keys of the recipe that Python has other uses for -> fields
     of_target: ClassVar[bool] = True  # is made of the target's samples, too
     heavy: ClassVar[bool] = True  # a model runs: one shard at a time, on a GPU where there is one
+    by_folds: ClassVar[bool] = False  # each sample is judged by what learned from others alone
     joins_by_name: ClassVar[bool] = False  # what it gives depends on which names the pool has more than once
     bits: ClassVar[bool] = False  # its vectors are bits that copies of an image share
     describes: ClassVar[bool] = False  # its setting `features` is an embedder, which describes what it finds

@@ -154,6 +154,20 @@ def columns_read(maker: Maker, known: "dict[str, Field]") -> list[str]:
     return [name for name in maker.reads if name in known and known[name].maker.name != maker.name]
 
 
+def taught_by_target(makers: list[Maker], names: Iterable[str]) -> list[str]:
+    """Columns among these names, and of those that they are made of, whose models learned from the target and judge its
+    samples all the same."""
+    known = by_name(makers)
+    open_, seen = [name for name in names if name in known], set[str]()
+    while open_:
+        name = open_.pop()
+        if known[name].maker.column not in seen:
+            seen.add(known[name].maker.column)
+            open_ += columns_read(known[name].maker, known)
+    taught = (maker for maker in makers if "target" in maker.kind.learns and not maker.kind.by_folds)
+    return sorted({maker.column for maker in taught} & seen)
+
+
 def waves(makers: Iterable[Maker]) -> list[list[Maker]]:
     """The makers by turns: each reads columns of earlier turns alone."""
     turns: list[list[Maker]] = []

@@ -4,8 +4,10 @@ What is judged by a family must not have been fitted to any of it. Texts and ima
 together.py says; at most so many of them, chosen by a hash, and contents beyond stand alone."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.decode.locate import PLACE, image_bytes
 from tamis.pipeline.decode.perceptual_hash import PLAN, hashed
 from tamis.pipeline.errors import Unusable
+from tamis.pipeline.files.atomic import fingerprint, write_parquet
 from tamis.pipeline.read.pool import Part, Pool
 from tamis.selectors.chance import uniform
 from tamis.selectors.dedup.near_images import codes_of
@@ -23,6 +26,7 @@ from tamis.selectors.dedup.together import join_images, join_texts, signed
 from tamis.selectors.rows import contents_of, hashes_of
 
 MOST_TEXTS, MOST_IMAGES = 50_000, 5_000  # that are compared: 10 s of signatures, or of decoding
+FAMILIES_VERSION = 1  # raise when the same target would be other families
 DECODED = 64  # pixels of the shorter side at least, of which 32 are hashed
 Contents = npt.NDArray[np.uint64]
 
@@ -43,12 +47,23 @@ class Families:
 
 
 def families(target: Pool, sources: int) -> Families:
-    """Of the samples of the target's first `sources` (others are the evaluation's)."""
-    return _families(tuple(part for part in target.parts if part.origin < sources))
+    """Of the samples of the target's first `sources` (others are the evaluation's); kept beside the target."""
+    return _families(target.folder, tuple(part for part in target.parts if part.origin < sources))
 
 
 @lru_cache(maxsize=4)
-def _families(parts: tuple[Part, ...]) -> Families:
+def _families(folder: Path, parts: tuple[Part, ...]) -> Families:
+    path = folder / ".families" / f"{fingerprint([FAMILIES_VERSION, *(part.digest for part in parts)])}.parquet"
+    if path.exists():
+        with suppress(pa.ArrowException, OSError, KeyError):
+            table = pq.read_table(path)
+            return Families(table["content"].to_numpy(), table["family"].to_numpy())
+    found = _found(parts)
+    write_parquet(path, pa.table({"content": found.contents, "family": found.of_content}))
+    return found
+
+
+def _found(parts: tuple[Part, ...]) -> Families:
     from tamis.selectors.loops.pairs import settle
 
     contents = np.unique(np.concatenate([np.zeros(0, np.uint64), *_contents(parts)]))

@@ -33,6 +33,7 @@ class Linear(ColumnKind):
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "linear"
     heavy: ClassVar[bool] = False
+    by_folds: ClassVar[bool] = True
 
     train: Literal["target_vs_pool"] = "target_vs_pool"
     features: str = "ngrams"

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.choose import found as of_found
+from tamis.pipeline.choose import spikes as of_spikes
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.report.page import contents
 from tamis.pipeline.explain.show import found_lines, summary
@@ -258,8 +258,38 @@ def test_near_copies_in_the_target_judge_nothing_of_each_other(run_in: Runner, p
 
 def test_spikes_are_bounded_in_number_and_bytes(run_in: Runner, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = facts_of(run_in(place, **asked(60)).folder)
-    monkeypatch.setattr(of_found, "MOST_SPIKES", 30)
+    monkeypatch.setattr(of_spikes, "MOST_SPIKES", 30)
     assert facts_of(run_in(place, name="some", **asked(60)).folder)["spikes"] == 30
-    monkeypatch.setattr(of_found, "MOST_BYTES", 3000)
+    monkeypatch.setattr(of_spikes, "MOST_BYTES", 3000)
     few = facts_of(run_in(place, name="few", **asked(60)).folder)
     assert 1 <= few["spikes"] < 30 < whole["spikes"]
+
+
+def test_a_column_that_learned_from_all_of_the_target_tells_with_a_part_held_out(run_in: Runner, place: Path) -> None:
+    """The two models are not trained here: what is wrong is seen before."""
+    columns = {
+        "prior": {"loss": "train", "on": "pool", "tokens": "1k"},
+        "theirs": {"loss": "train", "from": "prior", "on": "target"},
+        "gain": {"sql": "prior - theirs"},
+    }
+    for step in (
+        {"loss_reduction": {"prior": "prior", "conditional": "theirs", "budget": "auto"}},
+        {"threshold": {"column": "gain", "keep": "high", "budget": {"rows": 90, "max_epochs": 2}}},
+    ):
+        with pytest.raises(
+            RecipeError, match="the model of column 'theirs' is trained on all of the target: add `hold_out"
+        ):
+            run_in(place, **asked(0) | {"columns": columns, "steps": [step]})
+
+
+@pytest.mark.thorough
+def test_a_loss_of_the_targets_model_is_judged_by_what_it_has_not_seen(run_in: Runner, place: Path) -> None:
+    columns = {
+        "prior": {"loss": "train", "on": "pool", "tokens": "4k"},
+        "theirs": {"loss": "train", "from": "prior", "on": "target"},
+    }
+    step = {"loss_reduction": {"prior": "prior", "conditional": "theirs", "budget": 80}}
+    given = asked(0) | {"columns": columns, "steps": [step]}
+    assert "`hold_out: 0.25` in the recipe keeps some apart" in facts_of(run_in(place, **given).folder)["unknown"]
+    held = facts_of(run_in(place, name="held", **given, hold_out=0.5).folder)
+    assert held["held_out"] and held["spikes"] == 25 and held["number"]["at_most"]

@@ -74,6 +74,10 @@ def test_as_many_as_fit_are_compared_and_the_others_stand_alone(
     assert len(set(by_key(pool, families(pool, 1)).values())) == 1
     monkeypatch.setattr(of_families, "MOST_TEXTS", 10)
     of_families._families.cache_clear()
+    kept = next((tmp_path / "target" / ".families").iterdir())
+    assert len(set(by_key(pool, families(pool, 1)).values())) == 1, "what stands is read"
+    of_families._families.cache_clear()
+    kept.write_bytes(b"damaged")
     assert len(set(by_key(pool, families(pool, 1)).values())) == 21
     of_families._families.cache_clear()
 
