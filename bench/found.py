@@ -5,7 +5,7 @@
 `texts`: each of 15 domains as the target (200 texts of it), and 0, 30, 150 or 1,000 others of it among 6,000 texts of
 the other domains; `large`: shares of 0, 0.1%, 1%, 10% and 30% of a pool of up to 30,000; importance resampling with
 `budget: auto`. `classifier`: the same pools of 6,000 with `classify: linear` and a `threshold`; `loss`: five domains with
-`loss_reduction`, a quarter of the target held out. `photos`: Caltech-101, the ten largest classes, 40 photos of each as
+`loss_reduction`, a quarter of the target held out. `photos`: Caltech-101, the six largest classes, 40 photos of each as
 the target, with none and with all others of it in the pool, by codes and by a discriminator of classic features. Prints,
 for each, what was told against what is true. A stopped run goes on where it was; every cell is kept in --folder."""
 
@@ -30,7 +30,7 @@ from tamis.pipeline.store.runs import open_run
 
 SIZE, LARGE, TARGET = 6000, 30_000, 200
 LOSS_DOMAINS = ("cli_tldr", "fiction_gutenberg", "law_dc", "medical_qa", "spec_rust")
-CLASSES, EXAMPLES = 10, 40
+CLASSES, EXAMPLES = 6, 40
 Cell = dict[str, Any]
 IMPORTANCE = {"importance_resampling": {"budget": "auto"}}
 PARTS = ("texts", "large", "classifier", "loss", "photos")
@@ -101,7 +101,7 @@ def cells(part: str, folder: Path) -> Iterator[tuple[str, str, Callable[[Path], 
 
 
 def photo_cells(folder: Path) -> Iterator[tuple[str, str, Callable[[Path], Cell]]]:
-    photos = folder / "photos"
+    photos = folder / "caltech"
     if not photos.exists():
         with tarfile.open(DATA / "img_caltech101_112px.tar") as tar:
             tar.extractall(folder, filter="data")
