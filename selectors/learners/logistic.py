@@ -11,10 +11,10 @@ STEPS, CLOSE = 50, 1e-8
 
 
 def fit_logistic(
-    ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating], start: Floats | None = None
+    ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating], start: Floats | None = None, steps: int = STEPS
 ) -> Floats:
     """[features + 1] weights of log odds that a row is of `theirs`; the last is the constant, which is not penalised.
-    `start`: weights that are near.
+    `start`: weights that are near, from which few `steps` do.
 
     Both sides weigh half of all rows, whatever their sizes."""
     x = np.concatenate([ours, theirs]).astype(np.float64)
@@ -24,7 +24,7 @@ def fit_logistic(
     penalty = np.full(x.shape[1], PENALTY)
     penalty[-1] = 0
     weights = np.zeros(x.shape[1]) if start is None else start
-    for _ in range(STEPS):
+    for _ in range(steps):
         odds = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         gradient = x.T @ (share * (odds - is_theirs)) + penalty * weights
         curve = (x * (share * np.maximum(odds * (1 - odds), 1e-9))[:, None]).T @ x + np.diag(penalty + 1e-12)
