@@ -85,7 +85,10 @@ def plan(folder: Path, sizes: list[int]) -> None:
         with told("a stage as Prefect tasks of 64 shards"), hushed():
             through_prefect(run, names)
         scores = linked(folder, count)
-        for query, more in (("count_eligible", {}), ("choose_budget", {"budget": count // 10, "more": []})):
+        for query, more in (
+            ("count_eligible", {}),
+            ("choose_budget", {"budget": count // 10, "more": [], "distinct": None, "passes": 1, "left": 0}),
+        ):
             with told(f"`{query}.sql` over as many score files"), connect(store) as con:
                 rows(con, f"select count(*) from ({sql_text(query).rstrip().rstrip(';')})", {"scores": scores, **more})
         with told("a manifest of one column"):

@@ -169,7 +169,7 @@ pool:                       # what to choose from; several sources may be listed
 steps:                      # applied in order; each sees what the ones before kept
   - exact_dedup: {{}}         # one of each content: the smallest key stays
   - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
-  # - importance_resampling: {{features: ngrams, budget: auto}}      # needs the target above; auto: as many as are like it
+  # - importance_resampling: {{features: ngrams, budget: auto}}   # needs the target above; as many as are like it
   # - quota: {{by: FIELD, shares: {{a: 0.7, b: 0.3}}, budget: 5000}}   # a wanted mixture; keep the field above
 
 emit: [parquet, jsonl]      # also: csv, keys
@@ -190,7 +190,7 @@ columns:
 steps:                      # applied in order; each sees what the ones before kept
   - exact_dedup: {{}}         # one of each content: the smallest key stays
   - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
-  # - importance_resampling: {{features: look, budget: auto}}          # needs the target above; auto: as many as are like it
+  # - importance_resampling: {{features: look, budget: auto}}     # needs the target above; as many as are like it
 
 emit: [parquet, keys]       # also: jsonl, csv, webdataset, hf, uids
 """

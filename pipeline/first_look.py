@@ -50,10 +50,13 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
             scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)][: mine + 1]
             more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
             outcome = run_recipe(recipe.model_copy(update=more), recipe_folder, place / "store")
-        except TamisError as error:
-            return [f"found    can't be told from a part: {error}"]
+        except (TamisError, OSError, pa.ArrowException) as error:
+            return [f"found    can't be told from a part: {' '.join(str(error).split())}"]
         found = (outcome.manifest["steps"][mine]["facts"] or {}).get("found")
     lines = [line.replace("there are", "there would be") for line in found_lines(_of_whole(found, share))]
+    if found and found.get("number", {}).get("none"):
+        most = f", so at most {found['number']['high'] / share:,.0f} of all" if share else ""
+        lines = [lines[0].replace("is there", f"is among the first {read:,} rows{most}")]
     told = f"judging by the first {read:,} rows" + (f" of about {there:,}" if share else "")
     name = steps[mine].name
     return [f"found    {name} {line}" for line in lines[:1]] + [f"         {line}" for line in [*lines[1:], told]]

@@ -52,7 +52,7 @@ class Recall:
 
     def at(self, chosen: int) -> Told:
         """The share of the kind among the best `chosen` of the pool."""
-        return share(int(np.searchsorted(self.ranks, chosen, side="left")), self.spikes)
+        return share(min(self.scored, int(np.searchsorted(self.ranks, chosen, side="left"))), self.spikes)
 
     def number(self) -> Told | None:
         """Samples of the kind among the eligible; None of fewer than FEWEST spikes, or where too few may be chosen."""
@@ -71,10 +71,7 @@ class Recall:
     def none(self) -> bool:
         """Whether no more of the pool stands above the line than chance brings there, nor twice that above half of the
         spikes."""
-        if self.line is None:
-            return False
-        half = self.ranks[min(self.scored, -(-self.spikes // 2)) - 1]
-        return bool(self.ranks[self.line - 1] <= BY_CHANCE and half <= 2 * BY_CHANCE)
+        return self.line is not None and bool(self.ranks[self.line - 1] <= BY_CHANCE) and self._few_above_half
 
     @property
     def line(self) -> int | None:
@@ -82,8 +79,15 @@ class Recall:
         least = max(5, math.ceil(LOWEST * self.spikes))
         if self.spikes < FEWEST or self.scored < least:
             return None
-        highest = min(self.scored, int(HIGHEST * self.spikes))
-        return next((some for some in range(highest, least, -1) if self.crowded(some) < CROWDED), least)
+        highest = max(least, min(self.scored, int(HIGHEST * self.spikes)))
+        line = next((some for some in range(highest, least, -1) if self.crowded(some) < CROWDED), least)
+        while line < highest and self.ranks[line - 1] <= BY_CHANCE and not self._few_above_half:
+            line += 1  # too few to tell a number by, and too many further down for none
+        return line
+
+    @property
+    def _few_above_half(self) -> bool:
+        return bool(self.ranks[min(self.scored, -(-self.spikes // 2)) - 1] <= 2 * BY_CHANCE)
 
     def crowded(self, some: int) -> float:
         """How far lower than the spikes the pool's samples lie above the spike of that place: standard deviations of

@@ -1,5 +1,6 @@
--- What does the budget buy? Candidates by order key until the next one would cost too much, and $more of those beyond.
--- One row per candidate, by shard and row within it. $scores: score files; $budget: in the unit of `cost`; $more: ranks.
+-- What does the budget buy? Candidates by order key until the next one would cost too much, and $more of those beyond; or,
+-- where the best $distinct repeat, each of them $passes times, and the first once more while $left lasts.
+-- One row per candidate, by shard and row within it. $scores: score files; $budget, $left: in the unit of `cost`; $more: ranks.
 -- Ties break on sample_id, so the answer does not depend on threads.
 with candidates as (
     select
@@ -14,18 +15,27 @@ ranked as (
         sum(cost) over (best_first rows unbounded preceding) as spent
     from candidates
     window best_first as (partition by eligible order by order_key desc, sample_id)
+),
+chosen as (
+    select
+        *,
+        eligible and case
+            when $distinct is null then spent <= $budget or list_contains($more, rank)
+            else rank <= $distinct
+        end as chosen
+    from ranked
 )
 select
     part, row, sample_id,
-    case when eligible then spent <= $budget or list_contains($more, rank) else coalesce(barred = 'passed_through', false) end as kept,
+    chosen or coalesce(barred = 'passed_through', false) as kept,
     case when eligible then rank end as rank,
-    1.0::double as weight,
+    case when chosen then $passes + ($left > 0 and spent <= $left)::bigint else 1 end::double as weight,
     case
         when barred is not null then barred
         when not eligible then 'not_scorable'
-        when spent <= $budget or list_contains($more, rank) then 'chosen'
+        when chosen then 'chosen'
         else 'below_cut'
     end as reason,
     null::ubigint as related_id
-from ranked
+from chosen
 order by part, row

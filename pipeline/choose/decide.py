@@ -29,6 +29,7 @@ from tamis.selectors.recall import FEWEST
 from tamis.sql import text as sql_text
 
 A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
+MUCH_LONGER = 1.5  # the target's texts than the pool's: then a line tells too little of their kind
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
@@ -57,6 +58,9 @@ def choose(folder: Path, step: int) -> None:
     if isinstance(told, Found) and taken is not None:
         facts["found"] = told.facts(taken, None if plan.budget is None else record.reasons["chosen"])
         write_parquet(run.spikes(step), told.table(step, taken))
+        theirs = ((facts.get("tokens") or {}).get("pool") or {}).get("p50")
+        if told.spikes.tokens and theirs and told.spikes.tokens > MUCH_LONGER * theirs:
+            facts["found"]["longer"] = {"target": round(told.spikes.tokens), "pool": theirs}
         if first and plan.budget is not None:
             facts["found"]["nearest"] = first
     elif told is not None:
@@ -76,10 +80,12 @@ def _of_kind(plan: StepPlan, told: Found | str | None) -> int:
         why = told or "the target lacks fields that the step reads: `keep` them there, too"
         raise RecipeError(f"step {plan.number} ({plan.name}): {what}: {why}")
     if told.number is None:
+        barred = ", ".join(f"{count:,} {reason}" for reason, count in told.barred.items())
+        few = f"{len(told.spikes) - sum(told.barred.values()):,} samples of the target that can be judged"
         raise RecipeError(
-            f"step {plan.number} ({plan.name}): {what}: {len(told.spikes):,} samples of the target that can be judged "
-            f"are too few to tell how many of the kind there are: {FEWEST} tell it to about 40%, 100 to 18%. "
-            "Add some, or give a number"
+            f"step {plan.number} ({plan.name}): {what}: {few} are too few to tell how many of the kind there are"
+            + (f" (the step would take none of the others: {barred})" if barred else "")
+            + f": {FEWEST} tell it to about 40%, 100 to 18%. Add some, or give a number"
         )
     return told.of_kind
 
@@ -130,16 +136,17 @@ def _skipping(con: Any, plan: StepPlan, scores: list[str], budget: int, target: 
     return taken
 
 
-def _repeats(con: Any, plan: StepPlan, scores: list[str], budget: int | None, of_kind: int) -> dict[str, int]:
-    """How many of the best are taken how often; nothing where the budget ends among these."""
+def _repeats(con: Any, plan: StepPlan, scores: list[str], budget: int | None, of_kind: int) -> dict[str, int | None]:
+    """How many of the best are taken how often; once each, as far as the budget goes, where it ends among these."""
+    once = {"distinct": None, "passes": 1, "left": 0}
     if plan.budget is None or plan.budget.epochs == 1 or not of_kind or not budget:
-        return {}
+        return once
     most = None if plan.budget.epochs == "auto" else plan.budget.epochs
     asked = {"scores": scores, "first": of_kind, "budget": budget, "epochs": most}
     last = next(iter(rows(con, sql_text("repeats"), asked)), None)
     passes = 0 if last is None or not last["spent"] else min(budget // last["spent"], most or budget)
     if last is None or passes < 1:
-        return {}
+        return once
     left = 0 if passes == most else budget - passes * last["spent"]
     return {"distinct": last["rank"], "passes": passes, "left": left}
 
@@ -173,14 +180,12 @@ def _decisions(
         for target, part in enumerate(parts):
             more = _skipping(con, plan, scores, part, target)
             rows(con, sql_text("take_for_target"), {"scores": scores, "target": target, "budget": part, "more": more})
-    elif repeats := _repeats(con, plan, scores, budget, of_kind):
-        query = "choose_repeats"
-        parameters |= repeats
     else:
         query = f"choose_{plan.choice}" if plan.choice == "budget_with_ties" else "choose_budget"
         parameters["budget"] = eligible if budget is None else budget  # a rule keeps all that it doesn't bar
         if query == "choose_budget":
             parameters["more"] = _skipping(con, plan, scores, parameters["budget"])
+            parameters |= _repeats(con, plan, scores, budget, of_kind)
     return con.sql(sql_text(query), params=parameters).to_arrow_reader(65_536)
 
 

@@ -2,6 +2,7 @@
 
 Told by the places of spikes (spikes.py) in the order of the candidates, as selectors/recall.py says."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,11 @@ class Found:
         return self.recall.number()
 
     @property
+    def barred(self) -> dict[str, int]:
+        """Spikes that may not be chosen, by the reason."""
+        return dict(sorted(Counter(filter(None, self.spikes.reasons)).items()))
+
+    @property
     def of_kind(self) -> int:
         """Candidates of the target's kind; 0 where there are none, or it can't be told."""
         number = self.number
@@ -59,13 +65,13 @@ class Found:
         told["reach"] = [[part, self.recall.reach(part)] for part in REACHED]
         told["curve"] = [[budget, one["value"], one["low"], one["high"]] for budget, one in curve]
         if number is None:
-            return {**told, "too_few": FEWEST}
+            return {**told, "too_few": FEWEST, "barred": self.barred}
         worth = (self.recall.at(chosen + NEXT).value - self.recall.at(chosen).value) * number.value
         more = {"at_most": self.at_most, "none": self.recall.none, "of": self.recall.eligible}
         return {
             **told,
             "number": {**_shown(number), **more},
-            "next": {"samples": NEXT, "of_kind": round(min(worth, NEXT), 1)},
+            "next": {"samples": NEXT, "of_kind": round(min(worth, NEXT, self.recall.eligible - chosen), 1)},
         }
 
     def table(self, step: int, taken: npt.NDArray[np.bool_]) -> pa.Table:

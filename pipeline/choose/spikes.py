@@ -1,7 +1,7 @@
 """Samples of the target that a step has not seen, scored as if they lay in the pool.
 
 Where a part of the target is held out they are that part; else each family of near-copies in turn is scored by a fit
-without it. At most 1,000 families, in 64 MB, one sample of each; one pass over the score files."""
+without it. At most 1,000 families, of 4,000 samples in 16 MB, one of each; one pass over the score files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from tamis.selectors.contract import SEEN, Floats, Inputs, Scored
 from tamis.selectors.recall import MOST_SPIKES
 from tamis.selectors.rows import contents_of, hashes_of, in_training_slice
 
-MOST_BYTES = 64 << 20  # of the spikes' fields
+MOST_BYTES, MOST_ROWS = 16 << 20, 4000  # of the spikes' families: n-grams take 130 bytes each, pairs of rows 8
 MOST_GROUPS = 20  # of a field that recall is told by
 IN_SLICE = "_in_training_slice"  # a column's field beside its value: whether its model was trained on the sample
 Ids = npt.NDArray[np.uint64]
@@ -40,6 +40,7 @@ class Spikes:
     reasons: list[str | None]  # why one may not be chosen
     ids: Ids
     names: list[str]  # their keys
+    tokens: float | None  # the median of their lengths, where that is known
     groups: dict[str, list[str]]  # by field: what each is of
 
     def __len__(self) -> int:
@@ -57,10 +58,16 @@ def has_all(run: Run, plan: StepPlan) -> bool:
     )
 
 
+NONE_APART = "how much of the target's kind it finds is told by two samples or more that are no copies of each other"
+
+
 def spikes_of(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
-    batch, family, source, groups = _drawn(run.held or run, plan)
+    view = run.held or run
+    if view.target is None or not view.target.rows:
+        return NONE_APART
+    batch, family, source, groups = _drawn(view, plan)
     if len(np.unique(family)) < (1 if run.held else 2):
-        return "how much of the target's kind it finds is told by two samples or more that are no copies of each other"
+        return NONE_APART
     contents = contents_of(hashes_of(batch))
     seen = in_training_slice(batch, *(name.removesuffix(IN_SLICE) for name in batch.schema.names if IN_SLICE in name))
     taught = taught_by_target(run.declared, plan.selector.inputs().fields)
@@ -71,8 +78,10 @@ def spikes_of(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
             told: Scored = learned.unseen(batch, None if run.held else family, source)
         else:
             told = learned.scored(batch)
-    except ValueError as error:
-        raise RecipeError(f"step {plan.number} ({plan.name}): {error}") from error
+    except Exception as error:  # a user's own code may know samples of the pool alone
+        if plan.selector.needs_target and isinstance(error, ValueError):
+            raise RecipeError(f"step {plan.number} ({plan.name}): {error}") from error
+        return f"how much of the target's kind it finds can't be told: {' '.join(repr(error).split())[:160]}"
     reasons = told.barred or [None] * batch.num_rows
     seen |= np.array([reason == SEEN for reason in reasons], bool)
     if run.held is None and batch.num_rows and seen.all():
@@ -87,6 +96,7 @@ def spikes_of(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
         reasons=[None if reasons[row] == "in_target" else reasons[row] for row in first.tolist()],
         ids=batch["sample_id"].to_numpy()[first],
         names=batch["key"].take(pa.array(first)).to_pylist(),
+        tokens=float(np.median(batch["n_tokens"].to_numpy()[first])) if "n_tokens" in batch.schema.names else None,
         groups={field: [names[row] for row in first.tolist()] for field, names in groups.items()},
     )
 
@@ -126,14 +136,15 @@ def _of_families(
     view: Run, plan: StepPlan, asked: Inputs, known: Families, every: Ids
 ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
     """The target's samples of these families, and the source of each; None where they are too large to be held."""
-    batches, origins, size = [], [], 0
+    batches, origins, size, rows = [], [], 0, 0
     for origin, stream in enumerate(targets(view, plan.number, asked)):
         for batch in stream:
             some = batch.filter(pa.array(np.isin(known.of(contents_of(hashes_of(batch))), every)))
             batches.append(some)
             origins.append(np.full(some.num_rows, origin))
             size += some.nbytes
-            if size > MOST_BYTES and len(every) > 1:
+            rows += some.num_rows
+            if (size > MOST_BYTES or rows > MOST_ROWS) and len(every) > 1:
                 return None
     whole = pa.Table.from_batches(batches).combine_chunks()
     one = whole.to_batches()[0] if whole.num_rows else pa.RecordBatch.from_pylist([], whole.schema)

@@ -55,7 +55,8 @@ def notes(step: dict[str, Any]) -> list[str]:
     """What a person should know of a step besides its counts."""
     said = []
     budget, kept = step["budget"], step["kept"] - step["reasons"].get("passed_through", 0)
-    if step["unit"] == "rows" and budget is not None and kept < budget:
+    repeated = step.get("weight", step["kept"]) != step["kept"]
+    if step["unit"] == "rows" and budget is not None and kept < budget and not repeated:
         said.append(
             f"{step['selector']}: asked for {budget:,}, there were {step['eligible']:,} to choose from: {kept:,} kept"
         )
@@ -91,7 +92,7 @@ def found_lines(found: dict[str, Any] | None) -> list[str]:
         said = f"nothing of the target's kind is there (at most {number['high']:,.0f}, "
         said += f"judged by {found['spikes']:,} samples of it)"
         first = [f"{one['key']} ({one['score']:+.3f}) {one['begins']}" for one in found.get("nearest", [])]
-        return [said, *(f"nearest: {visible(told)}" for told in first)]
+        return [said, *(f"nearest: {visible(told)}" for told in first), *_lengths(found)]
     recall = found["recall"]
     judged = f"judged by {found['spikes']:,} samples of it"
     lines = [f"finds {recall['value']:.0%} of the target's kind ({_percent(recall)}), {judged}"]
@@ -101,13 +102,25 @@ def found_lines(found: dict[str, Any] | None) -> list[str]:
         more = round(found["next"]["of_kind"])
         lines.append(told + (f", {more:,} of them among the next {found['next']['samples']:,}" if more > 0 else ""))
     elif "too_few" in found:
-        lines.append(f"how many of it there are is told by {found['too_few']} samples of the target or more")
+        barred = ", ".join(f"{count:,} {reason}" for reason, count in found.get("barred", {}).items())
+        more = f" that it may choose ({barred})" if barred else ""
+        lines.append(f"how many of it there are is told by {found['too_few']} samples of the target or more{more}")
     less = [one for one in found["by"] if one["high"] < recall["low"]]
     if less:
         least = sorted(less, key=lambda one: (one["value"], one["group"]))[:LEAST_FOUND]
-        told = ", ".join(f"{one['field']} {one['group']} {one['value']:.0%}" for one in least)
+        told = ", ".join(f"{visible(one['field'])} {visible(one['group'])} {one['value']:.0%}" for one in least)
         lines.append(f"finds less of {told}")
-    return lines
+    return [*lines, *_lengths(found)]
+
+
+def _lengths(found: dict[str, Any]) -> list[str]:
+    if "longer" not in found:
+        return []
+    mine, theirs = found["longer"]["target"], found["longer"]["pool"]
+    told = (
+        f"the target's texts have {mine:,} tokens, the pool's {theirs:,} (medians): if what is of its kind there is as"
+    )
+    return [f"{told} short as the rest, more of it is there than is told; cut both alike"]
 
 
 def reach_line(found: dict[str, Any]) -> str | None:

@@ -60,8 +60,7 @@ def unneeded(store: Path) -> Iterator[Unneeded]:
     yield from _groups(store, kept_groups)
     manifests = [read_json(run.folder / "manifest.json") for run in runs]
     yield from _columns(store / "columns", store, {column["folder"] for m in manifests for column in m["columns"]})
-    views = [one for run in runs if run.inputs["target"] for one in (run, run.held) if one]
-    targets = {one.target_folder.name for one in views}
+    targets = {folder.name for run in runs if run.inputs["target"] for folder in run.target_folders}
     for folder in _folders(store / "targets"):
         if folder.name not in targets:
             yield Unneeded(f"target {folder.name}: of no run", [folder])

@@ -42,7 +42,7 @@ def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
         "columns": run.columns,
         "pool": run.pool.fingerprint,
         "target": run.target.fingerprint if run.target else None,
-        "version": MODEL_VERSION,
+        "version": run.model_version or MODEL_VERSION,
     }
     before = [run.step(number).selector for number in range(step + 1) if findable(run.recipe.steps_given[number].name)]
     if run.evaluation and any(one.needs_evaluation for one in before):

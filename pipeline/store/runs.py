@@ -32,6 +32,7 @@ class Run:
     columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
     names: frozenset[str]  # what steps may call columns and their fields
     of_held: bool = False  # its target is the part that is held out
+    model_version: int | None = None  # by which what its steps learned is named; None: today's
 
     @property
     def name(self) -> str:
@@ -88,13 +89,25 @@ class Run:
         share = self.recipe.hold_out
         if share is None:
             return self.whole_target_folder
-        return self.divided_target(share, self.inputs["target"], held_part=self.of_held)
+        folder = self.divided_target(share, self.inputs["target"], held_part=self.of_held)
+        before = self.whole_target_folder.with_name(
+            fingerprint([self.whole_target_folder.name, "hold_out", share, self.inputs["target"]])
+        )  # where a part was held out by content alone
+        return before if self.complete and not self.of_held and not folder.exists() and before.exists() else folder
 
     def divided_target(self, share: float, groups: list[int], *, held_part: bool = False) -> Path:
         """Where the target lies without its held part, or that part; elsewhere once it has grown, for another part is
         held then."""
         whole = self.whole_target_folder
-        return whole.with_name(fingerprint([whole.name, "held" if held_part else "hold_out", share, groups]))
+        return whole.with_name(fingerprint([whole.name, "held" if held_part else "families", share, groups]))
+
+    @property
+    def target_folders(self) -> list[Path]:
+        """Where the target lies; where a part is held out, that part and the whole as well."""
+        share, groups = self.recipe.hold_out, self.inputs["target"]
+        if share is None:
+            return [self.target_folder]
+        return [self.target_folder, self.divided_target(share, groups, held_part=True), self.whole_target_folder]
 
     @cached_property
     def held(self) -> "Run | None":
@@ -201,6 +214,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
         code=request["code"],
         columns=request.get("columns", {}),
         names=frozenset(request.get("names") or column_names(recipe, recipe_folder)),  # older runs have none on record
+        model_version=request.get("made_by", {}).get("model"),
     )
 
 

@@ -96,6 +96,7 @@ class DensityRatio(Scorer):
             "pool_counts": pool_counts,
             "target_counts": target_counts,
             "target_hashes": np.unique(theirs.hashes),
+            "drawn_up_to": theirs.limit,
         }
         if self.ratio == "codes":
             nothing = np.zeros((0, 0))
@@ -136,6 +137,7 @@ class Sampled:
     contents: Ids
     vectors: Vectors
     hashes: npt.NDArray[np.bytes_]  # content hashes of all rows, also of those that were not drawn
+    limit: float = 1.0  # of the chance numbers of those that were drawn
 
     @staticmethod
     def none() -> "Sampled":
@@ -150,12 +152,15 @@ class Sampled:
             np.concatenate([one.contents for one in filled]),
             np.concatenate([one.vectors for one in filled]),
             np.concatenate([one.hashes for one in several]) if several else np.empty(0, "S16"),
+            min((one.limit for one in several), default=1.0),
         )
 
     def thinned(self, seed: int, step: int) -> "Sampled":
-        drawn = np.argsort(uniform(self.ids, seed, step, "fit"), kind="stable")[:FIT_ROWS]
+        chance = uniform(self.ids, seed, step, "fit")
+        drawn = np.argsort(chance, kind="stable")[:FIT_ROWS]
+        limit = float(chance[drawn[-1]]) if len(drawn) < len(self.ids) else self.limit
         drawn = drawn[np.argsort(self.ids[drawn], kind="stable")]
-        return Sampled(self.ids[drawn], self.contents[drawn], self.vectors[drawn], self.hashes)
+        return Sampled(self.ids[drawn], self.contents[drawn], self.vectors[drawn], self.hashes, limit)
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class FittedRatio(Fitted):
     pool_counts: Floats  # [quantisers, centres]
     target_counts: Floats  # [quantisers, centres]
     target_hashes: npt.NDArray[np.bytes_]  # sorted content hashes of all target samples
+    drawn_up_to: float  # target samples of a larger chance number were not counted
     mean: npt.NDArray[Any] = field(repr=False)  # [codes] of the discriminator's features
     directions: npt.NDArray[Any] = field(repr=False)  # [codes, principal]
     weights: npt.NDArray[Any] = field(repr=False)  # [folds, principal + 1], the constant last
@@ -195,7 +201,8 @@ class FittedRatio(Fitted):
         contents = contents_of(hashes_of(batch))
         seen = np.zeros(len(vectors), bool)
         if self.settings.ratio == "codes":
-            scores = self._unseen_by_codes(vectors, there, families)
+            chance = uniform(batch["sample_id"].to_numpy(), self.settings.seed, self.settings.step, "fit")
+            scores = self._unseen_by_codes(vectors, there & (chance <= self.drawn_up_to), families)
         elif families is None:
             scores = self._by_discriminator(vectors, contents, self.weights)
         else:
@@ -205,9 +212,10 @@ class FittedRatio(Fitted):
         scores = np.where(there, np.round(scores, DIGITS), np.nan)
         return Scored(scores, self.order_keys(batch, scores), [SEEN if one else None for one in seen.tolist()])
 
-    def _unseen_by_codes(self, vectors: Vectors, there: npt.NDArray[np.bool_], families: Rows | None) -> Floats:
+    def _unseen_by_codes(self, vectors: Vectors, counted: npt.NDArray[np.bool_], families: Rows | None) -> Floats:
+        """`counted` [rows]: which are among the target's counts."""
         together = np.zeros((len(vectors),) * 2, bool) if families is None else families[:, None] == families
-        together &= there
+        together &= counted
         shares, size = np.array(SHARES), np.sum(SHARES)
         parts = []
         for some, pool, target in zip(self.centres, self.pool_counts + NOT_EMPTY, self.target_counts, strict=True):

@@ -2,7 +2,7 @@
 
 N-gram counts add up, so leaving a family (a sample with its near-copies) out is a subtraction: its counts from the
 target's, and the sample's own added to the pool's. That gives the log ratios of a new fit; what shrinks their mean
-(shrinkage.py) is kept, for one family hardly moves it. O(n-grams) time, 80 bytes an n-gram."""
+(shrinkage.py) is kept, for one family hardly moves it. O(n-grams) time, 130 bytes an n-gram."""
 
 from typing import Any, Protocol
 

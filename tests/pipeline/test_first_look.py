@@ -81,3 +81,13 @@ def test_what_goes_wrong_in_a_part_is_one_line_of_the_plan(recipe: dict[str, Any
     assert "no copies of each other" in plan(few)
     auto = few | {"steps": [{"importance_resampling": {"budget": "auto"}}]}
     assert "found    can't be told from a part: step 0 (importance_resampling): budget: auto:" in plan(auto)
+
+
+def test_none_in_a_part_is_none_of_the_part_and_what_can_t_be_read_is_a_line(recipe: dict[str, Any]) -> None:
+    rows = [{"id": f"k{n}", "text": " ".join(np.random.default_rng(n).choice(LAW.split(), 20))} for n in range(800)]
+    write_jsonl(Path("law.jsonl"), rows)
+    lines = told(recipe | {"pool": [{"format": "jsonl", "path": "law.jsonl", "key": "id"}]})
+    assert "nothing of the target's kind is among the first 400 rows, so at most " in lines[0] and "of all" in lines[0]
+    Path("bad.parquet").write_bytes(b"PAR1 and no more")
+    bad = recipe | {"pool": [{"format": "parquet", "path": "bad.parquet", "key": "id"}]}
+    assert "found    can't be told from a part: " in plan(bad)

@@ -119,3 +119,11 @@ def test_a_share_has_wilsons_interval() -> None:
     low, high = 0.5407, 0.9307  # of 8 in 10 at z = 1.645, by the formula's closed form
     assert (found.value, found.low, found.high) == (0.8, pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
     assert share(0, 0) == share(0, 0) and share(0, 0).high == 1 and BY_CHANCE == 3
+
+
+def test_what_may_not_be_chosen_is_found_by_no_budget_and_few_at_the_top_are_no_number() -> None:
+    some = Recall.of(np.arange(60), np.arange(60) < 36, 500)
+    assert some.at(501).value == some.at(10**6).value == 0.6
+    mixed = Recall.of(np.append(np.zeros(25, np.int64), np.arange(50, 400, 10)), np.ones(60, bool), 5000)
+    number = mixed.number()
+    assert not mixed.none and mixed.line == 26 and number is not None and number.value == pytest.approx(50 * 61 / 26)

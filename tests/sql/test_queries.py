@@ -37,6 +37,7 @@ def scores(tmp_path: Path, rows: list[dict[str, Any]], name: str = "part-00000")
     return str(path)
 
 
+ONCE: dict[str, Any] = {"distinct": None, "passes": 1, "left": 0}  # nothing repeats
 TAKEN = "create temp table taken (sample_id ubigint, target integer)"
 
 
@@ -59,7 +60,7 @@ KEYED = [
 
 
 def test_a_budget_keeps_the_best_ties_by_id_and_never_nan(tmp_path: Path) -> None:
-    found = ask("choose_budget", scores=[scores(tmp_path, KEYED)], budget=2, more=[])
+    found = ask("choose_budget", scores=[scores(tmp_path, KEYED)], budget=2, more=[], **ONCE)
     assert [row[:3] for row in found] == [(0, i, row["sample_id"]) for i, row in enumerate(KEYED)]
     assert by_id(found) == {
         1: (True, 1, 1.0, "chosen", None), 2: (True, 2, 1.0, "chosen", None), 4: (False, 3, 1.0, "below_cut", None),
@@ -72,7 +73,7 @@ def test_what_lies_beyond_the_first_that_is_too_dear_is_told_in_order(tmp_path: 
     rows = [{"sample_id": i, "order_key": -float(i), "cost": cost} for i, cost in enumerate([5, 6, 1, 9])]
     files = [scores(tmp_path, [*rows, {"sample_id": 9, "order_key": 1.0, "cost": 1, "barred": "too_short"}])]
     assert ask("beyond_budget", scores=files, budget=10, most=2, target=0) == [(2, 6, 5), (3, 1, 11)]
-    kept = {key: row[0] for key, row in by_id(ask("choose_budget", scores=files, budget=10, more=[3])).items()}
+    kept = {key: row[0] for key, row in by_id(ask("choose_budget", scores=files, budget=10, more=[3], **ONCE)).items()}
     assert kept == {0: True, 1: False, 2: True, 3: False, 9: False}
 
 
@@ -80,17 +81,19 @@ def test_a_budget_of_costs_stops_before_the_one_that_is_too_dear(tmp_path: Path)
     rows = [{"sample_id": i, "order_key": -float(i), "cost": cost} for i, cost in enumerate([5, 6, 1])]
     kept = {
         key: row[0]
-        for key, row in by_id(ask("choose_budget", scores=[scores(tmp_path, rows)], budget=10, more=[])).items()
+        for key, row in by_id(ask("choose_budget", scores=[scores(tmp_path, rows)], budget=10, more=[], **ONCE)).items()
     }
     assert kept == {0: True, 1: False, 2: False}, "a prefix: the cheap third is not taken over the second"
 
 
 @pytest.mark.parametrize("budget", [0, 100])
 def test_no_budget_and_no_candidates(tmp_path: Path, budget: int) -> None:
-    assert ask("choose_budget", scores=[scores(tmp_path, [])], budget=budget, more=[]) == []
+    assert ask("choose_budget", scores=[scores(tmp_path, [])], budget=budget, more=[], **ONCE) == []
     kept = [
         row[0]
-        for row in by_id(ask("choose_budget", scores=[scores(tmp_path, KEYED[:2])], budget=budget, more=[])).values()
+        for row in by_id(
+            ask("choose_budget", scores=[scores(tmp_path, KEYED[:2])], budget=budget, more=[], **ONCE)
+        ).values()
     ]
     assert kept == [budget == 100] * 2
 
@@ -207,12 +210,17 @@ def test_repeats_go_as_far_down_as_the_number_or_the_passes_ask(tmp_path: Path) 
 def test_what_repeats_has_its_weight_and_the_first_once_more(tmp_path: Path) -> None:
     rows = [{"sample_id": 3, "order_key": 5.0, "cost": 3}, {"sample_id": 1, "order_key": 9.0, "cost": 2}, {"sample_id": 2, "order_key": 9.0, "cost": 1},
             {"sample_id": 4, "order_key": NAN}, {"sample_id": 5, "order_key": 10.0, "barred": "passed_through"}]  # fmt: skip
-    found = by_id(ask("choose_repeats", scores=[scores(tmp_path, rows)], distinct=2, passes=3, left=2))
+    found = by_id(
+        ask("choose_budget", scores=[scores(tmp_path, rows)], budget=0, more=[], distinct=2, passes=3, left=2)
+    )
     assert found == {
         1: (True, 1, 4.0, "chosen", None), 2: (True, 2, 3.0, "chosen", None), 3: (False, 3, 1.0, "below_cut", None),
         4: (False, None, 1.0, "not_scorable", None), 5: (True, None, 1.0, "passed_through", None),
     }  # fmt: skip
-    assert ask("choose_repeats", scores=[scores(tmp_path, [], "none")], distinct=2, passes=3, left=2) == []
+    assert (
+        ask("choose_budget", scores=[scores(tmp_path, [], "none")], budget=0, more=[], distinct=2, passes=3, left=2)
+        == []
+    )
 
 
 def test_each_targets_line_is_its_lowest_that_was_taken(tmp_path: Path) -> None:

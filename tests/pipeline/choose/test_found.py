@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.choose import spikes as of_spikes
+from tamis.pipeline.comparing.selections import comparison
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.report.page import contents
 from tamis.pipeline.explain.show import found_lines, summary
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask
 from tamis.pipeline.store.runs import open_complete
@@ -280,6 +282,60 @@ def test_a_column_that_learned_from_all_of_the_target_tells_with_a_part_held_out
             RecipeError, match="the model of column 'theirs' is trained on all of the target: add `hold_out"
         ):
             run_in(place, **asked(0) | {"columns": columns, "steps": [step]})
+
+
+def test_where_nothing_can_be_held_out_it_is_said(run_in: Runner, place: Path) -> None:
+    alone = [json.loads((place / "few.jsonl").read_text().splitlines()[0])]
+    write_jsonl(place / "one.jsonl", alone)
+    run = run_in(place, **asked(9, target="one.jsonl", hold_out=0.25)).folder
+    assert "no copies of each other" in facts_of(run)["unknown"]
+    plain = run_in(place, name="plain", **asked(9, target="one.jsonl")).folder
+    assert [one["name"] for one in comparison([plain], None, None, None)["members"]] == ["plain", "random"]
+
+
+def test_a_target_of_longer_texts_is_told_so_and_names_can_t_steer_a_terminal(run_in: Runner, place: Path) -> None:
+    rows = [json.loads(line) for line in (place / "target.jsonl").read_text().splitlines()]
+    long = [{"id": f"l{n}", "part": "a\x1b[31mb", "text": f"{one['text']} {other['text']}"} for n, (one, other) in enumerate(zip(rows[::2], rows[1::2], strict=True))]  # fmt: skip
+    write_jsonl(place / "long.jsonl", [*long, *({**row, "part": "short"} for row in rows[:20])])
+    run = open_complete(run_in(place, **asked(10, target="long.jsonl")).folder)
+    assert facts_of(run.folder)["longer"] == {"target": 36, "pool": 18}
+    told = [line for line in found_lines(facts_of(run.folder)) if "more of it is there than is told" in line]
+    assert (
+        len(told) == 1 and "\x1b" not in why(run, "sea0") and "\x1b" not in "".join(found_lines(facts_of(run.folder)))
+    )
+
+
+def test_samples_that_may_not_be_chosen_are_named_where_there_are_too_few(run_in: Runner, place: Path) -> None:
+    short = asked("auto") | {"steps": [like("auto", min_length=50)]}
+    with pytest.raises(RecipeError, match=r"0 samples of the target that can be judged are too few .*50 too_short"):
+        run_in(place, **short)
+    fixed = facts_of(run_in(place, name="b", **short | {"steps": [like(5, min_length=50)]}).folder)
+    assert fixed["barred"] == {"too_short": 50} and "50 too_short" in found_lines(fixed)[1]
+
+
+def test_a_users_own_scorer_that_knows_the_pool_alone_tells_nothing_and_runs(run_in: Runner, place: Path) -> None:
+    (place / "own.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import numpy as np\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Known:\n"
+        "    def fit(self, pool, targets):\n"
+        "        self_ = Known()\n"
+        "        object.__setattr__(self_, 'seen', {i for batch in pool for i in batch['sample_id'].to_pylist()})\n"
+        "        return self\n\n"
+        "    def score(self, batch):\n"
+        "        if not all(text.split()[0] for text in batch['text'].to_pylist()) or batch.num_rows == 50:\n"
+        "            raise KeyError('unknown')\n"
+        "        return np.arange(batch.num_rows, dtype=float)\n"
+    )
+    run = run_in(place, **asked(0) | {"steps": [{"own.py:Known": {"budget": 5}}]}, allow_code=True).folder
+    assert "can't be told: KeyError('unknown')" in facts_of(run)["unknown"]
+
+
+def test_all_parts_of_a_divided_target_are_needed(run_in: Runner, place: Path) -> None:
+    run = open_complete(run_in(place, **asked(60, hold_out=0.25)).folder)
+    assert len({folder.name for folder in run.target_folders}) == 3
+    assert "everything is needed" in collect(run.store, delete=False)
 
 
 @pytest.mark.thorough

@@ -10,8 +10,10 @@ import pytest
 
 from tamis.pipeline.columns.hashed import made, ngrams_maker
 from tamis.pipeline.read.identity import content_hashes, sample_ids
+from tamis.selectors.chance import uniform
 from tamis.selectors.contract import SEEN
 from tamis.selectors.learners.folds import fold_of
+from tamis.selectors.match import density_ratio
 from tamis.selectors.match.density_ratio import DensityRatio
 from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.norm_sim import NormSim
@@ -136,6 +138,21 @@ def test_codes_without_a_family_are_counted_anew(vectors: tuple[Any, Any, Any]) 
     assert np.isnan(told.score[39])
     held = fitted.unseen(target, None, np.zeros(40, np.int64))
     assert held.score[2] > told.score[2], "where nothing is taken out of the target it speaks for itself"
+
+
+def test_of_a_large_target_those_are_taken_out_that_were_counted(vectors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, target, _ = vectors
+    monkeypatch.setattr(density_ratio, "FIT_ROWS", 20)
+    fitted = DensityRatio(features="v").fit([pool], [[target]])
+    assert fitted.target_counts.sum(1) == pytest.approx(20) and 0 < fitted.drawn_up_to < 1
+    one = np.zeros(40, np.int64)
+    told = fitted.unseen(target, np.arange(40), one)
+    counted = uniform(target["sample_id"].to_numpy(), 0, 0, "fit") <= fitted.drawn_up_to
+    counted[39] = False  # it has no vector
+    assert counted.sum() == 20
+    held = fitted.unseen(target, None, one)
+    same = np.isclose(told.score, held.score, equal_nan=True)
+    assert same[~counted].all() and not same[counted].any(), "what was not counted has nothing to be taken out"
 
 
 def test_a_discriminator_judges_by_a_fit_that_lacks_the_fold_and_says_where_none_does(
