@@ -23,8 +23,9 @@ from tests_support import write_jsonl
 @pytest.fixture
 def here(tmp_path: Path, doc_records: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with pool.jsonl and target.jsonl."""
-    write_jsonl(tmp_path / "pool.jsonl", doc_records[:400])
-    write_jsonl(tmp_path / "target.jsonl", doc_records[400:430])
+    some = doc_records[:430]
+    write_jsonl(tmp_path / "pool.jsonl", [record for n, record in enumerate(some) if n % 14 != 3 or n > 420])
+    write_jsonl(tmp_path / "target.jsonl", some[3:421:14])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
