@@ -29,7 +29,7 @@ from tamis.selectors.recall import FEWEST
 from tamis.sql import text as sql_text
 
 A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
-MUCH_LONGER = 1.5  # the target's texts than the pool's: then a line tells too little of their kind
+MUCH_LONGER = 1.5  # the target's texts than what was chosen: then a line tells too little of their kind
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
@@ -58,9 +58,11 @@ def choose(folder: Path, step: int) -> None:
     if isinstance(told, Found) and taken is not None:
         facts["found"] = told.facts(taken, None if plan.budget is None else record.reasons["chosen"])
         write_parquet(run.spikes(step), told.table(step, taken))
-        theirs = ((facts.get("tokens") or {}).get("pool") or {}).get("p50")
+        lengths = facts.get("tokens") or {}
+        group = "selection" if lengths.get("selection") else "pool"
+        theirs = (lengths.get(group) or {}).get("p50")
         if told.spikes.tokens and theirs and told.spikes.tokens > MUCH_LONGER * theirs:
-            facts["found"]["longer"] = {"target": round(told.spikes.tokens), "pool": theirs}
+            facts["found"]["longer"] = {"target": round(told.spikes.tokens), group: theirs}
         if first and plan.budget is not None:
             facts["found"]["nearest"] = first
     elif told is not None:

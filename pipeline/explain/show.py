@@ -116,11 +116,10 @@ def found_lines(found: dict[str, Any] | None) -> list[str]:
 def _lengths(found: dict[str, Any]) -> list[str]:
     if "longer" not in found:
         return []
-    mine, theirs = found["longer"]["target"], found["longer"]["pool"]
-    told = (
-        f"the target's texts have {mine:,} tokens, the pool's {theirs:,} (medians): if what is of its kind there is as"
-    )
-    return [f"{told} short as the rest, more of it is there than is told; cut both alike"]
+    lengths = found["longer"]
+    whose = f"those chosen {lengths['selection']:,}" if "selection" in lengths else f"the pool's {lengths['pool']:,}"
+    told = f"the target's texts have {lengths['target']:,} tokens, {whose} (medians): if its kind is that short there"
+    return [f"{told}, more of it is there than is told; cut both alike"]
 
 
 def reach_line(found: dict[str, Any]) -> str | None:

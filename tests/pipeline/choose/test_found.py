@@ -298,7 +298,7 @@ def test_a_target_of_longer_texts_is_told_so_and_names_can_t_steer_a_terminal(ru
     long = [{"id": f"l{n}", "part": "a\x1b[31mb", "text": f"{one['text']} {other['text']}"} for n, (one, other) in enumerate(zip(rows[::2], rows[1::2], strict=True))]  # fmt: skip
     write_jsonl(place / "long.jsonl", [*long, *({**row, "part": "short"} for row in rows[:20])])
     run = open_complete(run_in(place, **asked(10, target="long.jsonl")).folder)
-    assert facts_of(run.folder)["longer"] == {"target": 36, "pool": 18}
+    assert facts_of(run.folder)["longer"] == {"target": 36, "selection": 18}
     told = [line for line in found_lines(facts_of(run.folder)) if "more of it is there than is told" in line]
     assert (
         len(told) == 1 and "\x1b" not in why(run, "sea0") and "\x1b" not in "".join(found_lines(facts_of(run.folder)))
