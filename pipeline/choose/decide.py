@@ -53,7 +53,7 @@ def choose(folder: Path, step: int) -> None:
             entered = table if plan.selector.budgets else _unranked(table)
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(entered, Path(scores[part])))
         taken = _taken(con, plan, told, scores, record) if isinstance(told, Found) else None
-        first = nearest(con, run, scores) if isinstance(told, Found) and told.recall.none else []
+        first = nearest(con, run, scores) if isinstance(told, Found) and told.numbered.none else []
     facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
     if isinstance(told, Found) and taken is not None:
         facts["found"] = told.facts(taken, None if plan.budget is None else record.reasons["chosen"])

@@ -32,12 +32,13 @@ class Found:
     spikes: Spikes
     above: npt.NDArray[np.int64]  # [spikes] candidates above each
     recall: Recall
+    numbered: Recall  # by which the number is told
     held: bool  # whether the spikes are a held-out part
     at_most: bool  # others may stand where the kind does: numbers are upper bounds
 
     @property
     def number(self) -> Told | None:
-        return self.recall.number()
+        return self.numbered.number()
 
     @property
     def barred(self) -> dict[str, int]:
@@ -48,7 +49,7 @@ class Found:
     def of_kind(self) -> int:
         """Candidates of the target's kind; 0 where there are none, or it can't be told."""
         number = self.number
-        return 0 if number is None or self.recall.none else round(number.value)
+        return 0 if number is None or self.numbered.none else round(number.value)
 
     def facts(self, taken: npt.NDArray[np.bool_], chosen: int | None) -> dict[str, Any]:
         """For the step's record; `taken`: [spikes] would be chosen; `chosen`: candidates that were, None by a rule."""
@@ -67,7 +68,7 @@ class Found:
         if number is None:
             return {**told, "too_few": FEWEST, "barred": self.barred}
         worth = (self.recall.at(chosen + NEXT).value - self.recall.at(chosen).value) * number.value
-        more = {"at_most": self.at_most, "none": self.recall.none, "of": self.recall.eligible}
+        more = {"at_most": self.at_most, "none": self.numbered.none, "of": self.recall.eligible}
         return {
             **told,
             "number": {**_shown(number), **more},
@@ -115,9 +116,16 @@ def found(run: Run, plan: StepPlan, learned: Any, scores: Sequence[str], eligibl
     if isinstance(spikes, str):
         return spikes
     above = candidates_above(spikes, scores)
+    recall = numbered = _recall(spikes, above, eligible)
+    if run.held is not None and len(spikes) < FEWEST and plan.selector.tells_unseen:
+        more = spikes_of(run, plan, learned, of_held=False)  # what is held out are too few: each of the rest in turn
+        numbered = recall if isinstance(more, str) else _recall(more, candidates_above(more, scores), eligible)
+    return Found(spikes, above, recall, numbered, run.held is not None, not plan.selector.tells_number)
+
+
+def _recall(spikes: Spikes, above: npt.NDArray[np.int64], eligible: int) -> Recall:
     may = np.array([reason is None for reason in spikes.reasons], bool) & np.isfinite(spikes.keys).any(0)
-    recall = Recall.of(above, may, eligible)
-    return Found(spikes, above, recall, run.held is not None, not plan.selector.tells_number)
+    return Recall.of(above, may, eligible)
 
 
 def nearest(con: Any, run: Run, scores: Sequence[str]) -> list[dict[str, Any]]:

@@ -61,21 +61,23 @@ def has_all(run: Run, plan: StepPlan) -> bool:
 NONE_APART = "how much of the target's kind it finds is told by two samples or more that are no copies of each other"
 
 
-def spikes_of(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
-    view = run.held or run
+def spikes_of(run: Run, plan: StepPlan, learned: Any, *, of_held: bool = True) -> Spikes | str:
+    """The held part, where there is one and it is asked for, else the target's families in turn; or why not."""
+    held = run.held if of_held else None
+    view = held or run
     if view.target is None or not view.target.rows:
         return NONE_APART
     batch, family, source, groups = _drawn(view, plan)
-    if len(np.unique(family)) < (1 if run.held else 2):
+    if len(np.unique(family)) < (1 if held else 2):
         return NONE_APART
     contents = contents_of(hashes_of(batch))
     seen = in_training_slice(batch, *(name.removesuffix(IN_SLICE) for name in batch.schema.names if IN_SLICE in name))
     taught = taught_by_target(run.declared, plan.selector.inputs().fields)
-    if run.held is None and any(f"{column}{IN_SLICE}" not in batch.schema.names for column in taught):
+    if held is None and any(f"{column}{IN_SLICE}" not in batch.schema.names for column in taught):
         seen[:] = True
     try:
         if plan.selector.tells_unseen:
-            told: Scored = learned.unseen(batch, None if run.held else family, source)
+            told: Scored = learned.unseen(batch, None if held else family, source)
         else:
             told = learned.scored(batch)
     except Exception as error:  # a user's own code may know samples of the pool alone
@@ -84,7 +86,7 @@ def spikes_of(run: Run, plan: StepPlan, learned: Any) -> Spikes | str:
         return f"how much of the target's kind it finds can't be told: {' '.join(repr(error).split())[:160]}"
     reasons = told.barred or [None] * batch.num_rows
     seen |= np.array([reason == SEEN for reason in reasons], bool)
-    if run.held is None and batch.num_rows and seen.all():
+    if held is None and batch.num_rows and seen.all():
         return (
             "how much of the target's kind it finds can't be told by samples that a model was trained on: "
             "`hold_out: 0.25` in the recipe keeps some apart"

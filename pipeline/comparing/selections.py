@@ -281,9 +281,13 @@ def _made(of: Run, whole: list[str | None], what: str, steps: list[dict[str, Any
 
 
 def _budget(run: Run) -> Any:
-    """As the last step has it where it counts something else than samples; else as many as it chose."""
+    """As the last step has it where it counts something else than samples, of which any step can tell; else as many as
+    it chose, repeats counted. What chance chooses is all different."""
     last = run.recipe.steps_given[-1].settings.get("budget") if run.recipe.steps_given else None
-    return last if isinstance(last, dict) and "rows" not in last else len(_selected(run))
+    if not isinstance(last, dict) or "rows" in last or ("tokens" in last and "by" not in last):
+        weights = pq.read_table(run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
+        return round(float(weights.sum()))
+    return {name: value for name, value in last.items() if name != "max_epochs"}
 
 
 def _selected(run: Run) -> npt.NDArray[np.uint64]:

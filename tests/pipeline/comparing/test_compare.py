@@ -107,6 +107,21 @@ def test_methods_stand_side_by_side_by_how_much_of_the_kind_they_find(run_in: Ru
     assert page.count("<polyline") == 4, "a line each for like, near, two and random"
 
 
+def test_a_selection_with_repeats_stands_beside_as_many_random_ones(run_in: Runner, place: Path) -> None:
+    """The held quarter is too small to tell a number by; the rest tells it."""
+    draw = np.random.default_rng(7)
+    words = [*WORDS["sea"].split(), "the", "of"]
+    write_jsonl(place / "more.jsonl", [{"id": f"m{n}", "text": " ".join(draw.choice(words, 60))} for n in range(40)])
+    more = {**MORE, "columns": {}, "target": [{"format": "jsonl", "path": "more.jsonl", "key": "id"}]}
+    step = {"importance_resampling": {"budget": {"tokens": 20_000, "max_epochs": 4}}}
+    run = run_in(place, name="often", **more, steps=[step]).folder
+    weights = pq.read_table(run / "selection.parquet")["weight"].to_numpy()
+    found = {member["name"]: member for member in comparison([run], None, None, None)["members"]}
+    assert weights.max() > 1 and found["random"]["chosen"] == min(weights.sum(), 121)
+    judged = open_complete(Path(found["often"]["judged"][0])).summary(0)["facts"]["found"]
+    assert judged["held_out"] and judged["spikes"] == 10 and "number" in judged
+
+
 def test_the_same_again_is_the_same_and_another_method_changes_no_row(run_in: Runner, place: Path) -> None:
     runs = runs_of(run_in, place)
     first = comparison(runs[:1], None, "v", None)
