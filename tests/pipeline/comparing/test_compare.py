@@ -110,7 +110,7 @@ def test_methods_stand_side_by_side_by_how_much_of_the_kind_they_find(run_in: Ru
 def test_a_selection_with_repeats_stands_beside_as_many_random_ones(run_in: Runner, place: Path) -> None:
     """The held quarter is too small to tell a number by; the rest tells it."""
     draw = np.random.default_rng(7)
-    words = [*WORDS["sea"].split(), "the", "of"]
+    words = [*WORDS["sea"].split(), "the", "of", "and"]
     write_jsonl(place / "more.jsonl", [{"id": f"m{n}", "text": " ".join(draw.choice(words, 60))} for n in range(40)])
     more = {**MORE, "columns": {}, "target": [{"format": "jsonl", "path": "more.jsonl", "key": "id"}]}
     step = {"importance_resampling": {"budget": {"tokens": 20_000, "max_epochs": 4}}}
