@@ -111,13 +111,13 @@ class Recall:
         return [(budget, self.at(budget)) for budget in budgets]
 
 
-def share(some: int, of: int) -> Told:
-    """A share with Wilson's interval."""
+def share(some: int, of: int, z: float = Z) -> Told:
+    """A share with Wilson's interval, of so many standard deviations."""
     if not of:
         return Told(0.0, 0.0, 1.0)
-    part, scale = some / of, 1 + Z * Z / of
-    middle = part + Z * Z / (2 * of)
-    spread = Z * math.sqrt(part * (1 - part) / of + Z * Z / (4 * of * of))
+    part, scale = some / of, 1 + z * z / of
+    middle = part + z * z / (2 * of)
+    spread = z * math.sqrt(part * (1 - part) / of + z * z / (4 * of * of))
     return Told(part, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
 
 

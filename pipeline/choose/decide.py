@@ -29,7 +29,6 @@ from tamis.selectors.recall import FEWEST
 from tamis.sql import text as sql_text
 
 A_FIFTH = 0.2  # of the candidates: a rule that takes more is told at once
-MUCH_LONGER = 1.5  # the target's texts than what was chosen: then a line tells too little of their kind
 SKIPPED = 1000  # candidates that are looked at beyond the first that costs too much
 EARLIER_CONTENTS = pa.schema([("sample_id", pa.uint64()), ("group_by", pa.binary()), ("tie", pa.string())])
 
@@ -53,18 +52,13 @@ def choose(folder: Path, step: int) -> None:
             entered = table if plan.selector.budgets else _unranked(table)
             write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(entered, Path(scores[part])))
         taken = _taken(con, plan, told, scores, record) if isinstance(told, Found) else None
-        first = nearest(con, run, scores) if isinstance(told, Found) and told.numbered.none else []
+        none = plan.budget is not None and isinstance(told, Found) and told.numbered.none
+        first = {"nearest": nearest(con, run, scores)} if none else {}
     facts = learned.tell(StepChoice(run, step, record.reasons["chosen"]))
     if isinstance(told, Found) and taken is not None:
-        facts["found"] = told.facts(taken, None if plan.budget is None else record.reasons["chosen"])
+        chosen = None if plan.budget is None else record.reasons["chosen"]
+        facts["found"] = told.facts(taken, chosen) | told.longer(facts.get("tokens") or {}) | first
         write_parquet(run.spikes(step), told.table(step, taken))
-        lengths = facts.get("tokens") or {}
-        group = "selection" if lengths.get("selection") else "pool"
-        theirs = (lengths.get(group) or {}).get("p50")
-        if told.spikes.tokens and theirs and told.spikes.tokens > MUCH_LONGER * theirs:
-            facts["found"]["longer"] = {"target": round(told.spikes.tokens), group: theirs}
-        if first and plan.budget is not None:
-            facts["found"]["nearest"] = first
     elif told is not None:
         facts["found"] = {"unknown": told}
     if heavy := _heavy(plan, record):

@@ -20,6 +20,7 @@ from tamis.selectors.recall import FEWEST, Recall, Told, share
 from tamis.sql import text as sql_text
 
 LEAST_SPIKES = 5  # of a group that recall is told of
+MUCH_LONGER = 1.5  # the target's texts than what was chosen: then a line tells too little of their kind
 NEXT = 1000  # further samples whose worth is told
 REACHED = (0.5, 0.8, 0.95)  # shares of the kind for which it is told how many must be chosen
 NEAREST, SHOWN_CHARS = 3, 120  # samples that are shown where there is nothing of the kind, and how much of each
@@ -74,6 +75,15 @@ class Found:
             "number": {**_shown(number), **more},
             "next": {"samples": NEXT, "of_kind": round(min(worth, NEXT, self.recall.eligible - chosen), 1)},
         }
+
+    def longer(self, tokens: dict[str, Any]) -> dict[str, Any]:
+        """Medians of lengths where the target's texts are much longer than what was chosen, or else the pool's;
+        `tokens`: what the selector tells of the lengths of both."""
+        group = "selection" if tokens.get("selection") else "pool"
+        theirs = (tokens.get(group) or {}).get("p50")
+        if not self.spikes.tokens or not theirs or self.spikes.tokens <= MUCH_LONGER * theirs:
+            return {}
+        return {"longer": {"target": round(self.spikes.tokens), group: theirs}}
 
     def table(self, step: int, taken: npt.NDArray[np.bool_]) -> pa.Table:
         """Of SPIKES."""

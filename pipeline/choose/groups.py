@@ -156,13 +156,16 @@ def vanishing(run: Run, field: str, groups: dict[str, Left]) -> list[Vanishing]:
     return sorted(found, key=lambda one: (-one.rows, one.group))
 
 
+def grouping(schema: pa.Schema) -> list[str]:
+    """Kept fields worth grouping by: text, whole numbers and booleans."""
+    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
+    return [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
+
+
 def _fields(run: Run) -> list[str]:
     """Where rows come from, kept fields that may group them, and the languages that a model found."""
-    schema = pq.read_schema(run.pool.parts[0].path)
-    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
-    kept = [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
     languages = [maker.name for maker in run.declared if maker.kind.kind == "fasttext"]
-    return ["source", *kept, *languages]
+    return ["source", *grouping(pq.read_schema(run.pool.parts[0].path)), *languages]
 
 
 def _hold(run: Run, guard: Guard, left: dict[str, dict[str, Left]], before: int, after: int) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import targets
+from tamis.pipeline.choose.groups import grouping
 from tamis.pipeline.columns.declared import by_name, taught_by_target
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.errors import RecipeError
@@ -156,14 +157,9 @@ def _of_families(
 def _fields(view: Run) -> list[str]:
     """Kept fields that all of the target's sources have, and that may group its samples."""
     assert view.target is not None
-    kept = set.intersection(*(set(source.keep) for source in view.recipe.target))
-    schemas = [pq.read_schema(part.path) for part in view.target.parts]
-    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
-    return sorted(
-        name
-        for name in kept
-        if all(name in schema.names and any(fit(schema.field(name).type) for fit in fits) for schema in schemas)
-    )
+    schemas = [grouping(pq.read_schema(part.path)) for part in view.target.parts]
+    kept = (set(source.keep) for source in view.recipe.target)
+    return sorted(set.intersection(*map(set, schemas), *kept))
 
 
 def _name(value: Any) -> str:

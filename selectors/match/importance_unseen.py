@@ -11,29 +11,24 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Floats
+from tamis.selectors.match.importance_facts import Weighed
 from tamis.selectors.match.log_ratio import log_ratio
 from tamis.selectors.match.shrinkage import evidence
-from tamis.selectors.texts.ngrams import Ngrams, flat
+from tamis.selectors.texts.ngrams import flat
 
 Counts = npt.NDArray[np.int64]
 
 
-class Weighed(Protocol):
+class Shrunk(Weighed, Protocol):
     """What was learned, as far as it is needed here."""
 
-    @property
-    def ngrams(self) -> Ngrams: ...
-    @property
-    def pool_counts(self) -> Counts: ...  # [buckets]
-    @property
-    def target_counts(self) -> Counts: ...  # [targets, buckets]
     @property
     def priors(self) -> Floats: ...  # [targets, 2]
     @property
     def settings(self) -> Any: ...
 
 
-def unseen_scores(fitted: Weighed, batch: pa.RecordBatch, families: Counts | None, sources: Counts) -> Floats:
+def unseen_scores(fitted: Shrunk, batch: pa.RecordBatch, families: Counts | None, sources: Counts) -> Floats:
     """[targets, rows]; `families` [rows]: whose members the fit is to forget, all of them rows of the batch; None: it
     has seen none. `sources` [rows]: number of the target that each is of."""
     settings, width = fitted.settings, fitted.ngrams.buckets

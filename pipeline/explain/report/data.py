@@ -2,7 +2,6 @@
 
 All of it is asked from the ledger and pool with SQL; nothing here is larger than a page."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.groups import nearly_vanishes
+from tamis.pipeline.choose.groups import grouping, nearly_vanishes
 from tamis.pipeline.explain.report.thumbnails import with_thumbnails
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.expressions import quoted
-from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.database import rows
 from tamis.pipeline.store.runs import Run
+from tamis.selectors.recall import share
 from tamis.sql import text as sql_text
 
 BINS = 48
@@ -73,20 +72,13 @@ def composition(con: Any, field: str) -> dict[str, Any] | None:
 
 def wilson(kept: int, total: int) -> tuple[float, float]:
     """95% interval of a share."""
-    if not total:
-        return 0.0, 1.0
-    z, share = 1.96, kept / total
-    middle = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    told = share(kept, total, 1.96)
+    return told.low, told.high
 
 
 def kept_fields(run: Run) -> list[str]:
-    """Kept fields worth grouping by: text, whole numbers and booleans."""
-    schema = pq.read_schema(run.pool.parts[0].path)
-    fits = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean)
-    return [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
+    """Kept fields worth grouping by."""
+    return grouping(pq.read_schema(run.pool.parts[0].path))
 
 
 def boundary(con: Any, step: int, each_side: int = EACH_SIDE) -> dict[str, list[dict[str, Any]]]:
