@@ -18,6 +18,7 @@ from tamis.flows.settings import api_configured
 from tamis.pipeline import curate
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.extras import require_extra
 from tamis.pipeline.machine import cores
 from tamis.pipeline.store.costs import WORKER, metered
 
@@ -72,11 +73,9 @@ def _curate(folder: Path) -> Path:
 
 def on_ray(address: str | None = None) -> Callable[[Path], Path]:
     """The engine: a function that carries a run folder to its manifest on this cluster. Raises RunFailed."""
-    try:
-        import ray  # noqa: F401
-        from prefect_ray import RayTaskRunner
-    except ImportError as error:
-        raise RunFailed("--engine ray needs the extra: pip install 'tamis[ray]'") from error
+    require_extra("--engine ray", "ray")
+    from prefect_ray import RayTaskRunner
+
     if address not in HERE and not api_configured():
         raise RunFailed(
             "--engine ray with an --address: workers of other machines report to a Prefect API that all of them reach. "

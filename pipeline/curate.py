@@ -243,7 +243,10 @@ def _need_rows(what: str, pool: Pool) -> None:
     if pool.rows:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(pool.rejects.items())) or "no rows at all"
-    raise SourceError(f"{what}: not one usable sample ({reasons}). See {pool.folder / 'rejects.parquet'} for each row.")
+    table = pool.folder / "rejects.parquet"
+    first = pq.read_table(table, columns=["detail"])["detail"].slice(0, 1).to_pylist() if table.exists() else []
+    example = f": {first[0]}" if first and first[0] else ""
+    raise SourceError(f"{what}: not one usable sample ({reasons}{example}). See {table} for each row.")
 
 
 def _need_rows_beside(run: Run, pool: Pool) -> None:

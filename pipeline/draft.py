@@ -7,9 +7,10 @@ from typing import Any
 from pyarrow import ArrowException
 
 from tamis.pipeline.errors import SourceError
-from tamis.pipeline.files.bytes_in import Truncated, line_blocks
 from tamis.pipeline.read import jsonl, tables
-from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix
+from tamis.pipeline.read.saved import SPLITS, STATE, saved_files
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix, suffixes_of
+from tamis.pipeline.read.walk import below
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS
 
 TEXT_NAMES = ("text", "content", "body", "document", "caption", "raw_content", "prompt", "instruction")
@@ -61,15 +62,14 @@ def _holds_images(values: list[Any]) -> bool:
 def format_of(path: Path) -> str:
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    if path.is_dir() and list(path.rglob("dataset_info.json")):
+    if path.is_dir() and any((path / name).is_file() for name in (SPLITS, STATE)):
         return "hf"
-    names = [path.name] if path.is_file() else sorted(file.name for file in path.rglob("*") if file.is_file())
+    names = [Path(name).name.lower() for name in _files_of(path)]
     stems = [{Path(name).stem for name in names if name.endswith(ending)} for ending in SUFFIXES["img2dataset"]]
     if stems[0] & stems[1]:
         return "img2dataset"
-    known = {"images": IMAGE_SUFFIXES, **SUFFIXES, "parquet": (".parquet",)}
     for kind in ("images", "webdataset", "jsonl", "csv", "texts", "parquet"):
-        if any(has_suffix(name.lower(), known[kind]) for name in names):
+        if any(has_suffix(name, suffixes_of(kind)) for name in names):
             return kind
     raise SourceError(
         f"{path}: no format that tamis reads "
@@ -77,11 +77,19 @@ def format_of(path: Path) -> str:
     )
 
 
+def _files_of(path: Path) -> list[str]:
+    if path.is_file():
+        return [str(path)]
+    return [file for file, problem in below(path, follow=False) if problem is None]
+
+
 def first_file(path: Path, kind: str) -> Path:
+    """Raises SourceError."""
     if path.is_file():
         return path
-    endings = (".arrow",) if kind == "hf" else SUFFIXES.get(kind, (f".{kind}",))
-    return min(file for file in path.rglob("*") if file.is_file() and has_suffix(file.name, endings))
+    if kind == "hf":
+        return saved_files(path, [])[0]
+    return Path(min(file for file in _files_of(path) if has_suffix(file, suffixes_of(kind))))
 
 
 def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
@@ -89,25 +97,12 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
     file = first_file(path, kind)
     if kind in ("parquet", "hf"):
         names = tables.schema_of(file).names
-        batches = (tables.arrow_batches if kind == "hf" else tables.parquet_batches)(file, names)
+        batches = (tables.arrow_batches if kind == "hf" else tables.parquet_batches)(file, path, names)
         first = next(iter(batches), None)
         return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
     if kind == "csv":
-        header: list[str] = next(tables.csv_reader(file), [])
-        return tables.sniff_csv(file, header)
-    try:
-        lines, _ = next(iter(line_blocks(file)), (b"", 1))
-    except Truncated:
-        lines = b""
-    met: dict[str, None] = {}
-    for line in lines.split(b"\n")[:50]:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            met |= dict.fromkeys(record)
-    return jsonl.sniff(file, list(met))
+        return tables.sniff_csv(file, tables.csv_header(file))
+    return jsonl.sniff(file, jsonl.names_in(file))
 
 
 def _longest_text(fields: dict[str, list[Any]]) -> str | None:

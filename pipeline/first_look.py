@@ -95,7 +95,7 @@ def _scaled(given: dict[str, Any], step: StepPlan, share: float | None) -> dict[
 
 def _rows_of(source: Source) -> int | None:
     """About how many rows a source has; None where that takes reading it."""
-    files = find_files(source)
+    files = [file for file in find_files(source) if not file.problem]
     if source.chunk:
         return None
     if source.format == "texts":
@@ -112,7 +112,7 @@ def _rows_of(source: Source) -> int | None:
 
 def _write_part(source: Source, path: Path) -> int:
     """The first rows as JSON lines under the pool's names; returns how many."""
-    files = find_files(source)
+    files = [file for file in find_files(source) if not file.problem]
     most = ROWS if source.format == "texts" else FILES
     some = files[:: max(1, len(files) // most)][:most]
     each = -(-ROWS // len(some))

@@ -6,15 +6,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers
+from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.first_look import first_look
 from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.read.sources import SourceFile, find_files
-from tamis.pipeline.recipe.expressions import check_where
-from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
+from tamis.pipeline.starting import check
 from tamis.pipeline.store.costs import ADDED, money
 
 OF_NEW = ("read", "columns", "judge")  # stages that work on new rows alone; older runs called one `judge`
@@ -22,12 +21,7 @@ OF_NEW = ("read", "columns", "judge")  # stages that work on new rows alone; old
 
 def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code: bool) -> str:
     """Lines for `tamis plan`: from sizes, records and manifests; where there is a target, from a part of the pool."""
-    declared = declared_makers(recipe, recipe_folder, allow_code)
-    check_columns(declared, recipe.kept, bool(recipe.target))
-    steps = resolve_steps(recipe, recipe_folder, allow_code, by_name(declared))
-    for step in steps:
-        if step.where is not None:
-            check_where(step.where)
+    declared, steps = check(recipe, recipe_folder, allow_code)
     lines = [f"recipe   {recipe.name}, seed {recipe.seed}"]
     pool_bytes = new_bytes = 0
     for what, sources, _folder in (

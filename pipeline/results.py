@@ -145,9 +145,9 @@ class Result:
 
     def selection(self) -> Rows:
         """The samples that were kept, best first."""
-        import pyarrow.parquet as pq
+        from tamis.pipeline.emit.restored import restored_table
 
-        return Rows(pq.read_table(self.folder / "selection.parquet"))
+        return Rows(restored_table(self.folder / "selection.parquet"))
 
     def sql(self, query: str) -> Rows:
         """The answer to one SELECT over pool, rejects, ledger, selection and columns. Raises QueryError."""

@@ -48,6 +48,8 @@ REJECT_REASONS = {
     "download_failed": "img2dataset could not download it",
     "unsafe_path": "a tar member whose name leaves the tar",
     "not_a_file": "a link, device, pipe or sparse member where a file should be",
+    "link": "a link that leaves the pool's folder, leads to nothing or in a circle",
+    "trailing_data": "a tar goes on behind its end mark, where no tool of its kind reads on",
     "exact_duplicate": "same key and same content as an earlier sample",
     "key_conflict": "same key as an earlier sample, other content",
     "id_collision": "another key with the same 64-bit id",

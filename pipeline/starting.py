@@ -13,17 +13,19 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.declared import by_name, check_columns, declared_makers, taught_by_target
+from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.errors import DamageFound, RecipeError, RunFailed, RunTaken, SourceError, StoreError, TamisError
+from tamis.pipeline.extras import require_extra
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.ingest import READER_VERSION
+from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.sources import find_files
 from tamis.pipeline.recipe.expressions import check_where
-from tamis.pipeline.recipe.plans import resolve_steps
+from tamis.pipeline.recipe.plans import StepPlan, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
 from tamis.pipeline.recipe.user_code import code_file
 from tamis.pipeline.store.learned import MODEL_VERSION
@@ -74,6 +76,7 @@ def _run_in(
 ) -> Outcome:
     folder = store / "runs" / name
     with store_lock(store, say):
+        fresh = not folder.exists()
         try:
             claim(folder, recipe, recipe_folder, allow_code)
             if (folder / "manifest.json").exists():
@@ -84,8 +87,16 @@ def _run_in(
             else:
                 curate(folder, engine or Loop())
         except Exception as error:
+            if fresh and isinstance(error, TamisError) and error.exit_code == TamisError.exit_code:
+                _leave_nothing(folder)
             raise _said(error, store) from error
     return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Of a run that was refused before it read anything: no name is taken, and nothing is kept for its sake."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"request.json", "costs.jsonl"}:
+        shutil.rmtree(folder)
 
 
 def run_next(
@@ -147,11 +158,12 @@ def _said(error: Exception, store: Path) -> Exception:
     return error
 
 
-def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
-    """Everything wrong that can be seen without reading the data. Raises TamisError."""
+def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> tuple[list[Maker], list[StepPlan]]:
+    """Everything wrong that can be seen without reading the data through. Raises TamisError."""
     makers = declared_makers(recipe, recipe_folder, allow_code)
     check_columns(makers, recipe.kept, bool(recipe.target))
-    for step in resolve_steps(recipe, recipe_folder, allow_code, by_name(makers)):
+    steps = resolve_steps(recipe, recipe_folder, allow_code, by_name(makers))
+    for step in steps:
         if step.where is not None:
             check_where(step.where)
         taught = taught_by_target(makers, step.selector.inputs().fields)
@@ -160,8 +172,17 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
                 f"steps.{step.number} ({step.name}): its budget asks how many there are of the target's kind, and the "
                 f"model of column {taught[0]!r} is trained on all of the target: add `hold_out: 0.25` to the recipe"
             )
+        if step.selector.extra:
+            require_extra(f"steps.{step.number} ({step.name})", step.selector.extra)
+    for maker in makers:
+        for kind in filter(None, (maker.kind, getattr(getattr(maker.kind, "features", None), "kind", None))):
+            if kind.extra:
+                require_extra(f"columns.{maker.column} ({kind.verb}: {kind.kind})", kind.extra)
+    if any(source.reads_images for source in [*recipe.pool, *recipe.beside]):
+        require_extra("a pool of images", "vision", "PIL")
     for source in [*recipe.pool, *recipe.beside]:
-        find_files(source)
+        require_fields(source, find_files(source), remote=False)
+    return makers, steps
 
 
 def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
@@ -172,7 +193,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     makers = declared_makers(recipe, recipe_folder, allow_code)
     request = {
         "recipe": asked,
-        "recipe_folder": str(recipe_folder.absolute()),
+        "recipe_folder": str(recipe_folder.resolve()),
         "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
         "columns": {maker.name: maker.fingerprint for maker in makers},

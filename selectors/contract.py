@@ -246,6 +246,11 @@ class Selector:
         return 1
 
     @property
+    def extra(self) -> str:
+        """The extra of tamis that it needs with these settings, if any."""
+        return ""
+
+    @property
     def noisy(self) -> bool:
         """Whether chance is added to the scores before they are sorted."""
         return False

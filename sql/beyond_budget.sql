@@ -2,7 +2,7 @@
 -- One row for each of the first $most of them, in order: its rank, its cost, and what was spent before it.
 with candidates as (
     select sample_id, order_key, cost
-    from read_parquet($scores)
+    from read_parquet($scores, hive_partitioning = false)
     where target = $target and barred is null and isfinite(coalesce(order_key, 'nan'::double))
         and sample_id not in (select sample_id from taken)
 ),

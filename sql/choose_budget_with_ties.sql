@@ -5,7 +5,7 @@ with candidates as (
     select
         part, file_row_number as row, sample_id, order_key, barred,
         barred is null and isfinite(coalesce(order_key, 'nan'::double)) as eligible
-    from read_parquet($scores, file_row_number = true)
+    from read_parquet($scores, hive_partitioning = false, file_row_number = true)
 ),
 ranked as (
     select

@@ -6,10 +6,10 @@ with candidates as (
         part, file_row_number as row, sample_id, group_by, tie, barred,
         barred is null as eligible,
         barred is null or barred = 'kept_earlier' as counted
-    from read_parquet($scores, file_row_number = true)
+    from read_parquet($scores, hive_partitioning = false, file_row_number = true)
     union all
     select -1 as part, 0 as row, sample_id, group_by, tie, 'kept_earlier' as barred, false as eligible, true as counted
-    from read_parquet($earlier)
+    from read_parquet($earlier, hive_partitioning = false)
 ),
 grouped as (
     select

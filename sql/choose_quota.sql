@@ -8,7 +8,7 @@ candidates as (
     select
         part, file_row_number as row, sample_id, order_key, barred,
         decode(group_by) as name, barred is null as eligible
-    from read_parquet($scores, file_row_number = true)
+    from read_parquet($scores, hive_partitioning = false, file_row_number = true)
 ),
 placed as (
     select

@@ -3,7 +3,7 @@
 -- Rank and score are those of the latest step that gave one; ties break on sample_id.
 with ledger as (
     select step, sample_id, kept, score, rank, weight
-    from read_parquet($ledger)
+    from read_parquet($ledger, hive_partitioning = false)
 ),
 kept_to_the_end as (
     select sample_id from ledger where step = $last and kept

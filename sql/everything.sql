@@ -3,5 +3,5 @@
 select
     row_number() over (order by filename, file_row_number) as rank, sample_id, 1.0::double as weight,
     null::double as score
-from read_parquet($pool, filename = true, file_row_number = true)
+from read_parquet($pool, hive_partitioning = false, filename = true, file_row_number = true)
 where sample_id not in (select unnest($aside))

@@ -3,7 +3,7 @@
 -- One row, or none: the rank of the last, and what one pass over them costs. $scores: score files; $budget: in the unit of `cost`.
 with candidates as (
     select sample_id, order_key, cost
-    from read_parquet($scores)
+    from read_parquet($scores, hive_partitioning = false)
     where barred is null and isfinite(coalesce(order_key, 'nan'::double))
 ),
 ranked as (

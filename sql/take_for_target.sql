@@ -4,7 +4,7 @@
 insert into taken
 with candidates as (
     select sample_id, order_key, cost
-    from read_parquet($scores)
+    from read_parquet($scores, hive_partitioning = false)
     where target = $target and barred is null and isfinite(order_key)
         and sample_id not in (select sample_id from taken)
 )

@@ -315,25 +315,23 @@ def folders(corpus: Corpus) -> None:
     corpus.folder("a_file_that_is_no_image", {"notes.md": b"# notes", "x.jpg.part": jpeg}, 0, {"no_image": 2})
 
     def links(place: Path) -> None:
-        (place / "loop").symlink_to(place, target_is_directory=True)  # not followed: a reject
+        (place / "loop").symlink_to(place, target_is_directory=True)  # in a circle
         (place / "x.jpg").symlink_to(corpus.root / "hidden_files" / "hidden_files" / "x.jpg")
 
-    corpus.folder("links", {}, 1, {"no_image": 1}, more=links, keys=["x"])
+    corpus.folder("links", {}, 0, {"link": 2}, more=links)
     # what is listed as an image and can't be opened is lost, and must be said to be
-    corpus.folder(
-        "a_link_to_nothing", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("gone.jpg")
-    )
-    corpus.folder("a_link_to_itself", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to("x.jpg"))
+    corpus.folder("a_link_to_nothing", {}, 0, {"link": 1}, more=lambda at: (at / "x.jpg").symlink_to("gone.jpg"))
+    corpus.folder("a_link_to_itself", {}, 0, {"link": 1}, more=lambda at: (at / "x.jpg").symlink_to("x.jpg"))
     corpus.folder("a_fifo_named_like_an_image", {}, 0, {"not_a_file": 1}, more=lambda at: os.mkfifo(at / "x.jpg"))
     corpus.folder(
         "a_fifo_for_a_caption", {"x.jpg": jpeg}, 0, {"not_a_file": 1}, more=lambda at: os.mkfifo(at / "x.txt")
     )
     if UNREADABLE.exists():
         corpus.folder(
-            "an_unreadable_image", {}, 0, {"unreadable_file": 1}, more=lambda at: (at / "x.jpg").symlink_to(UNREADABLE)
+            "an_image_behind_a_link_out", {}, 0, {"link": 1}, more=lambda at: (at / "x.jpg").symlink_to(UNREADABLE)
         )
         corpus.folder(
-            "an_unreadable_caption", {"x.jpg": jpeg}, 0, {"unreadable_file": 1},
+            "a_caption_behind_a_link_out", {"x.jpg": jpeg}, 0, {"link": 1},
             more=lambda at: (at / "x.txt").symlink_to(UNREADABLE),
         )  # fmt: skip
 
@@ -393,6 +391,7 @@ def tars(corpus: Corpus) -> None:
     corpus.tar(
         "tar_folders", [special("tar_folders/sub", tarfile.DIRTYPE), ("tar_folders/sub/x.jpg", jpeg)], 3, keys=["sub/x"]
     )
+    corpus.tar("two_tars_joined", [], 2, {"trailing_data": 1}, damage=lambda raw: raw + raw)
     corpus.tar("tar_dot_slash", [("./tar_dot_slash/x.jpg", jpeg)], 3, keys=["x"])
     corpus.tar(
         "tar_hidden", [("tar_hidden/._x.jpg", b"\0\5\x16\7"), ("tar_hidden/.trash/y.jpg", jpeg)], 2
@@ -585,6 +584,7 @@ def tables(corpus: Corpus) -> None:
     corpus.add(name, 2, source={**settings, "path": "*.parquet", "keep": ["when"]})
     name = "saved_dataset"
     corpus.file(name, "dataset_info.json", b"{}")
+    corpus.file(name, "state.json", b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
     corpus.file(name, "beside.jpg", GOOD[1])
     images = [
         {"bytes": GOOD[0], "path": None}, {"bytes": b"garbage", "path": "beside.jpg"}, None, {"bytes": None, "path": "beside.jpg"},

@@ -19,7 +19,7 @@ from tamis.pipeline.files.atomic import write_json, write_parquet
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import KEEPING
-from tamis.pipeline.store.database import connect, rows
+from tamis.pipeline.store.database import connect, named, rows
 from tamis.pipeline.store.learned import fitted_of
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside
@@ -37,9 +37,10 @@ def choose(folder: Path, step: int) -> None:
     """Decide over all score files at once; write the ledger's parts, then the step's record, which says it is done."""
     run = open_run(folder)
     plan = run.steps[step]
-    scores = [str(run.work(step) / part.name) for part in run.pool.parts]
+    files = [run.work(step) / part.name for part in run.pool.parts]
+    scores = named(files)
     learned = fitted_of(run, step)
-    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in scores) // len(learned.target_shares()))
+    record = Record(plan, sum(pq.read_metadata(path).num_rows for path in files) // len(learned.target_shares()))
     with connect(run.store) as con:
         eligible = rows(con, sql_text("count_eligible"), {"scores": scores})[0]["eligible"]
         eligible = learned.candidates_of(eligible)
@@ -50,7 +51,7 @@ def choose(folder: Path, step: int) -> None:
         reader = _decisions(con, plan, learned, scores, budget, eligible, earlier, of_kind)
         for part, table in by_part(reader, len(run.pool.parts)):
             entered = table if plan.selector.budgets else _unranked(table)
-            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(entered, Path(scores[part])))
+            write_parquet(run.ledger(step) / run.pool.parts[part].name, record.entered(entered, files[part]))
         taken = _taken(con, plan, told, scores, record) if isinstance(told, Found) else None
         none = plan.budget is not None and isinstance(told, Found) and told.numbered.none
         first = {"nearest": nearest(con, run, scores)} if none else {}
@@ -167,7 +168,7 @@ def _decisions(
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"
-        parameters["earlier"] = str(earlier)
+        parameters["earlier"] = named([earlier])
     elif len(proportions) > 1:
         query = "choose_by_target"
         whole = budget or 0

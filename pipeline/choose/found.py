@@ -14,7 +14,7 @@ import pyarrow as pa
 from tamis.pipeline.choose.spikes import Spikes, candidates_above, has_all, spikes_of
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import SPIKES
-from tamis.pipeline.store.database import rows
+from tamis.pipeline.store.database import named, rows
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.recall import FEWEST, Recall, Told, share
 from tamis.sql import text as sql_text
@@ -140,7 +140,7 @@ def _recall(spikes: Spikes, above: npt.NDArray[np.int64], eligible: int) -> Reca
 
 def nearest(con: Any, run: Run, scores: Sequence[str]) -> list[dict[str, Any]]:
     """What comes first in the order: key, score, and how its text begins."""
-    asked = {"scores": list(scores), "pool": [str(part.path) for part in run.pool.parts], "most": NEAREST}
+    asked = {"scores": list(scores), "pool": named(part.path for part in run.pool.parts), "most": NEAREST}
     return [
         {
             "key": row["key"],

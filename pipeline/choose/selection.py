@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.files.atomic import write_batches
 from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.schemas import POOL
-from tamis.pipeline.store.database import connect, rows, view
+from tamis.pipeline.store.database import connect, named, rows, view
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import aside
 from tamis.sql import text as sql_text
@@ -40,10 +40,10 @@ def write_selection(folder: Path) -> None:
     if run.recipe.reads_images:
         kept_fields = [*(POOL.field(name).with_nullable(True) for name in OF_IMAGES), *kept_fields]
     schema = pa.schema([*FIXED, *kept_fields])
-    pool = [str(part.path) for part in run.pool.parts]
+    pool = named(part.path for part in run.pool.parts)
     with connect(run.store) as con:
         if run.steps:
-            ledger = [str(run.ledger(step.number) / part.name) for step in run.steps for part in run.pool.parts]
+            ledger = named(run.ledger(step.number) / part.name for step in run.steps for part in run.pool.parts)
             rows(
                 con, f"create temp table chosen as {sql_text('chosen')}", {"ledger": ledger, "last": len(run.steps) - 1}
             )
@@ -55,7 +55,7 @@ def write_selection(folder: Path) -> None:
             )
         wanted = "c.rank, c.sample_id, p.key, c.weight, c.score, p.uri, p.text"
         more = "".join(f", p.{quoted(field.name)}" for field in kept_fields)
-        source = "chosen c join read_parquet($pool) p using (sample_id)"
+        source = "chosen c join read_parquet($pool, hive_partitioning = false) p using (sample_id)"
         query = f"select {wanted}{more} from {source} order by c.rank"
         reader = con.sql(query, params={"pool": pool}).to_arrow_reader(8192)
         write_batches(folder / "selection.parquet", schema, reader)
@@ -65,13 +65,16 @@ def placed(run: Run) -> Iterator[pa.RecordBatch]:
     """The selection best first, with where each sample's bytes lie."""
     with connect(run.store) as con:
         view(con, "pool", [part.path for part in run.pool.parts])
-        view(con, "selection", [run.folder / "selection.parquet"])
-        held = pq.read_schema(run.folder / "selection.parquet").names
+        chosen = run.folder / "selection.parquet"
+        view(con, "selection", [chosen])
+        held = pq.read_schema(chosen).names
         more = [
             n for n in ("content_hash", "source", "position", "offset", "n_bytes", "width", "height") if n not in held
         ]
         fields = ", ".join(["s.*", *(f"p.{quoted(name)}" for name in more)])
         query = f"select {fields} from selection s join pool p using (sample_id) order by s.rank"
         reader = con.sql(query).to_arrow_reader(1024)
-        yield pa.RecordBatch.from_pylist([], reader.schema)  # so that an empty selection has its fields, too
-        yield from reader
+        types = {field.name: field.type for path in (run.pool.parts[0].path, chosen) for field in pq.read_schema(path)}
+        schema = pa.schema([(name, types[name]) for name in reader.schema.names])  # DuckDB knows fewer types
+        yield pa.RecordBatch.from_pylist([], schema)  # so that an empty selection has its fields, too
+        yield from (batch.cast(schema) for batch in reader)

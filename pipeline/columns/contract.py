@@ -49,6 +49,7 @@ class ColumnKind:
     describes: ClassVar[bool] = False  # its setting `features` is an embedder, which describes what it finds
     told_if_empty: ClassVar[bool] = True  # a shard without one value is worth a line
     hint: ClassVar[str] = ""  # what that line asks
+    extra: ClassVar[str] = ""  # of tamis, whose packages it needs
 
     def makes(self, images: bool) -> list[Output]:
         """All that it makes, the main one first; opens no file. `images`: whether the pool is of images."""

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.pipeline.decode.locate import image_bytes, is_image
+from tamis.pipeline.emit.restored import restored
 from tamis.pipeline.errors import RunFailed, Unusable
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.read.identity import hex_id
@@ -26,12 +27,13 @@ NAMES = {
 }  # Arrow's names -> the library's
 
 
-def write_hf(batches: Iterable[pa.RecordBatch], images: bool, folder: Path) -> None:
-    """Write the dataset into `folder`; `images` says whether the pool has any. Raises RunFailed where one is gone."""
+def write_hf(batches: Iterable[pa.RecordBatch], images: bool, schema: pa.Schema, folder: Path) -> None:
+    """Write the dataset into `folder`; `images` says whether the pool has any, `schema` what its JSON becomes. Raises
+    RunFailed where an image is gone."""
     names: list[str] = []
     features: dict[str, Any] = {}
     out, size, sizes = None, 0, []
-    for batch in _with_images(batches, images):
+    for batch in _with_images((restored(batch, schema) for batch in batches), images):
         features = features or {field.name: feature_of(field.type) for field in batch.schema}
         told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
         if out is None or size > FILE_BYTES:

@@ -19,7 +19,7 @@ from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
-from tamis.pipeline.store.database import connect
+from tamis.pipeline.store.database import connect, named
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.vectors.columns import as_array
@@ -65,7 +65,7 @@ def decided(run: Run) -> Iterator[pa.Table]:
     axes = axes_of(run, kept)
     whole = pa.unify_schemas([pq.read_schema(part.path).remove_metadata() for part in run.pool.parts])
     for part in run.pool.parts:
-        given = {"part": str(part.path), "ledger": [str(run.ledger(step.number) / part.name) for step in run.steps]}
+        given = {"part": named([part.path]), "ledger": named(run.ledger(step.number) / part.name for step in run.steps)}
         with connect(run.store) as con:
             table = con.sql(sql_text("decided"), params=given).to_arrow_table() if run.steps else _all_kept(part)
         for field in whole:  # one that a later recipe kept is not in the first shards
@@ -77,8 +77,8 @@ def decided(run: Run) -> Iterator[pa.Table]:
                 table = table.append_column(name, pa.array(places[:, number], from_pandas=True))
         ids = pa.array(map(hex_id, table["sample_id"].to_pylist()), pa.string())
         table = table.set_column(table.column_names.index("sample_id"), "sample_id", ids)
-        named = [*whole.names, *(name for name in table.column_names if name not in whole.names)]
-        yield table.select([name for name in named if name not in HIDDEN])
+        fields = [*whole.names, *(name for name in table.column_names if name not in whole.names)]
+        yield table.select([name for name in fields if name not in HIDDEN])
 
 
 def _all_kept(part: Part) -> pa.Table:

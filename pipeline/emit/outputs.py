@@ -3,7 +3,6 @@
 Each is whole or absent. Nothing is re-encoded: image bytes are copied as they lie, and only here."""
 
 import csv
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,11 +17,13 @@ from tamis.pipeline.choose.selection import placed
 from tamis.pipeline.emit.hf import write_hf
 from tamis.pipeline.emit.labels import write_labels
 from tamis.pipeline.emit.maps import write_atlas, write_fiftyone
+from tamis.pipeline.emit.restored import json_fields, restored_rows, restored_schema, write_restored
 from tamis.pipeline.emit.splits import write_splits
 from tamis.pipeline.emit.tasks import Chosen, on_one_line, write_coco, write_cvat, write_label_studio
 from tamis.pipeline.emit.webdataset import write_webdataset
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
+from tamis.pipeline.files.plain_json import json_text, plain
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.recipe.recipe import LabelStudio, Splits, Webdataset, emitted
@@ -64,7 +65,8 @@ def write_exports(folder: Path) -> None:
         elif name == "splits":
             _whole_folder(run, name, partial(write_splits, run, Splits.model_validate(settings)))
         elif name == "hf":
-            _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images))
+            schema = restored_schema(selection)
+            _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images, schema))
         elif name == "webdataset":
             _whole_folder(run, name, partial(write_webdataset, run, placed(run), Webdataset.model_validate(settings)))
         elif name == "label_studio":
@@ -105,14 +107,15 @@ def _whole_folder(run: Run, name: str, write: Callable[[Path], None]) -> None:
 
 
 def records(selection: Path) -> Iterator[dict[str, Any]]:
-    """The selection's rows with ids as hex text; values as Python objects."""
-    for batch in pq.ParquetFile(selection).iter_batches(batch_size=1024):
-        for record in batch.to_pylist():
-            record["sample_id"] = hex_id(record["sample_id"])
-            yield {name: None if value != value else value for name, value in record.items()}  # noqa: PLR0124  NaN
+    """The selection's rows with ids as hex text; values as JSON has them."""
+    for record in restored_rows(pq.ParquetFile(selection).iter_batches(batch_size=1024)):
+        yield {name: plain(value) for name, value in (record | {"sample_id": hex_id(record["sample_id"])}).items()}
 
 
-def _copy(selection: Path, path: Path) -> None:
+def _parquet(selection: Path, path: Path) -> None:
+    if json_fields(pq.read_schema(selection)):
+        write_restored(selection, path)
+        return
     with selection.open("rb") as source, path.open("wb") as out:
         while block := source.read(1 << 20):
             out.write(block)
@@ -124,7 +127,7 @@ def _jsonl(selection: Path, path: Path) -> None:
             filled = {
                 name: value for name, value in record.items() if not (name in ("uri", "offset") and value is None)
             }
-            out.write(json.dumps(filled, ensure_ascii=False, default=str) + "\n")
+            out.write(json_text(filled) + "\n")
 
 
 def _csv(selection: Path, path: Path) -> None:
@@ -132,10 +135,7 @@ def _csv(selection: Path, path: Path) -> None:
         writer = csv.writer(out)
         writer.writerow(pq.read_schema(selection).names)
         for record in records(selection):
-            writer.writerow(
-                json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-                for value in record.values()
-            )
+            writer.writerow(json_text(value) if isinstance(value, (list, dict)) else value for value in record.values())
 
 
 def _keys(selection: Path, path: Path) -> None:
@@ -145,7 +145,7 @@ def _keys(selection: Path, path: Path) -> None:
             out.writelines(f"{on_one_line(key)}\n" * max(1, round(weight)) for key, weight in pairs)
 
 
-_WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _copy, "jsonl": _jsonl, "csv": _csv, "keys": _keys}
+_WRITERS: dict[str, Callable[[Path, Path], None]] = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "keys": _keys}
 
 
 def _uids(run: Run) -> None:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.selection import placed
+from tamis.pipeline.emit.restored import restored, restored_schema
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import write_parquet
 from tamis.pipeline.recipe.recipe import Splits
@@ -41,13 +42,14 @@ def write_splits(run: Run, settings: Splits, folder: Path) -> None:
     told = {"sample_id": ids, "key": keys, "split": pa.array(names[which], pa.string()), "group": ids[roots]}
     write_parquet(folder / "splits.parquet", pa.table(told))
     selection = pq.ParquetFile(run.folder / "selection.parquet")
-    with_writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", selection.schema_arrow) for name in names}
+    schema = restored_schema(run.folder / "selection.parquet")
+    with_writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema) for name in names}
     first = 0
     for batch in selection.iter_batches(batch_size=8192):
         mine = which[first : first + batch.num_rows]
         first += batch.num_rows
         for number, name in enumerate(names):
-            with_writers[name].write_batch(batch.filter(pa.array(mine == number)))
+            with_writers[name].write_batch(restored(batch.filter(pa.array(mine == number)), schema))
     for writer in with_writers.values():
         writer.close()
 

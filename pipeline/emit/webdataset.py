@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.locate import image_bytes, is_image
+from tamis.pipeline.emit.restored import restored_rows
 from tamis.pipeline.errors import RunFailed, Unusable
+from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 from tamis.pipeline.recipe.recipe import Webdataset
@@ -78,16 +80,14 @@ def write_webdataset(run: Run, batches: Iterable[pa.RecordBatch], settings: Webd
 
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        yield from batch.to_pylist()
+    yield from restored_rows(batches)
 
 
 def _shuffled(run: Run, batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
     """By a hash of seed and id: the same order whatever chose the samples first."""
     table = pa.Table.from_batches(list(batches))  # places and captions, no image
     order = np.argsort(uniform(table["sample_id"].to_numpy(), run.recipe.seed, 0, "webdataset"), kind="stable")
-    for batch in table.take(pa.array(order)).to_batches(1024):
-        yield from batch.to_pylist()
+    yield from restored_rows(table.take(pa.array(order)).to_batches(1024))
 
 
 def _add(shard: tarfile.TarFile, sample: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +102,7 @@ def _add(shard: tarfile.TarFile, sample: dict[str, Any]) -> dict[str, Any]:
         place = {"member": f"{name}.txt", "offset": offset, "n_bytes": len(sample["text"].encode()), **place}
     told = {"sample_id": name, **{key: sample[key] for key in SHOWN if key in sample}}
     told |= {key: value for key, value in sample.items() if key not in told and key not in HIDDEN}
-    plain = {key: None if value != value else value for key, value in told.items()}  # noqa: PLR0124  NaN
-    _write(shard, f"{name}.json", json.dumps(plain, ensure_ascii=False, default=str).encode())
+    _write(shard, f"{name}.json", json_text(told).encode())
     return place
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 import zstandard
 
+from tamis.pipeline.machine import memory_bytes
+
 RAW_BYTES = 4 << 10  # of a packed file fed at a time: what a damaged place can cost of the good bytes before it
+LONGEST_WINDOW = 1 << 31  # zstd itself has no longer one
+LEAST_WINDOW = 1 << 27  # what zstd takes without being told
 BLOCK_BYTES = 2 << 20  # handed on at a time: small enough for memory, large enough for a parser's start-up
 
 
@@ -19,20 +23,26 @@ class Truncated(Exception):
 
 UNPACKERS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
-    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=_window()).decompressobj(),
     ".bz2": bz2.BZ2Decompressor,
     ".xz": lzma.LZMADecompressor,
 }
 
 
+def _window() -> int:
+    """The most that a .zst may ask to look back: what `--long=31` makes, where that is an eighth of the memory."""
+    whole = memory_bytes()
+    return LONGEST_WINDOW if whole is None else max(LEAST_WINDOW, min(LONGEST_WINDOW, whole // 8))
+
+
 def pieces(path: Path) -> Iterator[bytes]:
     """Yield a file's bytes, unpacked by its suffix. Raises Truncated at the end where a stream is cut or damaged."""
     with path.open("rb", buffering=1 << 20) as file:
-        if path.suffix not in UNPACKERS:
+        if path.suffix.lower() not in UNPACKERS:
             while piece := file.read(BLOCK_BYTES):
                 yield piece
             return
-        yield from _unpacked(file, UNPACKERS[path.suffix])
+        yield from _unpacked(file, UNPACKERS[path.suffix.lower()])
 
 
 def _unpacked(file: Any, new_unpacker: Callable[[], Any]) -> Iterator[bytes]:
@@ -44,12 +54,19 @@ def _unpacked(file: Any, new_unpacker: Callable[[], Any]) -> Iterator[bytes]:
             try:
                 piece = unpacker.decompress(raw)
             except (zlib.error, zstandard.ZstdError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+                if "too much memory" in str(error):  # sound, but made with `zstd --long`
+                    raise OSError(
+                        f"packed with a window of more than {_window() >> 20:,} MB, an eighth of this machine's "
+                        "memory: unpack it, or pack it again without --long"
+                    ) from error
                 raise Truncated(f"damaged: {error}") from error
             if piece:
                 yield piece
             if not unpacker.eof:
                 break
             raw, unpacker, fresh = unpacker.unused_data, new_unpacker(), True
+    if not file.tell():
+        raise Truncated("the file is empty, and no packed file is")
     if not fresh:
         raise Truncated("the file ends in the middle of a compressed stream")
 

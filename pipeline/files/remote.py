@@ -21,7 +21,7 @@ def working_copy(store: Path, run: str | None = None) -> Iterator[Path]:
     `run`: the run that is worked on, whose ledger and exports are fetched, too. Raises StoreError, RunFailed."""
     url = as_url(store)
     if url is None:
-        yield Path(store).absolute()
+        yield Path(store).resolve()
         return
     with _copy_of(url) as (mirror, here), lease(mirror) as held:
         mirror.pull(run)
@@ -33,7 +33,7 @@ def readable(place: Path) -> Path:
     """A store's or a run's folder on this machine, for looking at; of a URL what it holds now. Raises StoreError."""
     url = as_url(place)
     if url is None:
-        return place
+        return place.resolve()  # links and `..` once, here: paths of the store are told from others by how they begin
     root, runs, run = url.partition("/runs/")
     with _copy_of(root) as (mirror, here):
         mirror.pull(run.partition("/")[0])

@@ -2,7 +2,6 @@
 
 Readers differ in how they get rows; what makes a row usable is decided here, once, for all of them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.recipe.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
+JSON_TEXT = pa.large_string()  # of a kept field whose values have no one Arrow type: each is JSON, texts are quoted
 
 
 class Reject(NamedTuple):
@@ -49,10 +50,14 @@ class Fields:
         return cls(key=source.key, text=source.text, keep=source.keep, types=types)
 
     @property
+    def needed(self) -> list[str]:
+        """Without these there are no samples; of a file without a kept field that one is null."""
+        return [self.text, *([self.key] if self.key else [])]
+
+    @property
     def names(self) -> list[str]:
         """Each wanted field of the source once, the text first."""
-        wanted = [self.text, *([self.key] if self.key else []), *self.keep.values()]
-        return list(dict.fromkeys(wanted))
+        return list(dict.fromkeys([*self.needed, *self.keep.values()]))
 
 
 def shorten(value: Any) -> str:
@@ -135,8 +140,8 @@ def _fit(record: dict[str, Any], fields: Fields) -> tuple[dict[str, Any], tuple[
 def unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> tuple[str, str] | None:
     if value is None:
         return None
-    if wanted == pa.string() and not isinstance(value, str):
-        row[name] = value = json.dumps(value, ensure_ascii=False, default=str)
+    if wanted == JSON_TEXT or (wanted == pa.string() and not isinstance(value, str)):
+        row[name] = value = json_text(value)
     try:
         fits = _same_kind(value, wanted) and pa.array([value], wanted) is not None
     except UnicodeEncodeError as error:
@@ -162,7 +167,7 @@ def _drop_invalid_utf8(source: str, table: pa.Table, rejects: list[Reject]) -> p
         table.validate(full=True)
     except pa.ArrowInvalid:
         for name in table.column_names:
-            if pa.types.is_string(table[name].type):
+            if table[name].type in (pa.string(), JSON_TEXT):
                 raw = table[name].cast(pa.binary()).to_pylist()
                 bad = pa.array([value is not None and not _is_utf8(value) for value in raw], pa.bool_())
                 detail = f"field {name!r} holds bytes that are not UTF-8"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tamis.pipeline.files.urls import fetched
 from tamis.pipeline.read import jsonl, tables
-from tamis.pipeline.read.blocks import Block, Fields
+from tamis.pipeline.read.blocks import Block, Fields, rejected
 from tamis.pipeline.read.chunking import chunked
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
@@ -22,6 +22,9 @@ def block_calls(
 ) -> Iterator[Callable[[], Block]]:
     """One call for each block of the files, in order; calls may run in any thread."""
     for file in files:
+        if file.problem:
+            yield partial(rejected, file.path, None, None, *file.problem)
+            continue
         path = fetched(file.path, file.mtime_ns)
         for call in _calls_of(source, path, Path(file.root), types):
             named = call if str(path) == file.path else partial(_as_from, call, file.path)
@@ -51,9 +54,9 @@ def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataTy
         if source.format == "csv":
             blocks = tables.csv_blocks(path, fields)
         elif source.format == "hf":
-            blocks = tables.table_blocks(path, fields, tables.arrow_batches)
+            blocks = tables.table_blocks(path, root, fields, tables.arrow_batches)
         else:
-            blocks = tables.table_blocks(path, fields, tables.parquet_batches)
+            blocks = tables.table_blocks(path, root, fields, tables.parquet_batches)
         for block in blocks:
             yield partial(_same, block)
 

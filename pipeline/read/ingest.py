@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from tamis.pipeline.decode.passes import Kept, TooLarge, retried
 from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.files.atomic import digest_file, read_json, write_json, write_parquet
+from tamis.pipeline.files.patterns import literally
 from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.progress import visible
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.images.blocks import image_blocks
@@ -32,12 +34,14 @@ from tamis.pipeline.read.pool import (
     superseded,
     view_of,
 )
+from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.read.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
 from tamis.pipeline.recipe.recipe import Source
 from tamis.pipeline.schemas import POOL, REJECTS
 
-READER_VERSION = 3  # raise when the same files would give other rows
+TOLD = 5  # kinds of files that are not read
+READER_VERSION = 4  # raise when the same files would give other rows
 
 
 def ingest(
@@ -52,7 +56,14 @@ def ingest(
 
     `columns` read images: they are filled while these are decoded. A target's sources are each a namespace of their
     own, and rows without keys are all kept: repeats count there."""
-    files = [(number, find_files(source)) for number, source in enumerate(sources)]
+    beside: Counter[str] = Counter()
+    files = [(number, find_files(source, beside)) for number, source in enumerate(sources)]
+    if beside:
+        told = ", ".join(f"{count:,} {visible(suffix)}" for suffix, count in beside.most_common(TOLD))
+        more = f" and {len(beside) - TOLD:,} more kinds" if len(beside) > TOLD else ""
+        say(f"not read beside the {'target' if is_target else 'pool'}'s own files: {told}{more}")
+    for number, found in files:
+        require_fields(sources[number], found, remote=True)
     types = _settled(folder, sources, files)
     records = records_of(folder)
     _need_all(folder, records)
@@ -97,7 +108,7 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
         _forget(folder)  # nothing was ever read so: a mended recipe starts over
         known = others = None
     if known and others:
-        names = "; ".join(f"{source['format']} {', '.join(source['path'])}" for source in known["sources"])
+        names = "; ".join(f"{one['format']} {', '.join(map(literally, one['path']))}" for one in known["sources"])
         raise StoreError(
             f"store {folder.parent}: holds another pool ({names}, or the same read in another way). "
             "One store, one pool: choose another --store."

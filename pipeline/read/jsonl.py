@@ -3,8 +3,9 @@
 Where Arrow refuses a block, it is halved until the refused part is small; only that part is read line by line in
 Python, which knows why. So one bad line costs a millisecond and never its neighbours."""
 
-import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pj
 
+from tamis.pipeline.errors import Unusable
 from tamis.pipeline.files.bytes_in import Truncated, line_blocks
-from tamis.pipeline.read.blocks import Block, Fields, Reject, from_columns, from_records, rejected, shorten
+from tamis.pipeline.files.plain_json import load_json, load_record
+from tamis.pipeline.read.blocks import JSON_TEXT, Block, Fields, Reject, from_columns, from_records, rejected, shorten
 
 SLOW_BYTES = 64 << 10  # 64 KB of lines take the slow way in about a millisecond
 SNIFF_LINES = 1000
+ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*(?:\{|\Z)")  # one of records, on one line or on many
 
 
 def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
@@ -25,6 +29,10 @@ def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
     source = str(path)
     try:
         for lines, first in line_blocks(path):
+            if first == 1 and ARRAY.match(lines):
+                told = "the file is one JSON array; wanted an object a line: jq -c '.[]' makes them"
+                yield partial(rejected, source, None, None, "bad_json", told)
+                return
             yield partial(parse_lines, lines, first, source, fields)
     except Truncated as error:
         yield partial(rejected, source, error.args[1], None, "truncated", error.args[0])
@@ -32,16 +40,17 @@ def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
         yield partial(rejected, source, None, None, "unreadable_file", error)
 
 
-def sniff(path: Path, names: list[str]) -> dict[str, list[Any]]:
-    """Values of the named fields in the first thousand lines that are JSON objects, for settling types."""
+def sniff(path: Path, names: list[str], most: int | None = SNIFF_LINES) -> dict[str, list[Any]]:
+    """Values of the named fields in the first lines that are JSON objects, for settling types; None: in the first
+    block, some megabytes."""
     values: dict[str, list[Any]] = {name: [] for name in names}
     try:
         lines, _ = next(iter(line_blocks(path)), (b"", 1))
     except (Truncated, OSError):
         return values
-    for line in islice(lines.split(b"\n"), SNIFF_LINES):
+    for line in islice(lines.split(b"\n"), most):
         try:
-            record = json.loads(line)
+            record = load_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):
@@ -50,8 +59,22 @@ def sniff(path: Path, names: list[str]) -> dict[str, list[Any]]:
     return values
 
 
+def names_in(path: Path) -> list[str]:
+    """Names of fields in the first lines that are JSON objects, in the order in which they come."""
+    met: dict[str, None] = {}
+    with suppress(Truncated, OSError):
+        lines, _ = next(iter(line_blocks(path)), (b"", 1))
+        for line in islice(lines.split(b"\n"), SNIFF_LINES):
+            with suppress(ValueError):
+                record = load_json(line)
+                met |= dict.fromkeys(record if isinstance(record, dict) else ())
+    return list(met)
+
+
 def parse_lines(lines: bytes, first: int, source: str, fields: Fields) -> Block:
     """Parse whole lines of JSON; `first` is the number of the first one."""
+    if JSON_TEXT in fields.types.values():  # which Arrow would not make of values
+        return _parse_slow(lines, first, source, fields)
     table = _parse_fast(lines, fields)
     if table is not None:
         positions = pa.array(range(first, first + table.num_rows), pa.int64())
@@ -94,16 +117,23 @@ def _parse_slow(lines: bytes, first: int, source: str, fields: Fields) -> Block:
         if not line.strip(b" \t\r"):
             continue  # a blank line is no row
         try:
-            record = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            rejects.append(Reject(source, number, None, "invalid_utf8", shorten(str(error))))
-        except (ValueError, RecursionError) as error:
-            rejects.append(Reject(source, number, None, "bad_json", shorten(str(error))))
-        else:
-            if isinstance(record, dict):
-                records.append((number, record))
-            else:
-                kind = type(record).__name__
-                rejects.append(Reject(source, number, None, "bad_json", f"a {kind}, wanted an object"))
+            records.append((number, record_of(line, fields.names)))
+        except Unusable as error:
+            rejects.append(Reject(source, number, None, *error.args))
     block = from_records(source, fields, records)
     return Block(source, block.table, rejects + block.rejects)
+
+
+def record_of(line: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """The object of one line, in which each of the names stands at most once. Raises Unusable."""
+    try:
+        record, twice = load_record(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Unusable("invalid_utf8", shorten(str(error))) from error
+    except ValueError as error:
+        raise Unusable("bad_json", shorten(str(error))) from error
+    if not isinstance(record, dict):
+        raise Unusable("bad_json", f"a {type(record).__name__}, wanted an object")
+    if doubled := [name for name in names if name in twice]:
+        raise Unusable("bad_json", shorten(f"field {doubled[0]!r} stands in it more than once"))
+    return record

@@ -1,19 +1,23 @@
 """Types of the kept fields: what the first rows of every source show, brought together.
 
-Whole and real numbers meet as real ones; anything else that differs meets as text. Later rows that don't fit are
-rejected as `wrong_type`, and say so."""
+Whole and real numbers meet as real ones, lists and structs that differ as JSON, anything else that differs as text.
+Lists and structs of a file with a schema keep their types; of JSON lines, where later rows may have other keys, each is
+kept as JSON and given out as what it was. Later rows that don't fit are rejected as `wrong_type`, and say so."""
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tamis.pipeline.files.urls import fetched
 from tamis.pipeline.read import jsonl, tables
+from tamis.pipeline.read.blocks import JSON_TEXT
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
 
-SNIFF_FILES = 400  # of a folder: some images with their sidecars
+SNIFF_TABLES = 8  # files of a source that are looked into until each field has shown a value
+EMPTY_LIST = pa.list_(pa.null())
 
 
 def settle_types(
@@ -21,59 +25,99 @@ def settle_types(
 ) -> tuple[dict[str, pa.DataType], list[list[str]]]:
     """Type of each kept field in the pool, and the same as [name, type] pairs for the pool's record."""
     types = {name: _decode(kind) for name, kind in recorded} if recorded is not None else {}
+    known = set(types)
     for number, found in files:
-        new = [name for name in sources[number].keep if recorded is None or name not in types]
-        for name, kind in _seen(sources[number], found).items():
-            if name in new:
-                types[name] = _meet(types[name], kind) if name in types else kind
-        if sources[number].chunk:
+        source = sources[number]
+        seen = _seen(source, found) if set(source.keep) - known else {}
+        for name, origin in source.keep.items():
+            if name not in known:
+                kind = seen.get(origin)
+                types[name] = _meet(types.get(name), kind)
+        if source.chunk:
             types.setdefault("parent", pa.string())
-    return types, [[name, _encode(kind)] for name, kind in types.items()]
+    settled = {name: pa.string() if kind is None else kind for name, kind in types.items()}
+    return settled, [[name, _encode(kind)] for name, kind in settled.items()]
 
 
-def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType]:
-    origins = list(source.keep.values())
-    if not origins:
-        return {}
-    path = fetched(files[0].path, files[0].mtime_ns)
+def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType | None]:
+    """By the source's names; None where nothing shows a type."""
+    origins = list(dict.fromkeys(source.keep.values()))
+    readable = [file for file in files if not file.problem]
     if source.reads_images:
-        kinds = {name: _infer(values) for name, values in rows.sniff(source, files[:SNIFF_FILES]).items()}
-    elif source.format in ("parquet", "hf"):
+        return {name: _infer(values) for name, values in rows.sniff(source, readable[: rows.SNIFF_FILES]).items()}
+    kinds: dict[str, pa.DataType | None] = dict.fromkeys(origins)
+    for most in (jsonl.SNIFF_LINES, None):  # what the first rows don't show, a larger part of each file may
+        for file in readable[:SNIFF_TABLES]:
+            if unsettled := [name for name, kind in kinds.items() if kind in (None, EMPTY_LIST)]:
+                path = fetched(file.path, file.mtime_ns)
+                for name, kind in _shown(source, path, unsettled, most).items():
+                    kinds[name] = kind or kinds[name]
+        if source.format != "jsonl":
+            break
+    if source.format not in ("parquet", "hf"):
+        return {name: None if kind is None else _plain(kind) for name, kind in kinds.items()}
+    for name in [name for name in origins if kinds[name] is None]:  # of the place of the files, perhaps
+        said = [tables.hive_values(Path(file.path), Path(file.root)).get(name) for file in readable]
+        kinds[name] = _infer(tables.numbers_of(said))
+    return {name: None if kind is None else _native(kind) for name, kind in kinds.items()}
+
+
+def _shown(source: Source, path: Path, names: list[str], most: int | None) -> dict[str, pa.DataType | None]:
+    """Types that one file shows."""
+    if source.format in ("parquet", "hf"):
         schema = tables.schema_of(path)
-        kinds = {name: _plain(schema.field(name).type) for name in origins if name in schema.names}
-    else:
-        sniffed = (jsonl.sniff if source.format == "jsonl" else tables.sniff_csv)(path, origins)
-        kinds = {name: _infer(values) for name, values in sniffed.items()}
-    return {name: kinds.get(origin, pa.string()) for name, origin in source.keep.items()}
+        return {name: schema.field(name).type for name in names if schema.names.count(name) == 1}
+    values = jsonl.sniff(path, names, most) if source.format == "jsonl" else tables.sniff_csv(path, names)
+    return {name: _infer(some) for name, some in values.items()}
 
 
-def _infer(values: list[Any]) -> pa.DataType:
+def _infer(values: list[Any]) -> pa.DataType | None:
+    if all(value is None for value in values):
+        return None
     try:
-        kind = pa.array(values).type
+        return pa.array(values).type
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
-        return pa.string()  # mixed: kept as JSON text
-    return _plain(kind)
+        nested = any(isinstance(value, list | dict) for value in values)
+        return JSON_TEXT if nested else pa.string()  # mixed
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    """Of what was inferred from values: later ones may have other keys, or anything in a list that was empty."""
     if (
         pa.types.is_struct(kind)
-        or pa.types.is_map(kind)
+        or kind == EMPTY_LIST
         or (pa.types.is_list(kind) and pa.types.is_nested(kind.value_type))
     ):
-        return pa.string()  # kept as JSON text: later rows may have other keys
-    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
+        return JSON_TEXT
     return kind
 
 
-def _meet(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    if a == b:
-        return a
-    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (a, b))
-    return pa.float64() if numbers else pa.string()
+def _native(kind: pa.DataType) -> pa.DataType:
+    """Of what a file's schema says, which holds for all of its rows."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind if _has_one_form(kind) else JSON_TEXT
+
+
+def _has_one_form(kind: pa.DataType) -> bool:
+    """Whether DuckDB, and who reads the selection, have this type, too."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(_has_one_form(kind.field(i).type) for i in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _has_one_form(kind.value_type)
+    return not (pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind))
+
+
+def _meet(a: pa.DataType | None, b: pa.DataType | None) -> pa.DataType | None:
+    if a is None or b is None or a == b:
+        return a or b
+    if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (a, b)):
+        return pa.float64()
+    return JSON_TEXT if any(kind == JSON_TEXT or pa.types.is_nested(kind) for kind in (a, b)) else pa.string()
 
 
 def _encode(kind: pa.DataType) -> str:

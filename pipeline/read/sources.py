@@ -5,6 +5,7 @@ and what a changed file replaces; a group is read whole and becomes one or more 
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -13,7 +14,10 @@ from typing import Any
 
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.atomic import fingerprint
+from tamis.pipeline.files.patterns import fixed_folder, is_pattern, literally
 from tamis.pipeline.files.urls import as_url, filesystem, version_of
+from tamis.pipeline.read.saved import saved_files
+from tamis.pipeline.read.walk import Links, Problem, below, special
 from tamis.pipeline.recipe.recipe import Source
 
 GROUP_BYTES = 256 << 20  # small files are read together up to this many bytes
@@ -41,30 +45,58 @@ class SourceFile:
     size: int
     mtime_ns: int
     root: str  # keys of files without keys are paths below this
+    problem: Problem | None = None  # it is not read: reason and detail of the reject that stands for it
 
     def record(self) -> dict[str, Any]:
-        return asdict(self)
+        told = {name: value for name, value in asdict(self).items() if value is not None}
+        return told if self.problem is None else {**told, "problem": list(self.problem)}
 
 
-def find_files(source: Source) -> list[SourceFile]:
-    """All files of a source, sorted by path. Raises SourceError where a path or glob finds none."""
-    found: dict[str, str] = {}
+def find_files(source: Source, beside: Counter[str] | None = None) -> list[SourceFile]:
+    """All files of a source, sorted by path, those that can't be read with why. `beside` is told how many other
+    files lie in its folders, by suffix or name. Raises SourceError where a path or glob finds none."""
+    found: dict[str, tuple[str, Problem | None]] = {}
     there: list[SourceFile] = []
     for path in source.paths:
         if (url := as_url(path)) is not None:
             there += _files_at(source, url)
             continue
-        plain = os.path.exists(path) or not glob.has_magic(path)
-        wanted = is_no_folder if source.format == "images" else os.path.isfile
-        matches = [path] if plain else [m for m in sorted(glob.glob(path, recursive=True)) if wanted(m)]
-        if not matches:
-            raise SourceError(f"source {path}: the glob finds no file. Check the path; it is relative to the recipe.")
-        for match in matches:
-            for file in _files_under(source, Path(match)):
-                found.setdefault(str(file), match if os.path.isdir(match) else _fixed_folder(path))
+        for match, root, problem in _matches(source, path):
+            if problem:
+                found.setdefault(match, (root, problem))
+                continue
+            for file, why in _files_under(source, Path(match), beside):
+                found.setdefault(file, (match if os.path.isdir(match) else root, why))
     if source.format == "images":
-        return [_stat(*item) for item in sorted(_with_sidecars(found).items(), key=lambda item: _by_key(*item))]
-    return [*(_stat(path, root) for path, root in sorted(found.items())), *sorted(there, key=lambda file: file.path)]
+        found = _with_sidecars(source, found)
+        return [_stat(path, *found[path]) for path in sorted(found, key=lambda path: _by_key(path, found[path][0]))]
+    local = [_stat(path, root, problem) for path, (root, problem) in sorted(found.items())]
+    return [*local, *sorted(there, key=lambda file: file.path)]
+
+
+def _matches(source: Source, path: str) -> Iterator[tuple[str, str, Problem | None]]:
+    """(file or folder, root of the keys, why it can't be read) of a path that may be a pattern."""
+    plain = literally(path)
+    if os.path.lexists(plain):  # also where its name has wildcards in it
+        if not os.path.exists(plain):
+            raise SourceError(f"source {plain}: a link to nothing ({os.readlink(plain)}).")
+        if not (os.path.isdir(plain) or os.path.isfile(plain)):
+            raise SourceError(f"source {plain}: is {special(plain)[1]}; save what it gives to a file first.")
+        yield plain, str(Path(plain).parent), None
+        return
+    if not is_pattern(path):
+        raise SourceError(f"source {plain}: no such file or folder. Paths are relative to the recipe's folder.")
+    wanted = is_no_folder if source.format == "images" else os.path.lexists
+    root = fixed_folder(path)
+    links = Links(root, source.follow_links)
+    some = [match for match in sorted(glob.glob(path, recursive=True)) if wanted(match)]
+    if source.format not in ("images", "hf"):
+        some = [match for match in some if not os.path.isdir(match)]
+    for match in some:
+        bad = links.judge(match)
+        yield (bad[0], root, bad[1]) if bad else (match, root, None)
+    if not some:
+        raise SourceError(f"source {plain}: the glob finds no file. Check the path; it is relative to the recipe.")
 
 
 def _files_at(source: Source, url: str) -> list[SourceFile]:
@@ -73,13 +105,13 @@ def _files_at(source: Source, url: str) -> list[SourceFile]:
         told = f"from a URL come {', '.join(REMOTE)}; read images and the like from a file system"
         raise SourceError(f"source {url}: {told}")
     system, path = filesystem(url)
-    wanted = SUFFIXES.get(source.format, (f".{source.format}",))
+    wanted = suffixes_of(source.format)
     try:
         system.invalidate_cache()
-        if glob.has_magic(path):
-            infos = system.glob(path, detail=True)
-        elif system.isfile(path):
+        if system.isfile(path):  # also where its name has wildcards in it
             infos = {path: system.info(path)}
+        elif glob.has_magic(path):
+            infos = system.glob(path, detail=True)
         else:
             infos = {p: i for p, i in system.find(path, detail=True).items() if has_suffix(p, wanted)}
     except Exception as error:
@@ -107,89 +139,69 @@ def _by_key(path: str, root: str) -> tuple[str, str, str]:
     return key_of_path(path, root), root, path
 
 
-def _with_sidecars(found: dict[str, str]) -> dict[str, str]:
+def _with_sidecars(
+    source: Source, found: dict[str, tuple[str, Problem | None]]
+) -> dict[str, tuple[str, Problem | None]]:
     """A glob such as `photos/*.jpg` finds images alone; captions and fields that lie beside them come along."""
-    beside = {str(Path(path).with_suffix(suffix)): root for path, root in found.items() for suffix in (".txt", ".json")}
-    return {path: root for path, root in beside.items() if path not in found and os.path.isfile(path)} | found
+    links: dict[str, Links] = {}
+    beside: dict[str, tuple[str, Problem | None]] = {}
+    for path, (root, problem) in found.items():
+        for ending in () if problem else (".txt", ".json"):
+            other = str(Path(path).with_suffix(ending))
+            if other not in found and os.path.isfile(other):
+                bad = links.setdefault(root, Links(root, source.follow_links)).judge(other)
+                beside[other] = (root, bad[1] if bad else None)
+    return beside | found
 
 
 def is_no_folder(path: str) -> bool:
     return os.path.lexists(path) and not os.path.isdir(path)
 
 
-def _fixed_folder(path: str) -> str:
-    """The folder before the first wildcard: keys of `texts/**/*.txt` are paths below `texts`."""
-    folder = Path(path).parent
-    while glob.has_magic(str(folder)):
-        folder = folder.parent
-    return str(folder)
-
-
-def _files_under(source: Source, path: Path) -> list[Path]:
-    if not path.exists():
-        raise SourceError(f"source {path}: no such file or folder. Paths are relative to the recipe's folder.")
-    if path.is_file():
-        return [path]
+def _files_under(source: Source, path: Path, beside: Counter[str] | None) -> Iterator[tuple[str, Problem | None]]:
+    """Files of a file or folder that the recipe names, which may be a link."""
+    if not path.is_dir():
+        yield str(path), None
+        return
     if source.format == "hf":
-        return hf_arrow_files(path)
-    if source.format == "images":
-        return _all_files(path)
-    wanted = SUFFIXES.get(source.format, (f".{source.format}",))
-    files = [file for file in path.rglob("*") if has_suffix(file.name, wanted) and file.is_file()]
-    files = [file for file in files if not _is_ours(file.relative_to(path), path)]
-    if not files:
+        yield from ((str(file), None) for file in saved_files(path, source.splits))
+        return
+    wanted = suffixes_of(source.format)
+    some = False
+    for file, problem in below(path, source.follow_links):
+        mine = has_suffix(file, wanted) or (problem is not None and problem[0] == "link" and not os.path.isfile(file))
+        some = some or mine  # a link that may have led to a folder of such files is told, too
+        if mine or source.format == "images":
+            yield file, problem
+        elif beside is not None:
+            beside[_suffix(file) or Path(file).name] += 1
+    if not some:
         raise SourceError(f"source {path}: the folder holds no {source.format} file ({', '.join(wanted)}).")
-    return files
 
 
-def _all_files(root: Path) -> list[Path]:
-    """Every file that is not hidden: an image, a sidecar, or a reject; a link to a folder is a reject, too."""
-    files = []
-    for folder, below, names in os.walk(root, onerror=_refuse):
-        place = Path(folder)
-        names += [name for name in below if (place / name).is_symlink()]
-        below[:] = sorted(name for name in set(below) - set(names) if name[0] != "." and not is_store(place / name))
-        files += [place / name for name in names if not name.startswith(".")]  # links to nothing, too
-    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
-        raise SourceError(f"source {root}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-    return files
-
-
-def _refuse(error: OSError) -> None:
-    raise SourceError(f"source {error.filename}: {error.strerror}. Mend it; what lies in there would go unseen.")
-
-
-def _is_ours(file: Path, root: Path) -> bool:
-    """Hidden files, and what lies in a store of tamis below the pool's folder: results are no sources."""
-    hidden = any(part.startswith(".") for part in file.parts)
-    return hidden or any(is_store(root / parent) for parent in file.parents)
-
-
-def is_store(folder: Path) -> bool:
-    return (folder / ".lock").exists() and (folder / "runs").is_dir()
+def suffixes_of(kind: str) -> tuple[str, ...]:
+    return IMAGE_SUFFIXES if kind == "images" else SUFFIXES.get(kind, (f".{kind}",))
 
 
 def has_suffix(name: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a file's name ends so, in capitals or not, packed or not."""
+    return _unpacked(name).endswith(wanted)
+
+
+def _unpacked(name: str) -> str:
+    name = name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
-    return name.endswith(wanted)
+    return name
 
 
-def hf_arrow_files(folder: Path) -> list[Path]:
-    """The Arrow files of a dataset that `datasets` saved with `save_to_disk` (one split, or a dict of splits)."""
-    files = sorted(folder.rglob("*.arrow"))
-    files = [file for file in files if not file.name.startswith("cache-")]
-    if not files or not list(folder.rglob("dataset_info.json")):
-        raise SourceError(f"source {folder}: not a dataset saved on disk (wanted dataset_info.json and *.arrow).")
-    return files
+def _suffix(name: str) -> str:
+    return Path(_unpacked(name)).suffix
 
 
-def _stat(path: str, root: str) -> SourceFile:
-    try:
-        state = os.stat(path)
-    except OSError:
-        state = os.lstat(path)  # a link to nothing, or to itself: a reject later
-    return SourceFile(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, root=root)
+def _stat(path: str, root: str, problem: Problem | None) -> SourceFile:
+    state = os.lstat(path) if problem else os.stat(path)
+    return SourceFile(path, 0 if problem else state.st_size, state.st_mtime_ns, root, problem)
 
 
 def grouped(files: list[SourceFile], kind: str) -> Iterator[list[SourceFile]]:

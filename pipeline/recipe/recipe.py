@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.patterns import literally, pattern_below
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.schemas import POOL
@@ -51,11 +52,13 @@ class Source(Model):
     path: str | Annotated[list[str], Field(min_length=1)]
     key: str | None = None
     text: str = "text"
-    image: str | None = None  # field with an image's bytes or path; the formats of IMAGE_FORMATS need none
+    image: str | None = None  # field with an image's bytes or path; of webdataset the ending, such as left.jpg
     caption: str | list[str] | None = None  # fields or sidecars (`txt`) that hold captions, the main one first
     keep: dict[str, str] = {}  # pool's name of a kept field -> its name in the source
     namespace: str = ""
     chunk: Chunk | None = None
+    split: str | list[str] | None = None  # of a saved dataset with several
+    follow_links: bool = False  # out of the pool's folder, too
 
     @field_validator("keep", mode="before")
     @classmethod
@@ -83,10 +86,12 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _images_have_no_text(self) -> "Source":
-        if self.format in IMAGE_FORMATS and (self.image or self.key):
+        if self.format in IMAGE_FORMATS and (self.key or (self.image and self.format != "webdataset")):
             raise ValueError(f"format {self.format} needs no image or key: the key is the path below the root")
         if self.reads_images and (self.text != "text" or self.chunk):
             raise ValueError("a source of images has captions: name their fields with `caption:`; `chunk` cuts texts")
+        if self.split is not None and self.format != "hf":
+            raise ValueError("split belongs to format hf, a dataset saved with its splits")
         if self.caption is not None and not self.reads_images:
             raise ValueError("caption belongs to images; a text's field is named with `text:`")
         if self.format == "texts" and self.image:
@@ -106,6 +111,12 @@ class Source(Model):
     @property
     def paths(self) -> list[str]:
         return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    @property
+    def splits(self) -> list[str]:
+        if self.split is None:
+            return []
+        return [self.split] if isinstance(self.split, str) else list(self.split)
 
 
 class Webdataset(Model):
@@ -374,13 +385,13 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
             "pool": [_absolute(source, folder) for source in recipe.pool],
             "target": [_absolute(source, folder) for source in recipe.target],
             "evaluation": [_absolute(source, folder) for source in recipe.evaluation],
-            "labels": None if recipe.labels is None else str((folder / recipe.labels).absolute()),
+            "labels": None if recipe.labels is None else literally(pattern_below(folder, recipe.labels)),
         }
     )
 
 
 def _absolute(source: Source, folder: Path) -> Source:
-    paths = [as_url(path) or str((folder / Path(path).expanduser()).absolute()) for path in source.paths]
+    paths = [as_url(path) or pattern_below(folder, path) for path in source.paths]
     return source.model_copy(update={"path": paths})
 
 

@@ -16,7 +16,7 @@ from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, writ
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.pool import REJECTS_FILE, records_of, superseded
 from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
-from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import REJECTS
 
 SMALL = 2  # a group is small that is less than one of so many parts of a shard

@@ -2,8 +2,9 @@
 
 No database file is ever held open: a second process may read the same store at the same time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ def connect(store: Path) -> Iterator[Any]:
             "max_temp_directory_size": "1TB",
         }
     )
+    with suppress(duckdb.Error):  # of a build without time zones
+        con.execute("set TimeZone = 'UTC'")  # times are the same wherever they are read
     try:
         yield con
     finally:
@@ -57,9 +60,9 @@ def locked(store: Path) -> Iterator[Any]:
 
 def lock(con: Any, store: Path) -> None:
     """From here on the connection reads the store's files and nothing else, and can't be told otherwise."""
-    folder = str(store.absolute()).replace("'", "''") + "/"
+    folder = str(store.absolute()) + "/"
     for setting in (
-        f"allowed_directories = ['{folder}']",
+        f"allowed_directories = [{_text(folder)}, {_text(glob.escape(folder))}]",  # as it is, and as `named` writes it
         "enable_external_access = false",
         "lock_configuration = true",
     ):
@@ -73,26 +76,37 @@ def rows(con: Any, query: str, parameters: dict[str, Any] | None = None) -> list
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
+def named(files: Iterable[Path]) -> list[str]:
+    """Parquet files as DuckDB is to be given them: it takes every name for a pattern."""
+    return [glob.escape(str(path)) for path in files]
+
+
+def read(files: Iterable[Path]) -> str:
+    """The expression for the rows of Parquet files, all of one schema. Their names can't be bound in a view; and what a
+    folder `lang=fr` above the store says is no field."""
+    return f"read_parquet([{', '.join(map(_text, named(files)))}], hive_partitioning = false)"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
 def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
-    """A view over Parquet files by name, or by schema and name; file names can't be bound, so they are quoted."""
+    """A view over Parquet files by name, or by schema and name."""
     called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    rows(con, f"create view {called} as select * from read_parquet([{listed}])")  # all of one schema
+    rows(con, f"create view {called} as select * from {read(files)}")
 
 
 def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
     """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
-    listed = ", ".join("'" + str(part.path).replace("'", "''") + "'" for part in parts)
-    query = f"select * from read_parquet([{listed}])"
+    query = f"select * from {read(part.path for part in parts)}"
     outputs: dict[str, list[str]] = {}
     for maker in run.declared:
-        files = ", ".join("'" + str(run.column(maker) / part.name).replace("'", "''") + "'" for part in parts)
+        files = read(run.column(maker) / part.name for part in parts)
         named = {maker.value: maker.name, **{name: f"{maker.name}_{name}" for name in maker.more}}
         aliases = {field: name.replace(".", "\0") for field, name in named.items()}
         fields = ", ".join(f"{quoted(field)} as {quoted(alias)}" for field, alias in aliases.items())
-        query = (
-            f"select * from ({query}) join (select sample_id, {fields} from read_parquet([{files}])) using (sample_id)"
-        )
+        query = f"select * from ({query}) join (select sample_id, {fields} from {files}) using (sample_id)"
         if "." in maker.name:
             outputs.setdefault(maker.name.partition(".")[0], []).extend(aliases.values())
     if not outputs:

@@ -12,7 +12,7 @@ from typing import Any
 from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_json
 from tamis.pipeline.progress import say
-from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.store.learned import model_path, prepared_path
 from tamis.pipeline.store.runs import Run, open_run
 

@@ -15,7 +15,7 @@ from tamis.pipeline.files.atomic import read_json, store_lock
 from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import current_pool, records_of
-from tamis.pipeline.read.sources import is_store
+from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import LEDGER_REASONS
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forget_keys, forgotten_keys

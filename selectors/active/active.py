@@ -59,6 +59,10 @@ class Active(Ranker):
     seed: int = 0
     step: int = 0
 
+    @property
+    def extra(self) -> str:
+        return "classify" if self.head == "logistic" else ""
+
     def __post_init__(self) -> None:
         if not 0 < self.pool_share <= 1 or not 0 < self.radius <= 2:
             raise ValueError("pool_share must be above 0 and at most 1, radius above 0 and at most 2")

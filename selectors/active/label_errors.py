@@ -43,6 +43,10 @@ class LabelErrors(Ranker):
     neighbours: int = 10
     head: Literal["gda", "logistic"] = "gda"
 
+    @property
+    def extra(self) -> str:
+        return "classify" if self.head == "logistic" else ""
+
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"neighbours must be 1 or more, found {self.neighbours}")

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
 
 CLASSIFY_VERSION = 2  # raise when the same text would get another probability
@@ -23,6 +24,7 @@ class FastText(ColumnKind):
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "fasttext"
+    extra: ClassVar[str] = "fasttext"
 
     model: str
     label: str | None = None
@@ -48,7 +50,7 @@ class FastTextModel:
         try:
             import fasttext
         except ImportError as error:
-            raise RecipeError("fasttext needs the extra: pip install 'tamis[fasttext]'") from error
+            raise MissingExtra("classify: fasttext", "fasttext") from error
         try:
             self.model = fasttext.load_model(str(folder / settings.model))
         except (OSError, ValueError, RuntimeError, MemoryError) as error:

@@ -28,6 +28,7 @@ class HuggingFace(ColumnKind):
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "huggingface"
+    extra: ClassVar[str] = "lm"
 
     model: str
     label: str | int | None = None

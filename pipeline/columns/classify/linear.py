@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
-from tamis.pipeline.errors import RecipeError, RunFailed
+from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.selectors.chance import uniform
 from tamis.selectors.learners.folds import FOLDS, fold_of
@@ -32,6 +33,7 @@ class Linear(ColumnKind):
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "linear"
+    extra: ClassVar[str] = "classify"
     heavy: ClassVar[bool] = False
     by_folds: ClassVar[bool] = True
 
@@ -75,7 +77,7 @@ def train_linear(
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise RecipeError("classify: linear needs the extra: pip install 'tamis[classify]'") from error
+        raise MissingExtra("classify: linear", "classify") from error
     mine, theirs = _sampled(settings, pool), _sampled(settings, target)
     for what, side in (("pool", mine), ("target", theirs)):
         if not len(side[1]):

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
 from tamis.pipeline.errors import RecipeError, RunFailed
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.selectors.vectors.columns import as_array
 
@@ -30,6 +31,7 @@ class Topic(ColumnKind):
 
     verb: ClassVar[str] = "topic"
     kind: ClassVar[str] = "keywords"
+    extra: ClassVar[str] = "classify"
     heavy: ClassVar[bool] = False
 
     words: list[str]
@@ -77,7 +79,7 @@ def learn_topic(settings: Topic, words: npt.NDArray[np.float32], pool: Iterable[
     try:
         from sklearn.neighbors import LocalOutlierFactor
     except ImportError as error:
-        raise RecipeError("topic needs the extra: pip install 'tamis[classify]'") from error
+        raise MissingExtra("topic: keywords", "classify") from error
     nearest = _nearest(settings, unit(words.mean(0)), pool)
     if not len(nearest):
         raise RunFailed(f"topic: no sample of the pool has {settings.features}")

@@ -43,6 +43,7 @@ class OnnxDetector(Detector):
     the surer stays; channels, scale: what the input is like; decoded: whether the file decodes its grid itself."""
 
     kind: ClassVar[str] = "onnx"
+    extra: ClassVar[str] = "onnx"
     default: ClassVar[float] = 0.3  # of classes that `confidence` doesn't name
 
     model: str

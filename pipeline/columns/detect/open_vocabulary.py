@@ -35,6 +35,7 @@ class OpenVocabulary(Detector):
     class; overlap: of two boxes of a class that share more (IoU) the surer stays; side: pixels of the longer side."""
 
     kind: ClassVar[str] = "open_vocabulary"
+    extra: ClassVar[str] = "detect"
     default: ClassVar[float] = 0.3  # of classes that `confidence` doesn't name
 
     model: str

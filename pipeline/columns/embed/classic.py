@@ -16,6 +16,7 @@ class Classic(ColumnKind):
 
     verb: ClassVar[str] = "embed"
     kind: ClassVar[str] = "classic"
+    extra: ClassVar[str] = "vision"
     heavy: ClassVar[bool] = False
 
     def makes(self, images: bool) -> list[Output]:

@@ -17,6 +17,7 @@ from tamis.pipeline.columns.torch_models import Result, find_batch
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
 
 ONNX_VERSION = 1  # raise when the same pixels would give another vector
@@ -29,6 +30,7 @@ class Onnx(Embedder):
     first); tokens: how three dimensions become two; dims: keep the leading dimensions; batch: images at once."""
 
     kind: ClassVar[str] = "onnx"
+    extra: ClassVar[str] = "onnx"
 
     model: str
     size: list[int] = field(default_factory=lambda: [224, 224])
@@ -140,7 +142,7 @@ def load_session(path: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RecipeError("onnx needs the extra: pip install 'tamis[onnx]'") from error
+        raise MissingExtra("onnx", "onnx") from error
     from tamis.pipeline.machine import cores
 
     options = onnxruntime.SessionOptions()

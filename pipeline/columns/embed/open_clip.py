@@ -19,6 +19,7 @@ from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
 
 OPEN_CLIP_VERSION = 1  # raise when the same input would give other vectors
@@ -34,6 +35,7 @@ class OpenClip(WordEmbedder):
     batch: images at once, else found."""
 
     kind: ClassVar[str] = "open_clip"
+    extra: ClassVar[str] = "clip"
 
     model: str
     pretrained: str
@@ -171,5 +173,5 @@ def imported() -> Any:
             warnings.simplefilter("ignore")
             import open_clip
     except ImportError as error:
-        raise RecipeError("open_clip needs the extra: pip install 'tamis[clip]'") from error
+        raise MissingExtra("embed: open_clip", "clip") from error
     return open_clip

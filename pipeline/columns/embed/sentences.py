@@ -17,6 +17,7 @@ from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, precision_for
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder
 
 SENTENCES_VERSION = 1  # raise when the same text would give another vector
@@ -29,6 +30,7 @@ class SentenceTransformers(WordEmbedder):
     dimensions; batch: windows at once."""
 
     kind: ClassVar[str] = "sentence_transformers"
+    extra: ClassVar[str] = "text"
 
     model: str
     long: Literal["mean", "cut"] = "mean"
@@ -114,7 +116,7 @@ def _load(model: str, device: str) -> Any:
         declare_operators()
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise RecipeError("sentence_transformers needs the extra: pip install 'tamis[text]'") from error
+        raise MissingExtra("embed: sentence_transformers", "text") from error
     try:
         return SentenceTransformer(model, device=device, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:

@@ -25,6 +25,7 @@ from tamis.pipeline.columns.contract import ColumnKind, Fields, Output, Told
 from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, weights_digest
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder
 
 LOSS_VERSION = 1  # raise when the same text would get another loss
@@ -43,6 +44,7 @@ class CausalLM(ColumnKind):
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "causal_lm"
+    extra: ClassVar[str] = "lm"
 
     model: str
     context: int | None = None
@@ -357,7 +359,7 @@ def imported() -> Any:
         declare_operators()
         import transformers
     except ImportError as error:
-        raise RecipeError("language models need the extra: pip install 'tamis[lm]'") from error
+        raise MissingExtra("a language model", "lm") from error
     told: Any = transformers.utils.logging
     told.set_verbosity_error()
     told.disable_progress_bar()

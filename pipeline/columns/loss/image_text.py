@@ -27,6 +27,7 @@ class ImageTextLM(ColumnKind):
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "image_text_lm"
+    extra: ClassVar[str] = "lm"
 
     model: str
     prompt: str = "\n"

@@ -17,6 +17,7 @@ import pyarrow as pa
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.columns.loss.causal_lm import LOSS
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
 
 KENLM_VERSION = 1  # raise when the same text would get another perplexity
@@ -34,6 +35,7 @@ class KenLM(ColumnKind):
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "kenlm"
+    extra: ClassVar[str] = "kenlm"
 
     model: str
     pieces: str | None = None
@@ -60,7 +62,7 @@ class KenLMModel:
         try:
             import kenlm
         except ImportError as error:
-            raise RecipeError("kenlm needs the extra: pip install 'tamis[kenlm]' (it is built with cmake)") from error
+            raise MissingExtra("loss: kenlm", "kenlm") from error
         self.settings = settings
         try:
             self.model = kenlm.Model(str(folder / settings.model))
@@ -98,7 +100,7 @@ def _pieces(path: Path) -> Any:
     try:
         import sentencepiece
     except ImportError as error:
-        raise RecipeError("kenlm with `pieces` needs the extra: pip install 'tamis[kenlm]'") from error
+        raise MissingExtra("loss: kenlm with `pieces`", "kenlm") from error
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:

@@ -23,6 +23,7 @@ from tamis.pipeline.columns.loss.causal_lm import LOSS, LOSS_VERSION, Losses, Lo
 from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.columns.torch_models import devices
 from tamis.pipeline.errors import RunFailed
+from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.machine import idle_cores
 from tamis.pipeline.progress import Counter
@@ -68,6 +69,7 @@ class TrainedLM(ColumnKind):
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "train"
+    extra: ClassVar[str] = "lm"
     renamed: ClassVar[dict[str, str]] = {"from": "start"}
 
     on: Literal["pool", "target"]
@@ -330,7 +332,7 @@ def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, sta
     try:
         import accelerate  # noqa: F401  the Trainer's
     except ImportError as error:
-        raise RunFailed("loss: train needs the extra: pip install 'tamis[lm]'") from error
+        raise MissingExtra("loss: train", "lm") from error
     model = _model(settings, final, start)
     blocks = _Blocks(tokens, min(SIZES[settings.size].context, model.config.max_position_embeddings))
     steps = math.ceil(len(blocks) / settings.batch) * settings.epochs

@@ -4,7 +4,6 @@ A row's key is its path below the pool's root without the last suffix, so a fold
 What lies beside an image under the same key is its sidecar (`.txt` a caption, `.json` fields); a file that is neither
 image nor sidecar is a reject, so that files and members = samples + rejects + sidecars, to the file."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,12 +14,15 @@ from typing import Any, NamedTuple
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.decode.worker import read_bytes
 from tamis.pipeline.errors import Unusable
+from tamis.pipeline.files.plain_json import load_json
+from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.blocks import Reject, shorten
-from tamis.pipeline.read.images.tars import Member, members, read_range
+from tamis.pipeline.read.images.tars import BEHIND, Member, members, read_range
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
 from tamis.pipeline.recipe.recipe import Source
 
 CAPTION_FILES = ("txt", "caption", "text")  # suffixes of sidecars that hold a caption
+NUMBER_FILES = ("cls", "cls2", "index", "inx", "id")  # that WebDataset reads as whole numbers
 SIDECAR_BYTES = 16 << 20  # more is no caption
 
 
@@ -45,28 +47,81 @@ def lost(source: str, position: int | None, key: str | None, reason: str, detail
 
 
 def folder_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
-    for (key, _), some in groupby(files, key=lambda file: (key_of_path(file.path, file.root), file.root)):
-        yield from _one_key(source, key, [Place(1, file.path, file.path, Encoded(file.path)) for file in some])
+    for (key, _), together in groupby(files, key=lambda file: (key_of_path(file.path, file.root), file.root)):
+        some = list(together)
+        images = [file.path for file in some if suffix(file.path) in IMAGE_SUFFIXES and not file.problem]
+        barred = [file for file in some if file.problem]
+        beside = next((file for file in barred if images and suffix(file.path) not in IMAGE_SUFFIXES), None)
+        for file in barred:
+            if file.problem and file is not beside:
+                yield lost(file.path, None, key, *file.problem)
+        if beside and beside.problem:  # a caption that can't be read: the image is none without it
+            yield from (lost(path, 1, key, beside.problem[0], f"a sidecar: {beside.problem[1]}") for path in images)
+        else:
+            places = [Place(1, file.path, file.path, Encoded(file.path)) for file in some if not file.problem]
+            yield from _one_key(source, key, places)
 
 
-def tar_rows(source: Source, path: Path) -> Iterator[Item]:
-    """Rows in the order in which keys first appear."""
+def tar_rows(source: Source, path: Path, dotted: bool = False) -> Iterator[Item]:
+    """Rows in the order in which keys first appear; `dotted`: in WebDataset a name ends at its first dot."""
     found, problem = members(path)
-    yield from member_rows(source, path, found)
+    yield from member_rows(source, path, found, dotted)
     if problem:
-        yield lost(str(path), None, None, "truncated" if found else "unreadable_file", problem)
+        reason = "trailing_data" if problem.startswith(BEHIND) else "truncated" if found else "unreadable_file"
+        yield lost(str(path), None, None, reason, problem)
 
 
-def member_rows(source: Source, path: Path, found: list[Member]) -> Iterator[Item]:
+def member_rows(source: Source, path: Path, found: list[Member], dotted: bool = False) -> Iterator[Item]:
     keys: dict[str, list[Member]] = {}
+    beside: list[str] = []
     for member in found:
         if member.problem:
             yield lost(str(path), member.number, without_suffix(member.name), member.problem, member.detail)
         elif not any(part.startswith(".") for part in member.name.split("/")):
-            keys.setdefault(without_suffix(member.name), []).append(member)
+            key = to_first_dot(member.name) if dotted else without_suffix(member.name)
+            keys.setdefault(key, []).append(member)
     for key, some in keys.items():
         places = [Place(m.number, str(path), m.name, Encoded(str(path), m.offset, m.size)) for m in some]
-        yield from _one_key(source, key, places, inside=str(path))
+        together = list(_parted(source, key, places)) if dotted else [(key, places)]
+        beside += [p.name for p in places if suffix(p.name) in IMAGE_SUFFIXES and not any(p in s for _, s in together)]
+        for name, mine in together:
+            if mine:
+                yield from _one_key(source, name, mine, inside=str(path))
+            else:
+                yield lost(str(path), some[0].number, name, "missing_image", f"no member {name}.{source.image}")
+    if beside:
+        told = f"{len(beside):,} images are read as parts of other samples, such as {visible(beside[0])}"
+        say(f"{path.name}: {told}: in a WebDataset names end at their first dot")
+
+
+def _parted(source: Source, key: str, places: list["Place"]) -> Iterator[tuple[str, list["Place"]]]:
+    """What WebDataset reads as one sample. Its image is the one that `image` names (`left.jpg`), else the one whose
+    name has a single dot (`jpg` beside `seg.png`): other images belong to it, as masks do. Where there is none such,
+    each image is a sample of its own (`left`, `right`), and what has a single dot belongs to all of them."""
+    endings = {place.name: place.name[len(key) + 1 :] for place in places}
+    images = [place for place in places if suffix(place.name) in IMAGE_SUFFIXES]
+    if source.image:
+        mine = [place for place in images if endings[place.name] == source.image]
+    else:
+        mine = [place for place in images if "." not in endings[place.name]]
+    others = [place for place in places if place not in images]
+    if mine or not images or source.image:
+        yield key, [*mine, *others] if mine or not images else []
+        return
+    shared = [place for place in others if "." not in endings[place.name]]
+    by_stem: dict[str, list[Place]] = {}
+    for place in places:
+        if place not in shared:
+            by_stem.setdefault(without_suffix(place.name), []).append(place)
+    for stem, some in by_stem.items():
+        own = {suffix(place.name) for place in some}
+        yield stem, [*some, *(place for place in shared if suffix(place.name) not in own)]
+
+
+def to_first_dot(name: str) -> str:
+    """The path with the name up to its first dot."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
 
 
 class Place(NamedTuple):
@@ -86,7 +141,7 @@ def _one_key(source: Source, key: str, places: list[Place], inside: str | None =
             detail = f"{PurePosixPath(place.name).name!r} is no image, and none bears its name"
             yield lost(place.source, place.position, key, "no_image", detail)
         return
-    others = {suffix(place.name)[1:]: place.where for place in places if place not in images}
+    others = {endings(key, place.name): place.where for place in places if place not in images}
     try:
         captions, fields = _beside(source, others)
     except Unusable as error:
@@ -112,8 +167,8 @@ def _beside(source: Source, others: dict[str, Encoded]) -> tuple[list[dict[str, 
     fields: dict[str, Any] = {}
     if wanted and "json" in others:
         try:
-            fields = json.loads(_sidecar(others["json"]))
-        except (ValueError, RecursionError) as error:
+            fields = load_json(_sidecar(others["json"]))
+        except ValueError as error:
             raise Unusable("bad_json", f"the sidecar .json: {error}") from error
         if not isinstance(fields, dict):
             raise Unusable("bad_json", f"the sidecar .json holds a {type(fields).__name__}, wanted an object")
@@ -121,7 +176,21 @@ def _beside(source: Source, others: dict[str, Encoded]) -> tuple[list[dict[str, 
     for name in names:
         given = _sidecar(others[name]) if name in files and name in others else fields.get(name)
         captions += captions_of(given, name)
-    return captions, {name: fields.get(name) for name in wanted}
+    kept = [name for name in source.keep.values() if name != "label"]
+    return captions, {name: fields[name] if name in fields else _own_file(others, name) for name in kept}
+
+
+def _own_file(others: dict[str, Encoded], name: str) -> Any:
+    """A field that has a file of its own: `cls`, `id`, `index` hold a whole number in WebDataset, others text."""
+    if name not in others:
+        return None
+    text = _sidecar(others[name]).strip()
+    if name not in NUMBER_FILES:
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Unusable("wrong_type", f".{name}: wanted a whole number, found {shorten(text)!r}") from error
 
 
 def _sidecar(place: Encoded) -> str:
@@ -150,6 +219,11 @@ def captions_of(given: Any, name: str) -> list[dict[str, str]]:
 
 def suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
+
+
+def endings(key: str, name: str) -> str:
+    """What a name adds to its key: `txt`, `seg.png`; of names with several keys the last suffix."""
+    return name[len(key) + 1 :].lower() if name.startswith(f"{key}.") else suffix(name)[1:]
 
 
 def without_suffix(name: str) -> str:

@@ -17,6 +17,7 @@ from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.recipe.recipe import Source
 
 SNIFF_ROWS = 200
+SNIFF_FILES = 400  # of a folder: some images with their sidecars
 
 
 def image_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
@@ -24,17 +25,22 @@ def image_rows(source: Source, files: list[SourceFile]) -> Iterator[Item]:
     if source.format == "images":
         yield from map(_storable, folder_rows(source, files))
         return
-    for stem, some in groupby(files, key=lambda file: file.path.removesuffix(Path(file.path).suffix)):
+    for file in files:
+        if file.problem:
+            yield _storable(Reject(file.path, None, None, *file.problem))
+    files = [file for file in files if not file.problem]
+    for stem, together in groupby(files, key=lambda file: file.path.removesuffix(Path(file.path).suffix)):
+        some = list(together)
         paths = [Path(file.path) for file in some]
         try:
             if source.format == "webdataset":
                 for path in paths:
-                    yield from map(_storable, tar_rows(source, path))
+                    yield from map(_storable, tar_rows(source, path, dotted=True))
             elif source.format == "img2dataset":
                 yield from map(_storable, downloaded_rows(source, Path(stem), paths))
             else:
-                for path in paths:
-                    yield from map(_storable, table_rows(source, path))
+                for file in some:
+                    yield from map(_storable, table_rows(source, Path(file.path), Path(file.root)))
         except Truncated as error:
             place = error.args[1] if len(error.args) > 1 else None
             yield Reject(str(paths[0]), place, None, "truncated", shorten(error.args[0]))

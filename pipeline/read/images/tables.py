@@ -1,7 +1,5 @@
 """Images that tables name or hold: Parquet, Hugging Face, JSONL, CSV, and the shards of img2dataset."""
 
-import csv
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +26,9 @@ from tamis.pipeline.read.images.folders import (
     without_suffix,
 )
 from tamis.pipeline.read.images.tars import Member, members
+from tamis.pipeline.read.jsonl import record_of
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
+from tamis.pipeline.read.walk import Links
 from tamis.pipeline.recipe.recipe import Source
 
 TABLE_ROWS = 64  # rows of a table with image bytes read at once: 64 photos of 1 MB
@@ -39,34 +39,43 @@ Record = dict[str, Any] | Unusable  # a row by field, or why there is none
 
 def downloaded_rows(source: Source, stem: Path, paths: list[Path]) -> Iterator[Item]:
     """A shard of img2dataset: its table says what was downloaded; a tar, a folder or the table itself holds it."""
-    tables = [path for path in paths if path.suffix == ".parquet"]
-    tars = [path for path in paths if path.suffix == ".tar"]
-    records: list[tuple[int, Record]] = []
+    manifests = [path for path in paths if path.suffix.lower() == ".parquet"]
+    tars = [path for path in paths if path.suffix.lower() == ".tar"]
+    records: list[tuple[int, Record]] = []  # of 10,000 rows, without images in most cases
     try:
-        records = [row for path in tables for row in _records(path, None)]  # 10,000 rows, without images in most cases
+        records = [row for path in manifests for row in _records(path, stem.parent, None, [])]
     except (OSError, pa.ArrowException) as error:
-        yield lost(str(tables[0]), None, None, "unreadable_file", str(error))
-        tables = []
-    if not tables:
+        yield lost(str(manifests[0]), None, None, "unreadable_file", str(error))
+        manifests = []
+    if not manifests:
         for path in tars:
             yield from tar_rows(source, path)
         return
+    links = Links(str(stem), source.follow_links)
     found: dict[str, list[Member]] = {}
     for member in members(tars[0])[0] if tars else []:
         found.setdefault(without_suffix(member.name), []).append(member)
     told: set[str] = set()
     for position, record in records:
         if isinstance(record, Unusable):
-            yield lost(str(tables[0]), position, None, *record.args)
+            yield lost(str(manifests[0]), position, None, *record.args)
             continue
         told.add(str(record.get("key", position)))
-        yield _downloaded(source, stem, tables[0], tars, position, record, found)
+        item = _downloaded(source, stem, manifests[0], tars, position, record, found)
+        bad = links.judge(item.source) if isinstance(item, Row) and item.image.offset is None else None
+        yield lost(item.source, item.position, item.key, *bad[1]) if bad else item
     rest = [member for key, some in found.items() if key not in told for member in some]
     if tars:  # what the table doesn't speak of
         yield from member_rows(source, tars[0], rest)
     elif stem.is_dir():
-        files = [SourceFile(str(file), 0, 0, str(stem)) for file in sorted(stem.iterdir()) if file.stem not in told]
-        yield from folder_rows(source, [file for file in files if not Path(file.path).name.startswith(".")])
+        files = []
+        for file in sorted(stem.iterdir()):
+            if file.stem not in told and not file.name.startswith("."):
+                if bad := links.judge(str(file)):
+                    yield lost(bad[0], None, None, *bad[1])
+                else:
+                    files.append(SourceFile(str(file), 0, 0, str(stem)))
+        yield from folder_rows(source, files)
 
 
 def _downloaded(
@@ -101,10 +110,11 @@ def _downloaded(
     return lost(str(table), position, key, "missing_image", detail)
 
 
-def table_rows(source: Source, path: Path) -> Iterator[Item]:
+def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
     """Rows of a table whose field `image` holds bytes, or a path beside the table."""
-    needed = [source.image, *source.captions, *([source.key] if source.key else []), *source.keep.values()]
-    for position, record in _records(path, [str(name) for name in needed], source.format):
+    needed = [str(source.image), *source.captions, *([source.key] if source.key else [])]
+    names = list(dict.fromkeys([*needed, *source.keep.values()]))
+    for position, record in _records(path, root, names, needed, source.format):
         if isinstance(record, Unusable):
             yield lost(str(path), position, None, *record.args)
             continue
@@ -133,15 +143,17 @@ def _table_row(source: Source, path: Path, position: int, key: str | None, recor
     return Row(str(path), position, key, place, Encoded(place), captions, {"label": label_of(key), **record})
 
 
-def _records(path: Path, names: list[str] | None, kind: str = "parquet") -> Iterator[tuple[int, Record]]:
-    """(position, record) of each row. Raises Unusable where the whole table can't be used."""
+def _records(
+    path: Path, root: Path, names: list[str] | None, needed: list[str], kind: str = "parquet"
+) -> Iterator[tuple[int, Record]]:
+    """(position, record) of each row; `names` None: all fields. Raises Unusable where the whole table can't be used."""
     if kind == "jsonl":
-        yield from _json_records(path)
+        yield from _json_records(path, names or [])
     elif kind == "csv":
         yield from _csv_records(path)
     else:
         position = 1
-        for batch in _batches(path, names, kind):
+        for batch in _batches(path, root, names, needed, kind):
             for record in _dicts(batch):
                 yield position, record
                 position += 1
@@ -158,48 +170,27 @@ def _dicts(batch: Any) -> Iterator[Record]:
                 yield Unusable("invalid_utf8", str(error))
 
 
-def _batches(path: Path, names: list[str] | None, kind: str) -> Iterator[Any]:
-    if kind == "hf":
-        yield from tables.arrow_batches(path, names or [])
+def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str], kind: str) -> Iterator[Any]:
+    if names is None:
+        yield from pq.ParquetFile(path).iter_batches(batch_size=TABLE_ROWS, use_threads=False)
         return
-    file = pq.ParquetFile(path)
-    held = file.schema_arrow.names
-    if names and (missing := [name for name in names if name not in held]):
-        raise Unusable("missing_field", f"no field {missing[0]!r}; the file has {', '.join(held)}")
-    yield from file.iter_batches(batch_size=TABLE_ROWS, columns=names, use_threads=False)
+    read = tables.arrow_batches if kind == "hf" else tables.parquet_batches
+    for batch in read(path, root, names, TABLE_ROWS):
+        if missing := [name for name in needed if name not in batch.column_names]:
+            raise Unusable("missing_field", f"no field {missing[0]!r}; {tables.told_fields(path)}")
+        yield batch
 
 
-def _json_records(path: Path) -> Iterator[tuple[int, Record]]:
+def _json_records(path: Path, names: list[str]) -> Iterator[tuple[int, Record]]:
     for lines, first in line_blocks(path):
         for number, line in enumerate(lines.split(b"\n"), first):
             if line.strip(b" \t\r"):
-                yield number, _json_record(line)
-
-
-def _json_record(line: bytes) -> Record:
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Unusable("invalid_utf8", str(error))
-    except (ValueError, RecursionError) as error:
-        return Unusable("bad_json", str(error))
-    if isinstance(record, dict):
-        return record
-    return Unusable("bad_json", f"a {type(record).__name__}, wanted an object")
+                try:
+                    yield number, record_of(line, names)
+                except Unusable as error:
+                    yield number, error
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, Record]]:
-    reader = tables.csv_reader(path)
-    header: list[str] = next(reader, [])
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:  # a stray quote: this record is lost, the reader goes on with the next line
-            yield reader.line_num, Unusable("bad_row", str(error))
-            continue
-        if problem := tables.csv_problem(row, header):
-            yield reader.line_num, Unusable(*problem)
-        elif row:
-            yield reader.line_num, {name: value or None for name, value in zip(header, row, strict=True)}
+    for number, row in tables.CsvReader(path):
+        yield number, row if isinstance(row, Unusable) else {name: value or None for name, value in row.items()}

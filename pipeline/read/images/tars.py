@@ -12,6 +12,7 @@ from typing import BinaryIO
 BLOCK = 512
 REGULAR, FOLDER = (b"0", b"\0", b"7"), b"5"
 EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders and pipes: whatever size they claim, no data
+BEHIND = "data behind the end mark"
 MOST_EXTENDED = 1 << 20  # bytes of an extended header or a long name; paths have 4,096
 
 
@@ -78,6 +79,11 @@ def _block(file: BinaryIO, place: int, end: int) -> bytes:
         return head
     if file.read(BLOCK).strip(b"\0"):  # one empty block amid data is no end
         raise _Damaged(f"an empty block at byte {place:,}; what follows was not read")
+    while rest := file.read(1 << 20):  # zeros fill a tar up to its record
+        if rest.strip(b"\0"):
+            raise _Damaged(
+                f"{BEHIND} at byte {place:,}: joined tars, or an older file's rest; read as tar reads, to here"
+            )
     return b""
 
 

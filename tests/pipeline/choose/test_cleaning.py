@@ -225,7 +225,7 @@ def of_texts_alone(_folder: Path) -> dict[str, Any]:
 def test_an_evaluation_without_a_row_is_an_error_whatever_the_target_has(run_in: Runner, tmp_path: Path) -> None:
     asked = of_texts(tmp_path, [{"qid": "a", "text": QUESTION}], steps=[{"decontaminate": {}}])
     write_jsonl(tmp_path / "like.jsonl", [{"text": DOCS["clean"]}])
-    (tmp_path / "empty.jsonl").write_text('{"qid": "b", "question": "in another field"}\n')
+    (tmp_path / "empty.jsonl").write_text('{"qid": "b", "text": " "}\n')
     source = asked["evaluation"][0]
     asked |= {
         "target": [{"format": "jsonl", "path": "like.jsonl"}],

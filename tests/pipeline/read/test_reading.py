@@ -96,7 +96,7 @@ def test_parquet_csv_and_saved_datasets(tmp_path: Path) -> None:
     ):
         stream.write_table(table)
     (saved / "dataset_info.json").write_text("{}")
-    (saved / "state.json").write_text("{}")
+    (saved / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
     pool = read(tmp_path / "c", format="hf", path="../saved", key="id")
     assert texts_by_key(pool) == {"a": WANTED["a"], "b": WANTED["b"]}
 
@@ -251,7 +251,7 @@ def test_kept_fields_that_differ_meet_as_text(tmp_path: Path) -> None:
         tmp_path / "p.jsonl", [{"text": "x", "v": 1}, {"text": "y", "v": "one"}, {"text": "z", "v": {"a": [1]}}]
     )
     pool = read(tmp_path, format="jsonl", path="p.jsonl", keep={"value": "v"})
-    assert [row["value"] for row in samples(pool)] == ["1", "one", '{"a": [1]}']
+    assert [row["value"] for row in samples(pool)] == ["1", '"one"', '{"a": [1]}'], "as JSON"
 
 
 def test_a_kept_value_that_does_not_fit_the_first_thousand_rows_is_rejected(tmp_path: Path) -> None:
@@ -339,11 +339,8 @@ def test_pieces_survive_any_cut(tmp_path: Path) -> None:
     packed = gzip.compress(b"abc\n" * 1000) + gzip.compress(b"def\n")
     for cut in (0, 1, 5, len(packed) // 3, len(packed) - 1):
         path.write_bytes(packed[:cut])
-        if cut == 0:
-            assert b"".join(bytes_in.pieces(path)) == b""
-        else:
-            with pytest.raises(bytes_in.Truncated):
-                list(bytes_in.pieces(path))
+        with pytest.raises(bytes_in.Truncated):
+            list(bytes_in.pieces(path))
     path.write_bytes(packed)
     assert b"".join(bytes_in.pieces(path)) == b"abc\n" * 1000 + b"def\n"
 

@@ -23,7 +23,7 @@ def test_a_targets_repeats_count_and_its_sources_may_number_alike(run_in: Runner
     assert (outcome.manifest["target"]["samples"], outcome.manifest["target"]["rejects"]) == (5, {})
 
 
-def test_maps_are_kept_whole_as_json_text(run_in: Runner, workplace: Path) -> None:
+def test_maps_are_kept_whole(run_in: Runner, workplace: Path) -> None:
     records = [{"id": "1", "text": "x", "meta": {"a": 1}}, {"id": "2", "text": "y", "meta": {"a": 1, "b": 2}}]
     write_jsonl(workplace / "m.jsonl", [*records, {"id": "3", "text": "z", "meta": {}}])
     pq.write_table(pa.Table.from_pylist(records), workplace / "m.parquet")
@@ -31,7 +31,7 @@ def test_maps_are_kept_whole_as_json_text(run_in: Runner, workplace: Path) -> No
         source = {"format": kind, "path": f"m.{kind}", "key": "id", "keep": ["meta"]}
         outcome = run_in(workplace, name=kind, store=kind, pool=[source], target=[], steps=[])
         kept = pq.read_table(outcome.folder / "selection.parquet")["meta"].to_pylist()
-        assert json.loads(kept[1]) in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+        assert (json.loads(kept[1]) if kind == "jsonl" else kept[1]) == {"a": 1, "b": 2}
 
 
 def test_one_value_that_does_not_fit_costs_its_row_not_its_file(run_in: Runner, workplace: Path) -> None:
@@ -51,8 +51,11 @@ def test_strict_also_holds_for_what_is_already_in_the_store(run_in: Runner, work
 
 
 def test_a_mended_recipe_may_use_the_store_in_which_nothing_was_read(run_in: Runner, workplace: Path) -> None:
-    with pytest.raises(SourceError, match="not one usable sample"):
-        run_in(workplace, pool=[{**BASIC["pool"][0], "text": "txet"}])
+    (workplace / "pool.jsonl").rename(workplace / "good.jsonl")
+    (workplace / "pool.jsonl").write_text('{"id": "a", "text": null, "part": "x"}\n')
+    with pytest.raises(SourceError, match=r"not one usable sample \(1 missing_field: field 'text' is absent or null\)"):
+        run_in(workplace)
+    (workplace / "good.jsonl").rename(workplace / "pool.jsonl")
     assert run_in(workplace).selected == 100
 
 
