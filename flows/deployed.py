@@ -11,13 +11,11 @@ from tamis.flows.curate import Tasks, curate_flow
 from tamis.pipeline import machine
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.show import funnel, summary
-from tamis.pipeline.labels.files import read_answers
+from tamis.pipeline.labels.files import SUFFIXES, read_answers
 from tamis.pipeline.labels.rounds import import_answers
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import Recipe, load_recipe, parse_recipe
 from tamis.pipeline.starting import Outcome, fill_columns, run_next
-
-ANSWERS = (".csv", ".json", ".xml")
 
 
 @flow(name="tamis", persist_result=False)
@@ -54,9 +52,13 @@ def label_round(recipe: Path, store: Path, answers: Path, allow_code: bool = Fal
     if loaded.labels is None:
         raise RecipeError(f"recipe {recipe}: a round of labels needs `labels: STORE/labels` in the recipe")
     if (store / "pool").exists():
-        for path in sorted(path for path in answers.glob("*") if path.suffix in ANSWERS):
-            found = import_answers(store.absolute(), read_answers(path), path.name, None, say)
-            say(f"{path.name}: " + "; ".join(found.lines()))
+        for path in sorted(path for path in answers.glob("*") if path.suffix.lower() in SUFFIXES):
+            try:
+                found = import_answers(store.resolve(), read_answers(path), path.name, None, say)
+            except RecipeError as error:  # the other files' answers are none the worse
+                say(f"{error}. Left out; mend or move the file.")
+            else:
+                say(f"{path.name}: " + "; ".join(found.lines()))
     return _next(load_recipe(recipe), recipe.absolute().parent, store, allow_code)
 
 

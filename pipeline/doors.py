@@ -165,7 +165,13 @@ def why(of: Place | Result, key: str) -> Told:
 
 
 def import_labels(
-    store: Place, file: Place, *, classes: Sequence[str] | None = None, held_out: bool = False, replace: bool = False
+    store: Place,
+    file: Place,
+    *,
+    classes: Sequence[str] | None = None,
+    control: str | None = None,
+    held_out: bool = False,
+    replace: bool = False,
 ) -> "Imported":
     r"""Add the answers of a labeling tool's export to a store, as one round; docs/active.md. Raises TamisError.
 
@@ -181,13 +187,22 @@ def import_labels(
     from tamis.pipeline.progress import say
 
     named = None if classes is None else list(classes)
-    answers = read_answers(_path(file))
+    answers = read_answers(_path(file), control)
     with working_copy(_path(store)) as here:
         return import_answers(here, answers, Path(file).name, named, say, held_out=held_out, replace=replace)
 
 
-def export_tasks(of: Place | Result, to: str, out: Place | None = None) -> Path:
-    """Write a run's selection as tasks for a labeling tool: label-studio, cvat, csv or coco. Raises TamisError.
+def export_tasks(
+    of: Place | Result,
+    to: str,
+    out: Place | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    root: str | None = None,
+    url: str | None = None,
+) -> Path:
+    """Write a run's selection as tasks for a labeling tool: label-studio, cvat, csv or coco; `classes` may be answered,
+    `root` and `url` make addresses for Label Studio. Raises TamisError.
 
     >>> export_tasks(pick("pool.jsonl", like="target.jsonl", n=2), "csv", "tasks.csv").name
     'tasks.csv'
@@ -200,7 +215,8 @@ def export_tasks(of: Place | Result, to: str, out: Place | None = None) -> Path:
     if to not in TOOLS:
         raise RecipeError(f"export_tasks: no tool {to!r}; known: {', '.join(TOOLS)}")
     folder = of.folder if isinstance(of, Result) else _path(of)
-    return export(open_complete(folder), to, None if out is None else _path(out))
+    named = None if classes is None else list(classes)
+    return export(open_complete(folder), to, None if out is None else _path(out), named, root=root, url=url)
 
 
 def _path(place: Place) -> Path:

@@ -14,6 +14,9 @@ def label_export(
     *,
     to: Literal["label-studio", "cvat", "csv", "coco"],
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    classes: Path | None = None,
+    root: str | None = None,
+    url: str | None = None,
 ) -> None:
     """Write the selection of a run as tasks for a labeling tool.
 
@@ -25,16 +28,30 @@ def label_export(
         the tool; csv has key and an empty label to fill in
     out
         a new file or folder (default: in the run's exports)
+    classes
+        what may be answered, one a line (default: the recipe's label_classes, else those of the labels so far)
+    root
+        of Label Studio: the folder that addresses begin at, LOCAL_FILES_DOCUMENT_ROOT (default: /)
+    url
+        of Label Studio: what stands before an image's path below root (default: /data/local-files/?d=)
     """
+    from tamis.pipeline.columns.detect.file import read_class_names
     from tamis.pipeline.emit.tasks import export_tasks
     from tamis.pipeline.store.runs import open_complete
 
-    print(export_tasks(open_complete(run), to, out))
+    named = None if classes is None else read_class_names(classes)
+    print(export_tasks(open_complete(run), to, out, named, root=root, url=url))
 
 
 @label.command(name="import")
 def label_import(
-    store: Path, file: Path, *, classes: Path | None = None, held_out: bool = False, replace: bool = False
+    store: Path,
+    file: Path,
+    *,
+    classes: Path | None = None,
+    control: str | None = None,
+    held_out: bool = False,
+    replace: bool = False,
 ) -> None:
     """Add the answers of a labeling tool's export to a store, as one round.
 
@@ -43,7 +60,10 @@ def label_import(
     store
         the store whose samples were labeled
     file
-        .csv (key, label, and annotator, labeled_at, cost if there are), .json of Label Studio or COCO, .xml of CVAT
+        .csv or .tsv (key, label, and annotator, labeled_at, cost if there are), .json, .csv or .zip of Label Studio,
+        .json of COCO, .xml of CVAT, a folder or .zip of YOLO's or VOC's files
+    control
+        of Label Studio's several controls the one whose choices are the labels
     classes
         the only classes that may be, one a line; others are listed and left out
     held_out
@@ -52,16 +72,19 @@ def label_import(
         these answers settle earlier ones (a round of `label_errors`); else a contradiction is left out
     """
     from tamis.pipeline.columns.detect.file import read_class_names
+    from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.labels.files import read_answers
     from tamis.pipeline.labels.rounds import import_answers
     from tamis.pipeline.progress import say, visible
 
     named = None if classes is None else read_class_names(classes)
-    answers = read_answers(file)
+    answers = read_answers(file, control)
     with working_copy(store) as here:
         found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)
     print("\n".join(map(visible, found.lines())))
+    if found.empty:
+        raise RecipeError(f"labels {file}: not one answer of it was taken in, as said above")
 
 
 @label.command(name="status")

@@ -112,6 +112,10 @@ class ColumnKind:
         that the recipe says itself. Raises ValueError."""
         return self
 
+    def class_numbers(self, folder: Path) -> dict[str, int]:
+        """The number of each class, where a file numbers them; empty: any will do."""
+        return {}
+
     def classes_of(self, folder: Path) -> list[str] | None:
         """Of `objects`: the only classes that may be; None: any."""
         return None

@@ -11,22 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
+from tamis.pipeline.columns.rounds import round_rows, rounds
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input, fingerprint
 
 LABELS_VERSION = 2
-
-
-def rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*.parquet"))
-
-
-def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
-    """The rows of each round."""
-    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
 
 
 @dataclass(frozen=True)
@@ -96,9 +87,11 @@ def read_labels(path: Path) -> Labels:
     conflicts = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            if "key" not in (rows.fieldnames or []):
-                raise RecipeError(f"labels {path}: wanted columns key and label, found {rows.fieldnames or 'none'}")
+            rows = csv.DictReader(file, strict=True, skipinitialspace=True)
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+            if sorted(name for name in rows.fieldnames if name in ("key", "label")) != ["key", "label"]:
+                found = ", ".join(rows.fieldnames) or "none"
+                raise RecipeError(f"labels {path}: wanted one column key and one column label, found {found}")
             for row in rows:
                 key, label = row["key"], (row.get("label") or "").strip()
                 if not key:

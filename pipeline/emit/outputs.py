@@ -33,7 +33,7 @@ from tamis.pipeline.store.runs import Run, open_run
 ENDINGS = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "keys": "keys.txt"}
 REPEATS = {  # how each export says that a sample counts several times; tasks for people are there once
     "parquet": "field `weight`", "jsonl": "field `weight`", "csv": "field `weight`", "keys": "a line each time",
-    "uids": "an entry each time", "webdataset": "`weight` in each .json and in index.parquet",
+    "uids": "an entry each time", "webdataset": "`weight` in each .json and in webdataset.parquet",
     "hf": "field `weight`", "splits": "field `weight`", "atlas": "field `tamis_weight`",
     "fiftyone": "field `tamis_weight`",
 }  # fmt: skip
@@ -68,10 +68,12 @@ def write_exports(folder: Path) -> None:
             schema = restored_schema(selection)
             _whole_folder(run, name, partial(write_hf, placed(run), run.recipe.reads_images, schema))
         elif name == "webdataset":
-            _whole_folder(run, name, partial(write_webdataset, run, placed(run), Webdataset.model_validate(settings)))
+            shards, final = Webdataset.model_validate(settings), run.folder / "exports" / name
+            _whole_folder(run, name, partial(write_webdataset, run, placed(run), shards, final=final))
         elif name == "label_studio":
             asked = LabelStudio.model_validate(settings)
-            _whole_folder(run, name, partial(write_label_studio, Chosen(run, placed(run)), asked))
+            tasks = partial(write_label_studio, Chosen(run, placed(run)), asked, final=run.folder / "exports" / name)
+            _whole_folder(run, name, tasks)
         elif name == "cvat":
             _whole_folder(run, name, partial(write_cvat, Chosen(run, placed(run))))
         elif name == "coco":

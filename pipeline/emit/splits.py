@@ -20,6 +20,7 @@ from tamis.pipeline.choose.selection import placed
 from tamis.pipeline.emit.restored import restored, restored_schema
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import write_parquet
+from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import Splits
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
@@ -43,12 +44,17 @@ def write_splits(run: Run, settings: Splits, folder: Path) -> None:
     write_parquet(folder / "splits.parquet", pa.table(told))
     selection = pq.ParquetFile(run.folder / "selection.parquet")
     schema = restored_schema(run.folder / "selection.parquet")
-    with_writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema) for name in names}
+    there = [name for number, name in enumerate(names) if (which == number).any()]
+    with_writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema) for name in there}
+    if empty := [name for name in names if name not in there]:
+        say(f"splits: nothing is left for {', '.join(empty)}, which get no file: `datasets` can't load an empty split")
     first = 0
     for batch in selection.iter_batches(batch_size=8192):
         mine = which[first : first + batch.num_rows]
         first += batch.num_rows
         for number, name in enumerate(names):
+            if name not in with_writers:
+                continue
             with_writers[name].write_batch(restored(batch.filter(pa.array(mine == number)), schema))
     for writer in with_writers.values():
         writer.close()

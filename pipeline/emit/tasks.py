@@ -23,6 +23,7 @@ from tamis.pipeline.emit.proposals import classes_of, objects_column, objects_of
 from tamis.pipeline.emit.webdataset import ending
 from tamis.pipeline.errors import RecipeError, RunFailed, Unusable
 from tamis.pipeline.files.atomic import atomic_path
+from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 from tamis.pipeline.recipe.recipe import LabelStudio
@@ -52,7 +53,9 @@ def asked_ids(run: Run) -> set[int] | None:
 
 
 def known_classes(run: Run) -> list[str]:
-    """Classes that the labels at hand name, for the tool's interface."""
+    """Classes for the tool's interface: the recipe's, else those that the labels at hand name."""
+    if run.recipe.label_classes:
+        return list(run.recipe.label_classes)
     if run.recipe.labels is None:
         return []
     labels = read_labels(Path(run.recipe.labels))
@@ -62,14 +65,16 @@ def known_classes(run: Run) -> list[str]:
 class Chosen:
     """The selection's samples, with their proposals where the run has a column of objects."""
 
-    def __init__(self, run: Run, batches: Iterator[Any]) -> None:
+    def __init__(self, run: Run, batches: Iterator[Any], classes: list[str] | None = None) -> None:
+        """`classes`: what may be answered, whatever the recipe says."""
         self.run = run
         asked = asked_ids(run)
         self.samples: list[Sample] = [
             row for batch in batches for row in batch.to_pylist() if asked is None or row["sample_id"] in asked
         ]
         self.column = objects_column(run)
-        self.classes = classes_of(run, self.column) if self.column else known_classes(run)
+        known = list(run.recipe.label_classes) or (classes_of(run, self.column) if self.column else known_classes(run))
+        self.classes = classes or known
         ids = [sample["sample_id"] for sample in self.samples]
         self._objects = objects_of(run, self.column, ids) if self.column else {}
 
@@ -78,12 +83,23 @@ class Chosen:
             yield sample, self._objects.get(sample["sample_id"], [])
 
 
-def export_tasks(run: Run, to: str, out: Path | None) -> Path:
-    """The selection of a complete run for one tool; returns where. Raises RecipeError where something is there."""
+def export_tasks(
+    run: Run,
+    to: str,
+    out: Path | None,
+    classes: list[str] | None = None,
+    *,
+    root: str | None = None,
+    url: str | None = None,
+) -> Path:
+    """The selection of a complete run for one tool; returns where. `classes` may be answered; `root` and `url` make
+    addresses for Label Studio. Raises RecipeError where something is there."""
+    if to != "label-studio" and (root or url):
+        raise RecipeError(f"label export: root and url make addresses for label-studio, and not for {to}")
     final = (out or run.folder / "exports" / TOOLS[to]).absolute()
     if final.exists():
         raise RecipeError(f"{final}: exists and is not overwritten; choose another place with -o")
-    chosen = Chosen(run, placed(run))
+    chosen = Chosen(run, placed(run), classes)
     if to == "csv":
         with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
@@ -101,7 +117,8 @@ def export_tasks(run: Run, to: str, out: Path | None) -> Path:
         if to == "cvat":
             write_cvat(chosen, beside)
         else:
-            write_label_studio(chosen, LabelStudio(), beside)
+            asked = {name: value for name, value in (("root", root), ("url", url)) if value is not None}
+            write_label_studio(chosen, LabelStudio(**asked), beside, final)
         beside.rename(final)
     return final
 
@@ -119,14 +136,14 @@ def on_one_line(text: str) -> str:
     return text if len(text.splitlines()) == 1 else json.dumps(text)
 
 
-def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path) -> None:
+def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path, final: Path) -> None:
     """tasks.json to import, labels.xml to paste as the labeling interface, and images that lie in no file of their
-    own. Raises RunFailed where such an image is gone."""
+    own, into `folder`, which becomes `final`. Raises RunFailed where such an image is gone."""
     name = _one_kind(chosen)
     tasks = []
     for sample, objects in chosen:
         data = {"key": sample["key"], "sample_id": hex_id(sample["sample_id"])}
-        data[name] = _address(sample, settings, folder) if name == "image" else sample["text"] or ""
+        data[name] = _address(sample, settings, folder, final) if name == "image" else sample["text"] or ""
         task: dict[str, Any] = {"data": data}
         if chosen.column is not None:
             results = [_region(sample, place, item) for place, item in enumerate(objects)]
@@ -142,11 +159,22 @@ def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path) -> N
     (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     view = ET.Element("View")
     ET.SubElement(view, name.capitalize(), name=name, value=f"${name}")
-    kind = "RectangleLabels" if chosen.column is not None else "Choices"
-    labels = ET.SubElement(view, kind, name="label", toName=name)
-    for one in chosen.classes:
-        ET.SubElement(labels, "Label" if chosen.column is not None else "Choice", value=one)
-    _write_xml(view, folder / "labels.xml")
+    if not chosen.classes:
+        told = "every box is an `object`" if chosen.column is not None else "people type theirs"
+        say(
+            f"label_studio: no class is known, so {told}; `label_classes: [...]` in the recipe names them, or --classes"
+        )
+    if chosen.column is not None:
+        labels = ET.SubElement(view, "RectangleLabels", name="label", toName=name)
+        for one in chosen.classes or ["object"]:  # Label Studio takes no control without a class
+            ET.SubElement(labels, "Label", value=one)
+    elif chosen.classes:
+        labels = ET.SubElement(view, "Choices", name="label", toName=name)
+        for one in chosen.classes:
+            ET.SubElement(labels, "Choice", value=one)
+    else:
+        ET.SubElement(view, "TextArea", name="label", toName=name, maxSubmissions="1", required="true")
+    _write_xml(view, folder / "labels.xml", declared=False)  # Label Studio refuses one that says its encoding
 
 
 def _one_kind(chosen: Chosen) -> str:
@@ -160,14 +188,14 @@ def _one_kind(chosen: Chosen) -> str:
     return "image" if images else "text"
 
 
-def _address(sample: Sample, settings: LabelStudio, folder: Path) -> str:
+def _address(sample: Sample, settings: LabelStudio, folder: Path, final: Path) -> str:
     """What the tool's server finds the image by. Raises RunFailed where it lies outside the root."""
     uri = sample["uri"] or ""
     if uri.startswith(("http://", "https://", "s3://", "gs://")):
         return str(uri)
     path, root = Path(uri), Path(settings.root)
     if not _lies_alone(sample):
-        path = folder.with_name("label_studio") / _copied(sample, folder)
+        path = final / _copied(sample, folder)
     if not path.is_relative_to(root):
         raise RunFailed(f"label_studio: {path} lies outside root: {root}; name the folder that the address stands for")
     return settings.url + quote(path.relative_to(root).as_posix())
@@ -209,7 +237,9 @@ def _region(sample: Sample, place: int, item: dict[str, Any]) -> dict[str, Any]:
 
 def write_coco(chosen: Chosen, path: Path) -> None:
     """COCO instances with the proposals as annotations; `score` is the detector's confidence."""
-    numbers = {name: number for number, name in enumerate(chosen.classes, 1)}
+    numbers = chosen.column.kind.class_numbers(chosen.column.folder) if chosen.column is not None else {}
+    if not set(chosen.classes) <= set(numbers):  # else a class keeps the number that its own file gives it
+        numbers = {name: number for number, name in enumerate(chosen.classes, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (sample, objects) in enumerate(chosen, 1):
@@ -259,13 +289,13 @@ def write_cvat(chosen: Chosen, folder: Path) -> None:
     (folder / "images.txt").write_text("".join(f"{on_one_line(uri)}\n" for uri in listed), encoding="utf-8")
 
 
-def _write_xml(top: ET.Element, path: Path) -> None:
+def _write_xml(top: ET.Element, path: Path, declared: bool = True) -> None:
     ET.indent(top, " ")
     for element in top.iter():
         element.text = element.text and _sayable(element.text)
         for name, value in element.attrib.items():
             element.set(name, _sayable(value))
-    path.write_bytes(ET.tostring(top, encoding="utf-8", xml_declaration=True) + b"\n")
+    path.write_bytes(ET.tostring(top, encoding="utf-8", xml_declaration=declared) + b"\n")
 
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

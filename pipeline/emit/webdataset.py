@@ -1,11 +1,10 @@
 """The selection as WebDataset shards: each image's bytes as they are, its caption, and what tamis knows of it.
 
 Members are named by sample id, since WebDataset cuts names at the first dot and knows no folders; the key stands in
-the `.json`. The same selection gives the same bytes. `index.json` lists the shards (the layout of `wids`),
-`index.parquet` where each sample lies."""
+the `.json`. The same selection gives the same bytes. Beside the folder `webdataset.json` lists the shards
+(the layout of `wids`), `webdataset.parquet` where each sample lies: in it, `datasets` would read them for the data."""
 
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.locate import image_bytes, is_image
 from tamis.pipeline.emit.restored import restored_rows
 from tamis.pipeline.errors import RunFailed, Unusable
+from tamis.pipeline.files.atomic import write_json, write_parquet
 from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
@@ -45,8 +44,11 @@ SHOWN = ("rank", "key", "weight", "score", "uri", "captions", "width", "height")
 HIDDEN = ("content_hash", "source", "position", "offset", "n_bytes", "text", "sample_id")
 
 
-def write_webdataset(run: Run, batches: Iterable[pa.RecordBatch], settings: Webdataset, folder: Path) -> None:
-    """Write the shards and both indexes into `folder`. Raises RunFailed where an image is gone or changed."""
+def write_webdataset(
+    run: Run, batches: Iterable[pa.RecordBatch], settings: Webdataset, folder: Path, final: Path
+) -> None:
+    """Write the shards into `folder`, which becomes `final`, and both indexes beside it. Raises RunFailed where an
+    image is gone or changed."""
     samples = _shuffled(run, batches) if settings.shuffle else _rows(batches)
     listed: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -59,7 +61,7 @@ def write_webdataset(run: Run, batches: Iterable[pa.RecordBatch], settings: Webd
                 if shard:
                     shard.close()
                 shard = stack.enter_context(tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT))
-                listed.append({"url": name, "nsamples": 0})
+                listed.append({"url": f"{final.name}/{name}", "nsamples": 0})
             assert shard is not None
             try:
                 found.append({**_add(shard, sample), "shard": listed[-1]["url"]})
@@ -73,10 +75,9 @@ def write_webdataset(run: Run, batches: Iterable[pa.RecordBatch], settings: Webd
             "Restore them and run the same command, or read the pool anew into another --store."
         )
     for shard_record in listed:
-        shard_record["filesize"] = (folder / shard_record["url"]).stat().st_size
-    index = {"wids_version": 1, "name": run.name, "shardlist": listed}
-    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    pq.write_table(pa.Table.from_pylist(found, INDEX), folder / "index.parquet")
+        shard_record["filesize"] = (folder / Path(shard_record["url"]).name).stat().st_size
+    write_json(final.with_suffix(".json"), {"wids_version": 1, "name": run.name, "shardlist": listed})
+    write_parquet(final.with_suffix(".parquet"), pa.Table.from_pylist(found, INDEX))
 
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,9 @@
 In: exports of tools. Out: rounds below STORE/labels, and how labeling stands. columns/labels.py reads them as a
 column; emit/tasks.py writes tasks.
 
-    files.py   answers in labeling tools' own exports
-    rounds.py  answers checked and kept, round after round
-    status.py  rounds, budgets, classes, accuracy by round
+    answers.py       what a person said of one sample
+    files.py         answers in labeling tools' own exports
+    label_studio.py  those of Label Studio: JSON, JSON_MIN, CSV
+    rounds.py        answers checked and kept, round after round
+    status.py        rounds, budgets, classes, accuracy by round
 """

@@ -1,103 +1,149 @@
-"""Answers of labeling tools, read from their own exports: CSV, Label Studio JSON, CVAT XML, COCO JSON."""
+"""Answers of labeling tools, read from their own exports: tables, Label Studio's JSON, CVAT's XML, COCO's JSON, folders
+and zips of YOLO's and VOC's files. A file's kind is told by what it holds."""
 
 import csv
-import json
 import math
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tamis.pipeline.columns.detect.boxes import Found
+from tamis.pipeline.columns.detect.file import FileBoxes, found_in
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.plain_json import load_json
 from tamis.pipeline.files.plain_xml import load_xml
-from tamis.pipeline.labels.rounds import Answer
+from tamis.pipeline.labels import label_studio
+from tamis.pipeline.labels.answers import Answer, Boxes
 
-MOST_BYTES = 1 << 30  # of a file of answers
+MOST_BYTES = 1 << 30  # of a file of answers, and of what is unpacked of a zip
+UNPACKED = (".txt", ".xml", ".json", ".yaml", ".yml")  # images stay where they are
+SUFFIXES = (".csv", ".tsv", ".json", ".xml", ".zip")
+OF_STUDIO = "annotation_id"  # a column of every CSV of Label Studio
 
 
-def read_answers(path: Path) -> list[Answer]:
-    """All labels of a file; its kind is told by what it holds. Raises RecipeError."""
+def read_answers(path: Path, control: str | None = None) -> list[Answer]:
+    """All answers of a file or folder. `control`: of Label Studio's several controls the one whose choices are the
+    labels. Raises RecipeError."""
     try:
+        if path.is_dir():
+            return list(_folder(path))
         if path.stat().st_size > MOST_BYTES:
             raise RecipeError(f"labels {path}: more than {MOST_BYTES >> 30} GB")
-        if path.suffix == ".csv":
-            return list(_csv(path))
-        if path.suffix == ".xml":
+        kind = path.suffix.lower()
+        if kind in (".csv", ".tsv"):
+            return list(_table(path, control, "\t" if kind == ".tsv" else ","))
+        if kind == ".xml":
             return list(_cvat(path))
-        if path.suffix == ".json":
-            held = json.loads(path.read_text(encoding="utf-8-sig"))
-            return list(_coco(held) if isinstance(held, dict) else _label_studio(held))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, RecursionError) as error:
+        if kind == ".zip":
+            return _zip(path, control)
+        if kind == ".json":
+            held = load_json(path.read_text(encoding="utf-8-sig"))
+            return list(_coco(path, held) if isinstance(held, dict) else label_studio.of_tasks(held, control))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile) as error:
         told = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise RecipeError(f"labels {path}: can't be read ({told})") from error
-    raise RecipeError(f"labels {path}: wanted a .csv, a .json (Label Studio, COCO) or a .xml (CVAT)")
+    raise RecipeError(
+        f"labels {path}: wanted a .csv or .tsv, a .json (Label Studio, COCO), a .xml (CVAT), or a folder or .zip of "
+        "YOLO's or VOC's files"
+    )
 
 
-def _csv(path: Path) -> Iterator[Answer]:
+def _table(path: Path, control: str | None, delimiter: str) -> Iterator[Answer]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
-        if not {"key", "label"} <= set(rows.fieldnames or []):
-            raise RecipeError(f"labels {path}: wanted columns key and label, found {rows.fieldnames or 'none'}")
+        rows = csv.DictReader(file, strict=True, delimiter=delimiter, skipinitialspace=True)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+        header = list(rows.fieldnames)
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise RecipeError(f"labels {path}: two columns are named {twice[0]!r}")
+        if OF_STUDIO in header:
+            yield from label_studio.of_rows([dict(row) for row in rows], control)
+            return
+        if not {"key", "label"} <= set(header):
+            raise RecipeError(f"labels {path}: wanted columns key and label, found {', '.join(header) or 'none'}")
         for row in rows:
+            if None in row or None in row.values():
+                raise RecipeError(f"labels {path}: line {rows.line_num} has not {len(header)} fields")
             if label := row["label"].strip():
-                cost = float(row["cost"]) if row.get("cost") else None
-                if cost is not None and not 0 <= cost < math.inf:
-                    raise RecipeError(f"labels {path}: line {rows.line_num}: a cost of {row['cost']}")
-                key = row.get("sample_id") or row["key"]
-                yield Answer(key, label, row.get("annotator"), row.get("labeled_at"), cost)
+                yield _of_row(path, rows.line_num, row, label)
 
 
-def _label_studio(tasks: list[dict[str, Any]]) -> Iterator[Answer]:
-    """The full export (JSON), or JSON-MIN. Minutes are taken from the tool's lead time."""
-    for task in tasks:
-        data = task.get("data", task)
-        key = str(data.get("sample_id") or data["key"])
-        if "annotations" not in task:
-            label = task.get("label") or task.get("choice")
-            label = label.get("choices") if isinstance(label, dict) else label
-            if label:
-                one = label if isinstance(label, str) else str(label[0]) if len(label) == 1 else ""
-                yield Answer(key, one.strip(), _name(task.get("annotator")), task.get("created_at"), _minutes(task))
-            continue
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled") or not annotation["result"]:
-                continue
-            values = [result.get("value", {}) for result in annotation["result"]]
-            labels = [str(name) for value in values for name in value.get("choices", [])]
-            one = labels[0].strip() if len(labels) == 1 else ""
-            who = _name(annotation.get("completed_by"))
-            yield Answer(key, one, who, annotation.get("created_at"), _minutes(annotation))
-
-
-def _name(who: Any) -> str | None:
-    return str(who.get("email") or who.get("id")) if isinstance(who, dict) else None if who is None else str(who)
-
-
-def _minutes(held: dict[str, Any]) -> float | None:
-    seconds = held.get("lead_time")
-    return round(seconds / 60, 4) if isinstance(seconds, (int, float)) else None
+def _of_row(path: Path, line: int, row: dict[str, Any], label: str) -> Answer:
+    cost = float(row["cost"]) if row.get("cost") else None
+    if cost is not None and not 0 <= cost < math.inf:
+        raise RecipeError(f"labels {path}: line {line}: a cost of {row['cost']}")
+    key = row.get("sample_id") or row["key"]
+    return Answer(key, label, row.get("annotator") or None, row.get("labeled_at") or None, cost)
 
 
 def _cvat(path: Path) -> Iterator[Answer]:
-    """Tags are labels; an image with shapes alone is labeled without one class."""
+    """Tags are labels, boxes are boxes; of other shapes an image is labeled without one class."""
     for image in load_xml(path).iter("image"):
-        tags = [tag.get("label", "") for tag in image.iter("tag")]
-        if tags or len(image):
-            yield Answer(_key(image.get("name", "")), tags[0] if len(tags) == 1 else "")
+        key = image.get("name", "")
+        tags = list(dict.fromkeys(tag.get("label", "").strip() for tag in image.iter("tag")))
+        drawn = [one for one in image if one.tag not in ("tag", "box")]
+        boxes = _cvat_boxes(image)
+        if not len(image):
+            yield Answer(key, "", unclear="no tag and no shape: nobody looked, or there is nothing", left_out=True)
+        elif len(tags) > 1:
+            yield Answer(key, "", boxes=boxes, unclear=f"several tags ({', '.join(tags)})")
+        elif tags or boxes:
+            yield Answer(key, tags[0] if tags else boxes.label if boxes else "", boxes=boxes)
+        else:
+            yield Answer(key, "", unclear=f"neither a tag nor a box ({', '.join(sorted({one.tag for one in drawn}))})")
 
 
-def _coco(held: dict[str, Any]) -> Iterator[Answer]:
-    """An image with boxes of one class has that label; of several, none."""
-    names = {one["id"]: str(one["name"]) for one in held["categories"]}
-    classes: dict[Any, set[str]] = {image["id"]: set() for image in held["images"]}
-    for row in held["annotations"]:
-        classes[row["image_id"]].add(names[row["category_id"]])
-    for image in held["images"]:
-        if not (mine := classes[image["id"]]):  # not annotated; an image known to be empty can't be told from it
-            continue
-        yield Answer(image.get("sample_id") or _key(image["file_name"]), next(iter(mine)) if len(mine) == 1 else "")
+def _cvat_boxes(image: Any) -> Boxes | None:
+    found = [box for box in image.iter("box") if not float(box.get("rotation") or 0)]
+    if not found:
+        return None
+    corners = tuple(tuple(float(box.get(side)) for side in ("xtl", "ytl", "xbr", "ybr")) for box in found)
+    size = (float(image.get("width") or 0), float(image.get("height") or 0))
+    return Boxes(corners, tuple(box.get("label", "").strip() for box in found), size if min(size) > 0 else None)
 
 
-def _key(name: str) -> str:
-    """The sample's key of an image's name: without its suffix."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix else name
+def _coco(path: Path, held: dict[str, Any]) -> Iterator[Answer]:
+    """Instances; an image that tamis named has its id."""
+    ids = {str(image["file_name"]): image.get("sample_id") for image in held["images"]}
+    for name, found in found_in(path, FileBoxes(path=path.name), path.parent):
+        if len(found.names):
+            yield _of_found(ids.get(name) or name, found)
+        else:
+            yield Answer(ids.get(name) or name, "", unclear="no box: nobody looked, or there is nothing", left_out=True)
+
+
+def _folder(place: Path) -> Iterator[Answer]:
+    """YOLO's or VOC's files, one an image: an empty one says that there is nothing."""
+    for name, found in found_in(place, FileBoxes(path=place.name), place.parent):
+        yield _of_found(name, found)
+
+
+def _of_found(name: str, found: Found) -> Answer:
+    names = tuple(str(one or "") for one in found.names)
+    boxes = Boxes(tuple(tuple(map(float, box)) for box in found.boxes), names, found.size)
+    if "" in names:
+        return Answer(name, "", unclear="a box of a class that has no name", left_out=True)
+    return Answer(name, boxes.label, boxes=boxes)
+
+
+def _zip(path: Path, control: str | None) -> list[Answer]:
+    """Small files of a zip, beside each other in a folder that goes again; names that leave it are refused."""
+    with zipfile.ZipFile(path) as packed, tempfile.TemporaryDirectory(prefix="tamis-answers-") as folder:
+        wanted = [one for one in packed.infolist() if PurePosixPath(one.filename).suffix.lower() in UNPACKED]
+        if sum(one.file_size for one in wanted) > MOST_BYTES:
+            raise RecipeError(f"labels {path}: more than {MOST_BYTES >> 30} GB unpacked")
+        for one in wanted:
+            parts = PurePosixPath(one.filename).parts
+            if one.filename.startswith("/") or ".." in parts or "\\" in one.filename:
+                raise ValueError(f"{one.filename!r} leaves the zip")
+            place = Path(folder, *parts)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with packed.open(one) as source, place.open("wb") as out:
+                held = source.read(one.file_size + 1)
+                out.write(held)
+        single = [one for one in Path(folder).rglob("*.json") if one.name != "notes.json"]
+        xml = list(Path(folder).rglob("annotations.xml"))
+        if len(single) == 1:
+            return read_answers(single[0], control)
+        return read_answers(xml[0]) if len(xml) == 1 else list(_folder(Path(folder)))

@@ -10,15 +10,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.labels import round_rows, rounds
+from tamis.pipeline.columns.rounds import round_rows, rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import store_lock, write_parquet
+from tamis.pipeline.labels.answers import Answer, Boxes
+from tamis.pipeline.read.names import one_ends_the_other, parts_of
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 
+BOXES = pa.list_(pa.struct([("box", pa.list_(pa.float64(), 4)), ("class", pa.string())]))  # xyxy, in shares
 ROUND = pa.schema(
     [
         pa.field("sample_id", pa.uint64(), nullable=False),
@@ -29,20 +34,12 @@ ROUND = pa.schema(
         pa.field("cost", pa.float64()),  # in the unit that the team counts in; null: unknown
         pa.field("source", pa.string(), nullable=False),  # name of the imported file
         pa.field("held_out", pa.bool_(), nullable=False),  # for measuring alone: never learned from
+        pa.field("boxes", BOXES),  # what was drawn; null: nothing is said of boxes
     ]
 )
 LISTED = 10  # of each kind of problem
 HEX_ID = re.compile(r"[0-9a-f]{16}")
-
-
-class Answer(NamedTuple):
-    """One label as a file has it."""
-
-    key: str  # the sample's key, or its id in 16 hex digits
-    label: str
-    annotator: str | None = None
-    labeled_at: str | None = None
-    cost: float | None = None
+UPLOADED = re.compile(r"[0-9a-f]{8}-.")
 
 
 @dataclass
@@ -56,6 +53,13 @@ class Imported:
     several: list[str] = field(default_factory=list)  # keys of samples of several namespaces
     unknown_classes: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)  # labeled, and not by one class
+    left_out: list[str] = field(default_factory=list)  # no answers
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was taken in, and nothing is known already."""
+        return not self.added and not self.repeated
 
     def lines(self) -> list[str]:
         said = f"round {self.round}: {self.added:,} labels" if self.round else "nothing new; no round was written"
@@ -65,6 +69,8 @@ class Imported:
             ("keys of several namespaces' samples, left out: say sample_id", self.several),
             ("unknown classes, left out", self.unknown_classes),
             ("contradictions, left out: settle them and import again", self.conflicts),
+            ("labeled without a class", self.unclear),
+            ("no answers, left out", self.left_out),
         ):
             if some:
                 more = f", and {len(some) - LISTED:,} more" if len(some) > LISTED else ""
@@ -88,27 +94,31 @@ def import_answers(
     if not any((store / "pool").glob("part-*.parquet")):
         raise StoreError(f"store {store}: holds no pool; labels belong to samples of a store that a run has filled")
     with store_lock(store, say):
-        keys, several, names = _pool_keys(store)
+        pool = PoolNames.of(store)
         known = {row["sample_id"]: row for rows in round_rows(store / "labels") for row in rows}
         given: dict[int, list[Answer]] = {}
         for answer in answers:
-            sample_id = keys.get(answer.key, _id_in(answer.key, names))
-            if answer.key in several:
-                found.several.append(answer.key)
+            sample_id = pool.meant(answer.key)
+            if answer.left_out:
+                found.left_out.append(f"{answer.key}: {answer.unclear}")
             elif sample_id is None:
                 found.unknown_keys.append(answer.key)
-            elif classes is not None and answer.label and answer.label not in classes:
-                found.unknown_classes.append(f"{answer.key}: {answer.label}")
+            elif sample_id < 0:
+                found.several.append(answer.key)
+            elif classes is not None and (unknown := _unknown(answer, classes)):
+                found.unknown_classes.append(f"{answer.key}: {unknown}")
             else:
                 given.setdefault(sample_id, []).append(answer)
+                if answer.unclear:
+                    found.unclear.append(f"{answer.key}: {answer.unclear}")
         rows = []
         for sample_id, some in given.items():
             before = known.get(sample_id)
-            row = _settled(sample_id, names[sample_id], some, None if replace else before, found, source)
+            row = _settled(sample_id, pool, some, None if replace else before, found, source)
             if row is None:
                 continue
             row["held_out"] = held_out or bool(before and before["held_out"])  # once held out, for good
-            same = before and (before["label"], before["held_out"]) == (row["label"], row["held_out"])
+            same = before and all(before.get(name) == row[name] for name in ("label", "held_out", "boxes"))
             if before and same and (not replace or before["source"] == source):
                 found.repeated += len(some)
                 continue
@@ -121,22 +131,114 @@ def import_answers(
     return found
 
 
+def _unknown(answer: Answer, classes: list[str]) -> str:
+    """A class of the answer that may not be."""
+    names = [answer.label] if answer.label else []
+    return next((name for name in [*names, *(answer.boxes.names if answer.boxes else ())] if name not in classes), "")
+
+
 def _settled(
-    sample_id: int, key: str, some: list[Answer], before: dict[str, Any] | None, found: Imported, source: str
+    sample_id: int,
+    pool: "PoolNames",
+    some: list[Answer],
+    before: dict[str, Any] | None,
+    found: Imported,
+    source: str,
 ) -> dict[str, Any] | None:
-    """The one label that all agree on, the label `before`, too."""
+    """The one answer that all agree on, the one `before`, too."""
     labels = {answer.label for answer in some} | ({before["label"]} if before else set())
+    drawn = [boxes for answer in some if (boxes := _in_shares(answer.boxes, pool.sizes.get(sample_id))) is not None]
+    if before and before.get("boxes") is not None:
+        drawn.append(before["boxes"])
     first = some[0]
-    if len(labels) > 1:
-        who = ", ".join(f"{answer.label} ({answer.annotator or 'unnamed'})" for answer in some)
-        found.conflicts.append(f"{first.key}: {who}" + (f", before: {before['label']}" if before else ""))
+    if len(labels) > 1 or any(boxes != drawn[0] for boxes in drawn):
+        who = ", ".join(f"{answer.label or 'no class'} ({answer.annotator or 'unnamed'})" for answer in some)
+        more = f", before: {before['label'] or 'no class'}" if before else ""
+        found.conflicts.append(f"{first.key}: {who}{more}" + ("" if len(labels) > 1 else ", other boxes"))
         return None
     costs = [answer.cost for answer in dict.fromkeys(some) if answer.cost is not None]  # a line twice is paid once
     return {
-        "sample_id": sample_id, "key": key, "label": first.label, "annotator": first.annotator,
+        "sample_id": sample_id, "key": pool.names[sample_id], "label": first.label, "annotator": first.annotator,
         "labeled_at": first.labeled_at or datetime.now(UTC).isoformat(timespec="seconds"),
-        "cost": sum(costs) if costs else None, "source": source,
+        "cost": sum(costs) if costs else None, "source": source, "boxes": drawn[0] if drawn else None,
     }  # fmt: skip
+
+
+def _in_shares(boxes: Boxes | None, pixels: tuple[int, int] | None) -> list[dict[str, Any]] | None:
+    """As a round keeps them; None where there are none, or no size to hold them against."""
+    size = boxes and (boxes.size or pixels)
+    if boxes is None or not size:
+        return None
+    whole = (*size, *size)
+    return [
+        {"box": [round(side / of, 6) for side, of in zip(box, whole, strict=True)], "class": name}
+        for box, name in zip(boxes.corners, boxes.names, strict=True)
+    ]
+
+
+@dataclass
+class PoolNames:
+    """By what a tool's file may name the pool's samples."""
+
+    keys: dict[str, int]
+    several: set[str]  # keys that more than one sample has
+    names: dict[int, str]
+    sizes: dict[int, tuple[int, int]]  # width and height of images
+    bases: dict[str, list[int]]  # by a key's last part
+
+    @classmethod
+    def of(cls, store: Path) -> "PoolNames":
+        found = cls({}, set(), {}, {}, {})
+        for part in sorted((store / "pool").glob("part-*.parquet")):
+            for row in pq.read_table(part, columns=["sample_id", "key", "width", "height"]).to_pylist():
+                sample_id, key = row["sample_id"], row["key"]
+                if sample_id in found.names:  # of a file that was read anew
+                    continue
+                found.names[sample_id] = key
+                found.bases.setdefault(PurePosixPath(key).name, []).append(sample_id)
+                if row["width"] is not None:
+                    found.sizes[sample_id] = (row["width"], row["height"])
+                if found.keys.setdefault(key, sample_id) != sample_id:
+                    found.several.add(key)
+        return found
+
+    def meant(self, name: str) -> int | None:
+        """The sample that a name is of: a key or id, a file's path, an address. None: no sample, -1: several."""
+        path = plain_path(name)
+        for one in dict.fromkeys((name, path, without_suffix(path))):
+            if one in self.several:
+                return -1
+            if (found := self.keys.get(one, _id_in(one, self.names))) is not None:
+                return found
+        if path == name == without_suffix(path):  # no file of a tool's, and no key
+            return None
+        found = self._ending_as(without_suffix(path))
+        uploaded = PurePosixPath(path).name
+        if found is None and UPLOADED.match(uploaded):  # Label Studio puts eight digits before what is uploaded
+            found = self._ending_as(without_suffix(uploaded[9:]))
+        return found
+
+    def _ending_as(self, path: str) -> int | None:
+        """By the only key that the path ends with, or that ends with it; else the only one of that last part."""
+        some = self.bases.get(PurePosixPath(path).name, [])
+        ending = [one for one in some if one_ends_the_other(parts_of(path), parts_of(self.names[one]))]
+        longest = max((len(parts_of(self.names[one])) for one in ending), default=0)
+        best = [one for one in ending if len(parts_of(self.names[one])) == longest]
+        meant = best or some
+        return None if not meant else meant[0] if len(meant) == 1 else -1
+
+
+def plain_path(name: str) -> str:
+    """The path of a file in an address such as `/data/local-files/?d=photos/a%20b.jpg`."""
+    if "?d=" in name:
+        return unquote(name.partition("?d=")[2])
+    return unquote(urlsplit(name).path).lstrip("/") if "://" in name else name
+
+
+def without_suffix(name: str) -> str:
+    """Of an image or of what a tool keeps of it; a dot in a key is not one."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
 
 
 def _id_in(name: str, names: dict[int, str]) -> int | None:
@@ -144,17 +246,3 @@ def _id_in(name: str, names: dict[int, str]) -> int | None:
     last = PurePosixPath(name).name
     found = int(last, 16) if HEX_ID.fullmatch(last) else None
     return found if found in names else None
-
-
-def _pool_keys(store: Path) -> tuple[dict[str, int], set[str], dict[int, str]]:
-    """Ids by key, keys that more than one sample has, and keys by id."""
-    keys: dict[str, int] = {}
-    names: dict[int, str] = {}
-    several = set()
-    for part in sorted((store / "pool").glob("part-*.parquet")):
-        table = pq.read_table(part, columns=["sample_id", "key"])
-        for sample_id, key in zip(table["sample_id"].to_pylist(), table["key"].to_pylist(), strict=True):
-            names[sample_id] = key
-            if keys.setdefault(key, sample_id) != sample_id:
-                several.add(key)
-    return keys, several, names

@@ -75,7 +75,7 @@ def parse_lines(lines: bytes, first: int, source: str, fields: Fields) -> Block:
     """Parse whole lines of JSON; `first` is the number of the first one."""
     if JSON_TEXT in fields.types.values():  # which Arrow would not make of values
         return _parse_slow(lines, first, source, fields)
-    table = _parse_fast(lines, fields)
+    table = _parse_fast(lines, {name: fields.types[name] for name in fields.names})
     if table is not None:
         positions = pa.array(range(first, first + table.num_rows), pa.int64())
         columns = {name: table[name] for name in fields.names}
@@ -90,14 +90,14 @@ def parse_lines(lines: bytes, first: int, source: str, fields: Fields) -> Block:
     return Block(source, pa.concat_tables(tables) if tables else a.table, a.rejects + b.rejects)
 
 
-def _parse_fast(lines: bytes, fields: Fields) -> pa.Table | None:
+def _parse_fast(lines: bytes, types: dict[str, pa.DataType]) -> pa.Table | None:
     """None where Arrow refuses a line, or where rows and lines are not one to one (blank or doubled lines).
 
     A block with a line that is no object is not shown to it: `null` as the first one ends the process (Arrow 47409)."""
     count = lines.count(b"\n") + (not lines.endswith(b"\n"))
     if count != lines.count(b"\n{") + lines.startswith(b"{"):
         return None
-    schema = pa.schema([(name, fields.types[name]) for name in fields.names])
+    schema = pa.schema(list(types.items()))
     try:
         table = pj.read_json(
             pa.BufferReader(lines),
@@ -122,6 +122,29 @@ def _parse_slow(lines: bytes, first: int, source: str, fields: Fields) -> Block:
             rejects.append(Reject(source, number, None, *error.args))
     block = from_records(source, fields, records)
     return Block(source, block.table, rejects + block.rejects)
+
+
+def tables_of(path: Path, types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
+    """Some fields of all lines, block by block. Raises ValueError with the first line that does not have them so, and
+    OSError, Truncated."""
+    for lines, first in line_blocks(path):
+        table = _parse_fast(lines, types)
+        yield _parse_records(lines, first, types) if table is None else table
+
+
+def _parse_records(lines: bytes, first: int, types: dict[str, pa.DataType]) -> pa.Table:
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(lines.split(b"\n"), first):
+        if not line.strip(b" \t\r"):
+            continue
+        try:
+            record = record_of(line, list(types))
+            row = {name: record.get(name) for name in types}
+            pa.Table.from_pylist([row], pa.schema(list(types.items())))
+        except (Unusable, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+            raise ValueError(f"line {number:,}: {error.args[-1] if error.args else error}") from error
+        found.append(row)
+    return pa.Table.from_pylist(found, pa.schema(list(types.items())))
 
 
 def record_of(line: bytes, names: Sequence[str]) -> dict[str, Any]:

@@ -35,6 +35,21 @@ class Repeated:
         return fingerprint(held) if len(self.keys) or len(self.basenames) else ""
 
 
+LAYOUT = ("images", "labels", "annotations", "jpegimages", "obj_train_data", "obj_valid_data", "obj_test_data")
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """A name's folders and base, without those that a data set's layout puts between images and what is said of them:
+    `labels/train/1` and `images/train/1` are both `train/1`."""
+    folders = name.strip("/").split("/")
+    return (*(part for part in folders[:-1] if part.casefold() not in LAYOUT), folders[-1])
+
+
+def one_ends_the_other(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    least = min(len(a), len(b))
+    return a[-least:] == b[-least:]
+
+
 NOTHING = Repeated(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 
 

@@ -203,6 +203,7 @@ class Recipe(Model):
     hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the target, by content, kept for measuring
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
+    label_classes: list[str] = []  # what people may answer, for tasks
     against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
     steps: list[dict[str, Any]] = []
     guard: dict[str, Any] | list[dict[str, Any]] | None = (

@@ -1,14 +1,16 @@
-"""`detect: file`: any detector's output, or boxes that people drew: COCO (instances or results), YOLO, VOC, Parquet.
+"""`detect: file`: any detector's output, or boxes that people drew: COCO (instances or results), YOLO, VOC, Parquet, or
+the rounds of `tamis label import`.
 
-An image's boxes are found by its name: the path below the pool's root, with or without suffix, else a basename that is
-unique in the file and in the pool. Files are read once and held as arrays, 60 bytes an object."""
+An image's boxes are found by its name: the path below the pool's root, with or without suffix; else by the only name
+that one of the two ends with (`labels/train/1.txt` is of `images/train/1.jpg`); else by a basename that is unique in
+the file and in the pool. Files are read once and held as arrays, 60 bytes an object."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,22 +19,26 @@ import yaml
 
 from tamis.pipeline.columns.detect.boxes import SHARES, Found
 from tamis.pipeline.columns.detect.objects import Detector, own_settings
+from tamis.pipeline.columns.rounds import round_rows, rounds
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.pipeline.files.plain_json import load_json
 from tamis.pipeline.files.plain_xml import load_xml
 from tamis.pipeline.files.plain_yaml import load_yaml
-from tamis.pipeline.read.names import Repeated
+from tamis.pipeline.read.names import Repeated, one_ends_the_other, parts_of
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 
 MOST_CLASSES = 100_000
-DETECT_FILE_VERSION = 1  # raise when the same file would give other objects
+CLASS_FILES = ("classes.txt", "data.yaml", "obj.names")
+DETECT_FILE_VERSION = 2  # raise when the same file would give other objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileBoxes(Detector):
-    """path: a .json of COCO, a .parquet, or a folder of YOLO's .txt or VOC's .xml; images: for COCO results, the
-    instances file that lists images and categories; classes: the only ones that are kept, for YOLO in their order (or
-    a file of them); confidence: the least, one number or by class."""
+    """path: a .json of COCO, a .parquet, a folder of YOLO's .txt or VOC's .xml, or STORE/labels; images: for COCO
+    results, the instances file that lists images and categories; classes: the only ones that are kept, for YOLO in
+    their order (or a file of them); confidence: the least, one number or by class; unlisted: what an image without a
+    record is, unknown, or background, without objects."""
 
     kind: ClassVar[str] = "file"
     joins_by_name: ClassVar[bool] = True
@@ -44,13 +50,16 @@ class FileBoxes(Detector):
     classes: list[str] | str | None = None
     confidence: float | dict[str, float] = 0.0
     features: Any = None
+    unlisted: Literal["unknown", "background"] = "unknown"
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
         place = folder / self.path
-        if not place.exists():
+        if not place.exists() and place.name != "labels":
             raise RecipeError(f"detect: file: nothing at {place}")
         made_of = own_settings(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
-        made_of["digest"] = fingerprint(digest_of_folder(place)) if place.is_dir() else digest_of_input(place)
+        made_of["digest"] = digest_of_input(place) if place.is_file() else fingerprint(digest_of_folder(place))
+        if place.is_dir() and (named := _class_file(place)) and not named.is_relative_to(place):
+            made_of["named"] = digest_of_input(named)
         for name in ("images", "classes"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -65,8 +74,23 @@ class FileBoxes(Detector):
             return [name for name in read_class_names(folder / self.classes) if name]
         return self.classes
 
+    def class_numbers(self, folder: Path) -> dict[str, int]:
+        """The file's own number of each class, where it has some."""
+        place = folder / self.path
+        with suppress(RecipeError, OSError, ValueError, LookupError, TypeError, AttributeError):
+            if place.is_dir():
+                names = self.classes_of(folder) or read_class_names(_class_file(place) or place)
+                return {name: number for number, name in enumerate(names) if name}
+            if place.suffix.lower() == ".json":
+                held = load_json((folder / (self.images or self.path)).read_text(encoding="utf-8"))
+                return {str(one["name"]): int(one["id"]) for one in held["categories"]}
+        return {}
+
     def load(self, place: Path) -> "FileModel":
         return FileModel(self, place)
+
+
+NO_OBJECTS = Found(np.zeros((0, 4)), [], np.zeros(0), SHARES)
 
 
 class NumberedImage(Found):
@@ -83,13 +107,15 @@ class FileModel:
         self.names: list[str] = []  # of images, as the file has them
         self.found: list[Found] = []
         place = folder / settings.path
-        for name, found in _records(place, settings, folder):
+        for name, found in found_in(place, settings, folder):
             self.names.append(name)
             self.found.append(found)
         self.facts = {"images": len(self.names), "objects": sum(len(found.names) for found in self.found)}
         self._exact = _unique(self.names)
         self._stems = _unique([_stem(name) for name in self.names])
-        self._bases = _unique([PurePosixPath(_stem(name)).name for name in self.names])
+        self._bases: dict[str, list[int]] = {}
+        for at, name in enumerate(self.names):
+            self._bases.setdefault(PurePosixPath(_stem(name)).name, []).append(at)
         self._numbered = self.names != [] and all(isinstance(found, NumberedImage) for found in self.found)
 
     def of_keys(self, keys: Sequence[str], repeated: Repeated, lost: Counter[str]) -> list[Found | None]:
@@ -99,22 +125,30 @@ class FileModel:
 
     def _of(self, key: str, repeated: Repeated, lost: Counter[str]) -> Found | None:
         place = self._exact.get(key, self._stems.get(key))
-        if place is not None:
-            place = -1 if key in repeated else place
-        else:
-            base = PurePosixPath(key).name
-            named = base.lstrip("0") if self._numbered and base.isdecimal() else base
-            place = self._bases.get(named)
-            if place is not None and repeated.has_basename(base):
-                place = -1
+        if place is None:
+            place = self._like(key, repeated)
+        elif key in repeated:
+            place = -1
         if place is None:
             lost["images_not_in_file"] += 1
-            return None
+            return NO_OBJECTS if self.settings.unlisted == "background" else None
         if place < 0:
             lost["images_of_ambiguous_name"] += 1
             return None
         lost["images_in_file"] += 1
         return self.found[place]
+
+    def _like(self, key: str, repeated: Repeated) -> int | None:
+        """By how names end; -1 where several are meant, perhaps."""
+        base = PurePosixPath(key).name
+        some = self._bases.get(base.lstrip("0") if self._numbered and base.isdecimal() else base, [])
+        mine = parts_of(key)
+        ending = [place for place in some if one_ends_the_other(mine, parts_of(_stem(self.names[place])))]
+        if len(mine) > 1 and len(ending) == 1 and len(parts_of(_stem(self.names[ending[0]]))) > 1:
+            return -1 if key in repeated else ending[0]
+        if not some:
+            return None
+        return some[0] if len(some) == 1 and not repeated.has_basename(base) else -1
 
 
 def _unique(names: Sequence[str | None]) -> dict[str, int]:
@@ -132,14 +166,16 @@ def _stem(name: str) -> str:
     return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
 
 
-def _records(place: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:
+def found_in(place: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:
     try:
-        if place.is_dir():
+        if place.name == "labels" and (rounds(place) or not place.exists()):
+            yield from _of_people(place)
+        elif place.is_dir():
             numbered = settings.classes
             yield from _folder(place, read_class_names(folder / numbered) if isinstance(numbered, str) else numbered)
-        elif place.suffix == ".parquet":
+        elif place.suffix.lower() == ".parquet":
             yield from _parquet(place)
-        elif place.suffix == ".json":
+        elif place.suffix.lower() == ".json":
             yield from _coco(place, settings, folder)
         else:
             raise RecipeError(f"detect: file: {place}: wanted a .json (COCO), a .parquet or a folder (YOLO, VOC)")
@@ -156,9 +192,11 @@ def _folder(place: Path, classes: list[str] | None) -> Iterator[tuple[str, Found
         for path in xml:
             yield path.relative_to(place).as_posix(), _voc(path)
         return
-    named = next((found for name in ("classes.txt", "data.yaml") if (found := place / name).is_file()), None)
+    named = _class_file(place)
     names = classes or (read_class_names(named) if named else None)
-    texts = [path for path in _files(place, ".txt") if path.name != "classes.txt"]
+    texts = [path for path in _files(place, ".txt") if path.name not in ("classes.txt", "notes.txt")]
+    of_labels = [path for path in texts if "labels" in path.relative_to(place).parts[:-1]]
+    texts = of_labels or [path for path in texts if not (path.parent == place and _lists_images(path))]
     if not texts:
         raise RecipeError(f"detect: file: {place}: neither .xml (VOC) nor .txt (YOLO) files in it")
     if names is None:
@@ -167,9 +205,42 @@ def _folder(place: Path, classes: list[str] | None) -> Iterator[tuple[str, Found
         yield path.relative_to(place).as_posix(), _yolo(path, names)
 
 
+def _class_file(place: Path) -> Path | None:
+    """Where a folder of YOLO names its classes: in it, or beside it where it is one of labels alone."""
+    for folder in (place, *([place.parent] if place.name == "labels" else [])):
+        for name in CLASS_FILES:
+            if (folder / name).is_file():
+                return folder / name
+        if len(some := sorted(folder.glob("*.yaml"))) == 1:
+            return some[0]
+    return None
+
+
+def _lists_images(path: Path) -> bool:
+    """CVAT and darknet put lists of images beside the folder of labels: train.txt."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().strip().lower().endswith(IMAGE_SUFFIXES)
+
+
+def _of_people(folder: Path) -> Iterator[tuple[str, Found]]:
+    """What people drew, round after round: the last answer on an image counts; what is held out for measuring is not
+    given."""
+    drawn: dict[int, dict[str, Any]] = {}
+    for rows in round_rows(folder):
+        for row in rows:
+            if row.get("boxes") is not None:
+                drawn[row["sample_id"]] = row
+    for row in drawn.values():
+        if not row["held_out"]:
+            boxes = np.array([one["box"] for one in row["boxes"]], np.float64).reshape(-1, 4)
+            yield row["key"], Found(boxes, [one["class"] for one in row["boxes"]], np.ones(len(boxes)), SHARES)
+
+
 def _files(place: Path, suffix: str) -> list[Path]:
     """Those that are not hidden: the fingerprint doesn't see the others."""
-    found = {path.relative_to(place): path for path in place.rglob(f"*{suffix}") if path.is_file()}
+    found = {
+        path.relative_to(place): path for path in place.rglob("*") if path.suffix.lower() == suffix and path.is_file()
+    }
     return [path for name, path in sorted(found.items()) if not any(part.startswith(".") for part in name.parts)]
 
 
@@ -230,12 +301,12 @@ def _by_image(
 
 def _coco(path: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:
     """Instances (a map with images, annotations, categories) or results (a list of boxes)."""
-    held = json.loads(path.read_text(encoding="utf-8"))
+    held = load_json(path.read_text(encoding="utf-8-sig"))
     about, rows = held, held
     if isinstance(held, dict):
         rows = held["annotations"]
     elif settings.images:
-        about = json.loads((folder / settings.images).read_text(encoding="utf-8"))
+        about = load_json((folder / settings.images).read_text(encoding="utf-8-sig"))
     else:
         about = {}
     images, categories = about.get("images"), about.get("categories", [])
@@ -273,7 +344,7 @@ def read_class_names(path: Path) -> list[str]:
     RecipeError."""
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix not in (".yaml", ".yml"):
+        if path.suffix.lower() not in (".yaml", ".yml"):
             return [line.strip() for line in text.splitlines() if line.strip()]
         names = load_yaml(text)["names"]
         if isinstance(names, dict):

@@ -10,13 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
+from tamis.pipeline.files.bytes_in import Truncated
+from tamis.pipeline.read.formats import key_type
 from tamis.pipeline.read.identity import sample_ids
+from tamis.pipeline.read.jsonl import tables_of
+from tamis.pipeline.read.tables import csv_header, once
 from tamis.selectors.rows import as_floats
 
 JOIN_VERSION = 1  # raise when the same file would give other values
@@ -94,25 +97,15 @@ def _read(path: Path, settings: Join) -> pa.Table:
     wanted = list(dict.fromkeys([settings.key, settings.value]))
     try:
         if path.suffix.lower() == ".parquet":
+            once(pq.read_schema(path), wanted)
             return pq.read_table(path, columns=wanted).select(wanted)
         if path.suffix.lower() == ".csv":
+            once(pa.schema([(name, pa.string()) for name in csv_header(path)]), wanted)
             as_text = {settings.key: pa.string()}
             options = pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=as_text)
             return pyarrow.csv.read_csv(path, convert_options=options)
-        return _read_lines(path, settings)
-    except (OSError, KeyError, pa.ArrowException) as error:
+        types = {settings.key: key_type(path, settings.key), settings.value: pa.float64()}
+        return pa.concat_tables(tables_of(path, types))
+    except (OSError, ValueError, KeyError, Truncated) as error:
         told = " ".join(str(error).split())[:160]
         raise RecipeError(f"join {path}: can't read its fields {' and '.join(map(repr, wanted))} ({told})") from error
-
-
-def _read_lines(path: Path, settings: Join) -> pa.Table:
-    """JSON lines; keys are texts or whole numbers, and what other fields hold does not matter."""
-    for kind in (pa.string(), pa.int64()):
-        schema = pa.schema([(settings.key, kind), (settings.value, pa.float64())])
-        options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-        try:
-            return pyarrow.json.read_json(path, parse_options=options)
-        except pa.ArrowInvalid:
-            if kind == pa.int64():
-                raise
-    raise AssertionError

@@ -419,7 +419,7 @@ def test_labels_are_a_column_and_their_samples_are_not_asked_for_again(run_in: R
     found = pq.read_table(store / "columns" / "labels" / "part-00000.parquet")["labels"].to_pylist()
     assert sorted(found, key=str) == ["", None, "cat"], "two that differ: labeled, and not said as what"
     (photos / "labels.csv").write_text("name\nx\n")
-    with pytest.raises(RecipeError, match="wanted columns key and label"):
+    with pytest.raises(RecipeError, match="wanted one column key and one column label, found name"):
         run_in(photos, name="other", **OF_OBJECTS, columns=columns, labels="labels.csv")
 
 

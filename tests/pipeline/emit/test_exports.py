@@ -36,12 +36,12 @@ def test_webdataset_opens_the_shards_and_finds_the_files_own_bytes(
     assert len(found) == 112 and found["china/00"][1] == b"a temple"
     for key, (data, *_) in found.items():
         assert data == next(photos.glob(f"{key}.[jp]*g")).read_bytes(), "copied, not encoded again"
-    index = json.loads((folder / "index.json").read_text())
+    index = json.loads(folder.with_suffix(".json").read_text())
     assert [(shard["url"], shard["nsamples"]) for shard in index["shardlist"]] == [
-        ("00000.tar", 50), ("00001.tar", 50), ("00002.tar", 12),
+        ("webdataset/00000.tar", 50), ("webdataset/00001.tar", 50), ("webdataset/00002.tar", 12),
     ]  # fmt: skip
-    for row in pq.read_table(folder / "index.parquet").to_pylist()[::10]:
-        with (folder / row["shard"]).open("rb") as file:
+    for row in pq.read_table(folder.with_suffix(".parquet")).to_pylist()[::10]:
+        with (folder.parent / row["shard"]).open("rb") as file:
             file.seek(row["offset"])
             assert file.read(row["n_bytes"]) == found[row["key"]][0]
 

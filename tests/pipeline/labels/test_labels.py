@@ -9,11 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.columns.labels import read_labels, rounds
+from tamis.pipeline.columns.labels import read_labels
+from tamis.pipeline.columns.rounds import rounds
 from tamis.pipeline.emit.tasks import export_tasks
 from tamis.pipeline.errors import RecipeError, StoreError
+from tamis.pipeline.labels.answers import Answer, Boxes
 from tamis.pipeline.labels.files import read_answers
-from tamis.pipeline.labels.rounds import Answer, import_answers
+from tamis.pipeline.labels.rounds import import_answers
 from tamis.pipeline.labels.status import status
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
@@ -98,10 +100,17 @@ def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
     studio = [
         {"data": {"key": "s00"}, "annotations": [{"completed_by": {"email": "a@b"}, "created_at": "2026-01-01", "lead_time": 30, "was_cancelled": False, "result": [{"value": {"choices": ["cat"]}}]}]},
         {"data": {"sample_id": "00ff"}, "annotations": [{"was_cancelled": True, "result": []}]},
-        {"data": {"key": "s02"}, "annotations": [{"result": [{"value": {"rectanglelabels": ["cat"]}}]}]},
+        {"data": {"key": "s02"}, "annotations": [{"result": [
+            {"from_name": "label", "value": {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0, "rectanglelabels": ["cat"]}}
+        ]}]},
+        {"data": {"key": "s03"}, "annotations": [{"result": [], "was_cancelled": False}]},
     ]  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps(studio))
-    assert read_answers(tmp_path / "a.json") == [Answer("s00", "cat", "a@b", "2026-01-01", 0.5), Answer("s02", "")]
+    assert read_answers(tmp_path / "a.json") == [
+        Answer("s00", "cat", "a@b", "2026-01-01", 0.5),
+        Answer("s02", "cat", boxes=Boxes(((0.1, 0.2, 0.4, 0.6000000000000001),), ("cat",), (1, 1))),
+        Answer("s03", "", boxes=Boxes((), (), (1, 1))),
+    ]
     small = [
         {"key": "s03", "label": {"choices": ["a", "b"]}},
         {"key": "s04", "label": ["a"]},
@@ -112,10 +121,13 @@ def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,label,cost\ns00,cat,1.5\ns01,,\n")
     assert read_answers(tmp_path / "a.csv") == [Answer("s00", "cat", cost=1.5)]
     (tmp_path / "a.xml").write_text('<annotations><image name="f/s00.jpg"><tag label="cat"/></image><image name="x.jpg"/></annotations>')  # fmt: skip
-    assert read_answers(tmp_path / "a.xml") == [Answer("f/s00", "cat")]
-    coco = {"images": [{"id": 1, "file_name": "s00.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": [{"image_id": 1, "category_id": 1}]}  # fmt: skip
+    assert read_answers(tmp_path / "a.xml") == [
+        Answer("f/s00.jpg", "cat"),
+        Answer("x.jpg", "", unclear="no tag and no shape: nobody looked, or there is nothing", left_out=True),
+    ]
+    coco = {"images": [{"id": 1, "file_name": "s00.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}  # fmt: skip
     (tmp_path / "c.json").write_text(json.dumps(coco))
-    assert read_answers(tmp_path / "c.json") == [Answer("s00", "cat")]
+    assert read_answers(tmp_path / "c.json") == [Answer("s00.jpg", "cat", boxes=Boxes(((1, 2, 4, 6),), ("cat",), None))]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+"""Rounds of labels as they lie in a store, below STORE/labels: a Parquet file each, written by `tamis label import`."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+
+def rounds(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.parquet"))
+
+
+def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
+    """The rows of each round."""
+    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
