@@ -168,7 +168,7 @@ def _decisions(
         query = "choose_quota"
     elif plan.choice == "exact_dedup":
         query = "choose_exact_dedup"
-        parameters["earlier"] = named([earlier])
+        parameters["earlier"] = named(filter(None, [earlier]))
     elif len(proportions) > 1:
         query = "choose_by_target"
         whole = budget or 0

@@ -37,11 +37,12 @@ def objects_of(run: Run, maker: Maker, ids: Iterable[int]) -> dict[int, list[dic
 
 
 def classes_of(run: Run, maker: Maker) -> list[str]:
-    """The detector's classes in its order, where the recipe names them; else all that were proposed, by name."""
-    named = list(maker.kind.classes_of(maker.folder) or [])
+    """The detector's classes in its order, where the recipe or its file names them; else all that were proposed, by
+    name."""
+    named = list(maker.kind.classes_of(maker.folder) or maker.kind.class_numbers(maker.folder))
     seen: set[str] = set()
     for part in run.pool.parts:
         file = pq.ParquetFile(run.column(maker) / part.name)
         for batch in file.iter_batches(columns=[f"{maker.value}.list.element.class"]):
             seen |= set(pa.compute.unique(batch[maker.value].flatten().field("class")).to_pylist())
-    return named or sorted(seen)
+    return named if seen <= set(named) else sorted(seen)

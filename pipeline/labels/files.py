@@ -142,8 +142,16 @@ def _zip(path: Path, control: str | None) -> list[Answer]:
             with packed.open(one) as source, place.open("wb") as out:
                 held = source.read(one.file_size + 1)
                 out.write(held)
-        single = [one for one in Path(folder).rglob("*.json") if one.name != "notes.json"]
-        xml = list(Path(folder).rglob("annotations.xml"))
-        if len(single) == 1:
-            return read_answers(single[0], control)
-        return read_answers(xml[0]) if len(xml) == 1 else list(_folder(Path(folder)))
+        return _unpacked(path, Path(folder), control)
+
+
+def _unpacked(path: Path, folder: Path, control: str | None) -> list[Answer]:
+    """Of a folder with the zip's files. Raises RecipeError that speaks of the zip."""
+    tables = [one for one in folder.rglob("*.json") if one.name != "notes.json"]
+    xml = list(folder.rglob("annotations.xml"))
+    try:
+        if len(tables) == 1:
+            return read_answers(tables[0], control)
+        return read_answers(xml[0]) if len(xml) == 1 else list(_folder(folder))
+    except RecipeError as error:
+        raise RecipeError(f"labels {path}: {str(error).partition(str(folder))[2].lstrip(':/ ')}") from error

@@ -39,7 +39,7 @@ ROUND = pa.schema(
 )
 LISTED = 10  # of each kind of problem
 HEX_ID = re.compile(r"[0-9a-f]{16}")
-UPLOADED = re.compile(r"[0-9a-f]{8}-.")
+UPLOADED = re.compile(r"[0-9a-f]{8}(?:-|__)(?=.)")  # what Label Studio puts before names of files
 
 
 @dataclass
@@ -66,7 +66,10 @@ class Imported:
         out = [said + (f", {self.repeated:,} known already" if self.repeated else "")]
         for what, some in (
             ("unknown keys, left out", self.unknown_keys),
-            ("keys of several namespaces' samples, left out: say sample_id", self.several),
+            (
+                "names of several samples, left out: say sample_id, as Label Studio's JSON and CSV do",
+                self.several,
+            ),
             ("unknown classes, left out", self.unknown_classes),
             ("contradictions, left out: settle them and import again", self.conflicts),
             ("labeled without a class", self.unclear),
@@ -213,10 +216,9 @@ class PoolNames:
         if path == name == without_suffix(path):  # no file of a tool's, and no key
             return None
         found = self._ending_as(without_suffix(path))
-        uploaded = PurePosixPath(path).name
-        if found is None and UPLOADED.match(uploaded):  # Label Studio puts eight digits before what is uploaded
-            found = self._ending_as(without_suffix(uploaded[9:]))
-        return found
+        base = PurePosixPath(path).name
+        plain = UPLOADED.sub("", base, count=1) if UPLOADED.match(base) else base
+        return self._ending_as(without_suffix(plain)) if found is None and plain != base else found
 
     def _ending_as(self, path: str) -> int | None:
         """By the only key that the path ends with, or that ends with it; else the only one of that last part."""
