@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file stays with one worker: what its tests share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: run test test-all lint types clean
+.PHONY: run test test-all consumers lint types clean
 run: $(VENV)/.installed
 	$(BIN)/tamis demo
 
@@ -13,8 +13,18 @@ test: $(VENV)/.installed-for-tests lint types
 	$(PYTEST) -m "not thorough"
 
 # What takes long: whole servers, a cluster, all kills, trainings.
-test-all: $(VENV)/.installed-for-tests
+test-all: $(VENV)/.installed-for-tests consumers
 	$(PYTEST) -m thorough
+
+# Who reads what tamis writes, each in an environment of its own: they want other versions than tamis, and are many.
+consumers: .consumers/label-studio/.installed .consumers/tools/.installed
+
+.consumers/label-studio/.installed: tests/consumers/label_studio.txt
+.consumers/tools/.installed: tests/consumers/tools.txt
+.consumers/%/.installed:
+	$(PYTHON) -m venv .consumers/$*
+	.consumers/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
@@ -38,4 +48,4 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build tamis-demo *.egg-info
+	rm -rf $(VENV) .consumers build tamis-demo *.egg-info

@@ -109,11 +109,11 @@ def import_answers(
             elif sample_id < 0:
                 found.several.append(answer.key)
             elif classes is not None and (unknown := _unknown(answer, classes)):
-                found.unknown_classes.append(f"{answer.key}: {unknown}")
+                found.unknown_classes.append(f"{pool.names[sample_id]}: {unknown}")
             else:
                 given.setdefault(sample_id, []).append(answer)
                 if answer.unclear:
-                    found.unclear.append(f"{answer.key}: {answer.unclear}")
+                    found.unclear.append(f"{pool.names[sample_id]}: {answer.unclear}")
         rows = []
         for sample_id, some in given.items():
             before = known.get(sample_id)
@@ -157,7 +157,7 @@ def _settled(
     if len(labels) > 1 or any(boxes != drawn[0] for boxes in drawn):
         who = ", ".join(f"{answer.label or 'no class'} ({answer.annotator or 'unnamed'})" for answer in some)
         more = f", before: {before['label'] or 'no class'}" if before else ""
-        found.conflicts.append(f"{first.key}: {who}{more}" + ("" if len(labels) > 1 else ", other boxes"))
+        found.conflicts.append(f"{pool.names[sample_id]}: {who}{more}" + ("" if len(labels) > 1 else ", other boxes"))
         return None
     costs = [answer.cost for answer in dict.fromkeys(some) if answer.cost is not None]  # a line twice is paid once
     return {

@@ -75,12 +75,12 @@ class FileBoxes(Detector):
         return self.classes
 
     def class_numbers(self, folder: Path) -> dict[str, int]:
-        """The file's own number of each class, where it has some."""
+        """The number in COCO of each class, where the file numbers them: COCO's own, YOLO's and one."""
         place = folder / self.path
         with suppress(RecipeError, OSError, ValueError, LookupError, TypeError, AttributeError):
             if place.is_dir():
                 names = self.classes_of(folder) or read_class_names(_class_file(place) or place)
-                return {name: number for number, name in enumerate(names) if name}
+                return {name: number for number, name in enumerate(names, 1) if name}  # YOLO counts from 0, COCO from 1
             if place.suffix.lower() == ".json":
                 held = load_json((folder / (self.images or self.path)).read_text(encoding="utf-8"))
                 return {str(one["name"]): int(one["id"]) for one in held["categories"]}
