@@ -34,6 +34,11 @@ OPENED = {  # consumer -> what it opens, of which pool
     "polars": ("selection.parquet, selection.jsonl", "chats"), "pandas": ("selection.csv, selection.jsonl", "chats"),
 }  # fmt: skip
 CLASSES = ("bear", "wolf", "elk")
+WORDS = {  # of the table, for what was equal
+    "pixels": "pixels of {} images", "captions": "{} captions", "boxes": "boxes and classes of {} images",
+    "numbers": "numbers of {} classes", "shares": "lines of YOLO of {} images", "messages": "{} conversations",
+    "tags": "lists of {} rows", "seen": "times of {} rows", "rows": "{} rows", "conversational": "are conversations",
+}  # fmt: skip
 
 
 def make_photos(base: Path, mixed: bool) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _open(name: str, what: str, pool: str, exports: Path, truth: dict[str, Any])
     found = json.loads(done.stdout.strip().splitlines()[-1])
     told = found.pop("version")
     if name == "trl":
-        wanted: dict[str, Any] = {"conversational": True, "rows": 3 * CHATS}
+        wanted: dict[str, Any] = {"rows": 3 * CHATS, "conversational": True}
     else:
         wanted = {what: truth[what] for what in found if what in truth}
     differs = [what for what in wanted if found[what] != wanted[what]]
@@ -144,7 +149,7 @@ def main() -> None:
     print("| consumer | opened | equal to what went in |\n|---|---|---|")
     for row in rows:
         package, _, how = row["consumer"].partition("_")
-        equal = ", ".join(f"{count} {what}" if count is not True else what for what, count in row["equal"].items())
+        equal = ", ".join(WORDS[what].format(count) for what, count in row["equal"].items())
         told = f"**differs: {row['differs']}**" if row["differs"] else equal
         print(f"| {package} {row['version']}{f' ({how})' if how else ''} | {row['opened']} | {told} |")
     sys.exit(any(row["differs"] for row in rows))

@@ -18,8 +18,8 @@ from tamis.flows.settings import api_configured
 from tamis.pipeline import curate
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.extras import require_extra
 from tamis.pipeline.machine import cores
+from tamis.pipeline.recipe.extras import require_extra
 from tamis.pipeline.store.costs import WORKER, metered
 
 TRIES = 3  # of Ray, after a worker was lost; Prefect tries again what raised

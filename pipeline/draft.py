@@ -7,9 +7,9 @@ from typing import Any
 from pyarrow import ArrowException
 
 from tamis.pipeline.errors import SourceError
-from tamis.pipeline.read import jsonl, tables
-from tamis.pipeline.read.saved import SPLITS, STATE, saved_files
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix, suffixes_of
+from tamis.pipeline.read.tables import columnar, delimited, jsonl
+from tamis.pipeline.read.tables.saved import SPLITS, STATE, saved_files
 from tamis.pipeline.read.walk import below
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS
 
@@ -96,12 +96,12 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
     """Values of the first rows by field."""
     file = first_file(path, kind)
     if kind in ("parquet", "hf"):
-        names = tables.schema_of(file).names
-        batches = (tables.arrow_batches if kind == "hf" else tables.parquet_batches)(file, path, names)
+        names = columnar.schema_of(file).names
+        batches = (columnar.arrow_batches if kind == "hf" else columnar.parquet_batches)(file, path, names)
         first = next(iter(batches), None)
         return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
     if kind == "csv":
-        return tables.sniff_csv(file, tables.csv_header(file))
+        return delimited.sniff_csv(file, delimited.csv_header(file))
     return jsonl.sniff(file, jsonl.names_in(file))
 
 

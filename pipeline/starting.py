@@ -17,7 +17,6 @@ from tamis.pipeline.columns.declared import Maker, by_name, check_columns, decla
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.errors import DamageFound, RecipeError, RunFailed, RunTaken, SourceError, StoreError, TamisError
-from tamis.pipeline.extras import require_extra
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.progress import say
@@ -25,6 +24,7 @@ from tamis.pipeline.read.ingest import READER_VERSION
 from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.sources import find_files
 from tamis.pipeline.recipe.expressions import check_where
+from tamis.pipeline.recipe.extras import require_extra
 from tamis.pipeline.recipe.plans import StepPlan, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
 from tamis.pipeline.recipe.user_code import code_file
@@ -175,9 +175,8 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> tuple[list[M
         if step.selector.extra:
             require_extra(f"steps.{step.number} ({step.name})", step.selector.extra)
     for maker in makers:
-        for kind in filter(None, (maker.kind, getattr(getattr(maker.kind, "features", None), "kind", None))):
-            if kind.extra:
-                require_extra(f"columns.{maker.column} ({kind.verb}: {kind.kind})", kind.extra)
+        for extra in maker.kind.extras:
+            require_extra(f"columns.{maker.column} ({maker.kind.verb}: {maker.kind.kind})", extra)
     if any(source.reads_images for source in [*recipe.pool, *recipe.beside]):
         require_extra("a pool of images", "vision", "PIL")
     for source in [*recipe.pool, *recipe.beside]:

@@ -39,7 +39,7 @@ def label_export(
     from tamis.pipeline.emit.tasks import export_tasks
     from tamis.pipeline.store.runs import open_complete
 
-    named = None if classes is None else read_class_names(classes)
+    named = None if classes is None else [name for name in read_class_names(classes) if name]
     print(export_tasks(open_complete(run), to, out, named, root=root, url=url))
 
 
@@ -78,7 +78,7 @@ def label_import(
     from tamis.pipeline.labels.rounds import import_answers
     from tamis.pipeline.progress import say, visible
 
-    named = None if classes is None else read_class_names(classes)
+    named = None if classes is None else [name for name in read_class_names(classes) if name]
     answers = read_answers(file, control)
     with working_copy(store) as here:
         found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)

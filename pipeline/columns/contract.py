@@ -69,6 +69,11 @@ class ColumnKind:
         return {}
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """All extras that it needs with these settings."""
+        return (self.extra,) if self.extra else ()
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of vectors that it reads, or learns from."""
         return ()

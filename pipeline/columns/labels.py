@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
-from tamis.pipeline.columns.rounds import round_rows, rounds
+from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input, fingerprint
 

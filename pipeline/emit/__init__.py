@@ -9,6 +9,7 @@ its name in recipe/.
     outputs.py     the selection in the formats that people train with
     places.py      kept and dropped in two dimensions
     proposals.py   objects of chosen samples, for exports and report
+    restored.py    lists and structs as what they were
     splits.py      as train, validation and test that share nothing
     tasks.py       as tasks for Label Studio, CVAT and COCO
     webdataset.py  as WebDataset shards

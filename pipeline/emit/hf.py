@@ -72,9 +72,19 @@ def _with_images(batches: Iterable[pa.RecordBatch], images: bool) -> Iterator[pa
             for name in batch.schema.names:
                 if name not in arrays and name not in HIDDEN:
                     column = batch[name]
-                    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-                    arrays[name] = column.cast(plain)
+                    arrays[name] = column.cast(_plain(column.type))
             yield pa.record_batch(arrays)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Without dictionaries and lists of one length, which the library's versions describe in different words."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _plain(field.type)) for field in kind])
+    return kind
 
 
 def _image(row: dict[str, Any]) -> dict[str, Any]:

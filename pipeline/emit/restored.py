@@ -24,11 +24,21 @@ def restored_schema(selection: Path) -> pa.Schema:
         for batch in pq.ParquetFile(selection).iter_batches(batch_size=BATCH_ROWS, columns=[name]):
             kind = None if kind is None else _meet(kind, _values(batch[name]))
         filled = None if kind is None else _filled(kind)
-        if filled is None:
+        if filled is None or not _all_fit(selection, name, filled):
             say(f"exports: field {name!r} holds values that have no Arrow type in common; it stays JSON text")
         else:
             schema = schema.set(schema.get_field_index(name), pa.field(name, filled))
     return schema
+
+
+def _all_fit(selection: Path, name: str, kind: pa.DataType) -> bool:
+    """Whether each value is one of the type: whole numbers beyond 2^53 are none beside real ones."""
+    try:
+        for batch in pq.ParquetFile(selection).iter_batches(batch_size=BATCH_ROWS, columns=[name]):
+            pa.array(_values(batch[name]), kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return False
+    return True
 
 
 def restored(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

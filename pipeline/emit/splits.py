@@ -44,7 +44,7 @@ def write_splits(run: Run, settings: Splits, folder: Path) -> None:
     write_parquet(folder / "splits.parquet", pa.table(told))
     selection = pq.ParquetFile(run.folder / "selection.parquet")
     schema = restored_schema(run.folder / "selection.parquet")
-    there = [name for number, name in enumerate(names) if (which == number).any()]
+    there = [name for number, name in enumerate(names) if (which == number).any() or not len(which)]
     with_writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema) for name in there}
     if empty := [name for name in names if name not in there]:
         say(f"splits: nothing is left for {', '.join(empty)}, which get no file: `datasets` can't load an empty split")

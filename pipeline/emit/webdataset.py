@@ -19,6 +19,7 @@ from tamis.pipeline.emit.restored import restored_rows
 from tamis.pipeline.errors import RunFailed, Unusable
 from tamis.pipeline.files.atomic import write_json, write_parquet
 from tamis.pipeline.files.plain_json import json_text
+from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 from tamis.pipeline.recipe.recipe import Webdataset
@@ -69,6 +70,10 @@ def write_webdataset(
                 gone.append(f"{sample['key']} ({error.args[1]})")
                 continue
             listed[-1]["nsamples"] += 1
+    kinds = sorted({" ".join(one.pop("kinds")) for one in found})
+    if len(kinds) > 1:
+        told = f"its samples hold different kinds of files ({', '.join(kinds[:4])})"
+        say(f"webdataset: {told}: `webdataset` opens them, `datasets` does not")
     if gone:
         raise RunFailed(
             f"webdataset: {len(gone):,} images are gone or changed since they were read, the first: {gone[0]}. "
@@ -93,12 +98,15 @@ def _shuffled(run: Run, batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str,
 
 def _add(shard: tarfile.TarFile, sample: dict[str, Any]) -> dict[str, Any]:
     name = hex_id(sample["sample_id"])
-    place = {"sample_id": sample["sample_id"], "key": sample["key"], "weight": sample["weight"]}
+    kinds: list[str] = []
+    place = {"sample_id": sample["sample_id"], "key": sample["key"], "weight": sample["weight"], "kinds": kinds}
     if is_image(sample):
         data = image_bytes(sample)
         member = f"{name}.{ending(sample, data)}"
+        kinds.append(member.partition(".")[2])
         place |= {"member": member, "offset": _write(shard, member, data), "n_bytes": len(data)}
     if sample["text"] is not None:
+        kinds.append("txt")
         offset = _write(shard, f"{name}.txt", sample["text"].encode())
         place = {"member": f"{name}.txt", "offset": offset, "n_bytes": len(sample["text"].encode()), **place}
     told = {"sample_id": name, **{key: sample[key] for key in SHOWN if key in sample}}

@@ -1,11 +1,13 @@
 """Files as tamis treats them: whole or absent, wherever they lie.
 
-In: paths and URLs. Out: bytes, digests, locks, YAML and XML read safely. Stands on errors alone; everybody calls
-it.
+In: paths and URLs. Out: bytes, digests, locks, JSON, YAML and XML read safely. Stands on errors and the machine
+alone; everybody calls it.
 
     atomic.py       whole or absent: files, digests, the store's lock
     bytes_in.py     bytes of a file, unpacked as they are read
     mirror.py       that copy, fetched and put up
+    patterns.py     paths that may be patterns, and what in them is a name
+    plain_json.py   JSON from outside, and such as every parser takes
     plain_xml.py    XML without declarations
     plain_yaml.py   YAML read safely; `on` is a word
     remote.py       a store on object storage, worked on in a copy

@@ -42,13 +42,16 @@ def pieces(path: Path) -> Iterator[bytes]:
             while piece := file.read(BLOCK_BYTES):
                 yield piece
             return
-        yield from _unpacked(file, UNPACKERS[path.suffix.lower()])
+        kind = path.suffix.lower()
+        yield from _unpacked(file, UNPACKERS[kind], padded=kind in (".gz", ".xz"))
 
 
-def _unpacked(file: Any, new_unpacker: Callable[[], Any]) -> Iterator[bytes]:
+def _unpacked(file: Any, new_unpacker: Callable[[], Any], padded: bool) -> Iterator[bytes]:
     unpacker = new_unpacker()
     fresh = True  # nothing fed since the last stream ended: the file may end here
     while raw := file.read(RAW_BYTES):
+        if fresh and padded and file.tell() > len(raw):
+            raw = raw.lstrip(b"\0")
         while raw:  # a file may hold several streams, one after another
             fresh = False
             try:
@@ -64,7 +67,9 @@ def _unpacked(file: Any, new_unpacker: Callable[[], Any]) -> Iterator[bytes]:
                 yield piece
             if not unpacker.eof:
                 break
-            raw, unpacker, fresh = unpacker.unused_data, new_unpacker(), True
+            rest = unpacker.unused_data
+            raw = rest.lstrip(b"\0") if padded else rest  # gzip and xz may be filled up with zeros
+            unpacker, fresh = new_unpacker(), True
     if not file.tell():
         raise Truncated("the file is empty, and no packed file is")
     if not fresh:

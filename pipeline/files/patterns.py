@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape writes them
@@ -26,6 +27,19 @@ def literally(pattern: str) -> str:
 def is_pattern(path: str) -> bool:
     """Whether it has wildcards that nobody escaped."""
     return glob.has_magic(ESCAPED.sub("", path))
+
+
+def fits(path: str, pattern: str) -> bool:
+    """Whether a path is one of a pattern's, whose `**` are any number of folders, none of them hidden."""
+    return _fits(path.split("/"), pattern.split("/"))
+
+
+def _fits(parts: list[str], wanted: list[str]) -> bool:
+    if not wanted or not parts:
+        return not wanted and not parts
+    if wanted[0] == "**":
+        return _fits(parts, wanted[1:]) or (not parts[0].startswith(".") and _fits(parts[1:], wanted))
+    return fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
 
 
 def fixed_folder(pattern: str) -> str:

@@ -20,12 +20,17 @@ from tamis.pipeline.labels.answers import Answer, Boxes
 MOST_BYTES = 1 << 30  # of a file of answers, and of what is unpacked of a zip
 UNPACKED = (".txt", ".xml", ".json", ".yaml", ".yml")  # images stay where they are
 SUFFIXES = (".csv", ".tsv", ".json", ".xml", ".zip")
+UNREADABLE = (  # an encrypted zip is a RuntimeError
+    OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile, RuntimeError,
+)  # fmt: skip
 OF_STUDIO = "annotation_id"  # a column of every CSV of Label Studio
 
 
 def read_answers(path: Path, control: str | None = None) -> list[Answer]:
     """All answers of a file or folder. `control`: of Label Studio's several controls the one whose choices are the
     labels. Raises RecipeError."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RecipeError(f"labels {path}: neither a file nor a folder")
     try:
         if path.is_dir():
             return list(_folder(path))
@@ -41,7 +46,16 @@ def read_answers(path: Path, control: str | None = None) -> list[Answer]:
         if kind == ".json":
             held = load_json(path.read_text(encoding="utf-8-sig"))
             return list(_coco(path, held) if isinstance(held, dict) else label_studio.of_tasks(held, control))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        csv.Error,
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as error:
         told = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise RecipeError(f"labels {path}: can't be read ({told})") from error
     raise RecipeError(
@@ -78,24 +92,28 @@ def _of_row(path: Path, line: int, row: dict[str, Any], label: str) -> Answer:
 
 
 def _cvat(path: Path) -> Iterator[Answer]:
-    """Tags are labels, boxes are boxes; of other shapes an image is labeled without one class."""
-    for image in load_xml(path).iter("image"):
+    """Tags are labels, boxes are boxes; what is of other shapes, or turned, is not read, and said."""
+    top = load_xml(path)
+    if top.find("track") is not None:
+        raise ValueError('it is of a video, with tracks: export it as "CVAT for images 1.1"')
+    for image in top.iter("image"):
         key = image.get("name", "")
         tags = list(dict.fromkeys(tag.get("label", "").strip() for tag in image.iter("tag")))
-        drawn = [one for one in image if one.tag not in ("tag", "box")]
-        boxes = _cvat_boxes(image)
+        others = sorted({one.tag for one in image if one.tag not in ("tag", "box")})
+        turned = any(float(box.get("rotation") or 0) for box in image.iter("box"))
+        boxes = None if others or turned else _cvat_boxes(image)
+        left = "turned boxes" if turned else ", ".join(others)
         if not len(image):
             yield Answer(key, "", unclear="no tag and no shape: nobody looked, or there is nothing", left_out=True)
         elif len(tags) > 1:
             yield Answer(key, "", boxes=boxes, unclear=f"several tags ({', '.join(tags)})")
-        elif tags or boxes:
-            yield Answer(key, tags[0] if tags else boxes.label if boxes else "", boxes=boxes)
         else:
-            yield Answer(key, "", unclear=f"neither a tag nor a box ({', '.join(sorted({one.tag for one in drawn}))})")
+            label = tags[0] if tags else boxes.label if boxes else ""
+            yield Answer(key, label, boxes=boxes, unclear=f"its shapes are not read ({left})" if left else "")
 
 
 def _cvat_boxes(image: Any) -> Boxes | None:
-    found = [box for box in image.iter("box") if not float(box.get("rotation") or 0)]
+    found = list(image.iter("box"))
     if not found:
         return None
     corners = tuple(tuple(float(box.get(side)) for side in ("xtl", "ytl", "xbr", "ybr")) for box in found)
@@ -124,13 +142,17 @@ def _of_found(name: str, found: Found) -> Answer:
     boxes = Boxes(tuple(tuple(map(float, box)) for box in found.boxes), names, found.size)
     if "" in names:
         return Answer(name, "", unclear="a box of a class that has no name", left_out=True)
+    if not all(math.isfinite(side) for box in boxes.corners for side in box) or any(
+        box[0] >= box[2] or box[1] >= box[3] for box in boxes.corners
+    ):
+        return Answer(name, "", unclear="an object without a box of some size", left_out=True)
     return Answer(name, boxes.label, boxes=boxes)
 
 
 def _zip(path: Path, control: str | None) -> list[Answer]:
     """Small files of a zip, beside each other in a folder that goes again; names that leave it are refused."""
     with zipfile.ZipFile(path) as packed, tempfile.TemporaryDirectory(prefix="tamis-answers-") as folder:
-        wanted = [one for one in packed.infolist() if PurePosixPath(one.filename).suffix.lower() in UNPACKED]
+        wanted = [one for one in packed.infolist() if _is_told(PurePosixPath(one.filename))]
         if sum(one.file_size for one in wanted) > MOST_BYTES:
             raise RecipeError(f"labels {path}: more than {MOST_BYTES >> 30} GB unpacked")
         for one in wanted:
@@ -143,6 +165,11 @@ def _zip(path: Path, control: str | None) -> list[Answer]:
                 held = source.read(one.file_size + 1)
                 out.write(held)
         return _unpacked(path, Path(folder), control)
+
+
+def _is_told(name: PurePosixPath) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.parts)
+    return name.suffix.lower() in UNPACKED and not hidden
 
 
 def _unpacked(path: Path, folder: Path, control: str | None) -> list[Answer]:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.rounds import round_rows, rounds
+from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import store_lock, write_parquet
 from tamis.pipeline.labels.answers import Answer, Boxes
@@ -54,6 +54,7 @@ class Imported:
     unknown_classes: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)  # labeled, and not by one class
+    partly: list[str] = field(default_factory=list)  # labeled, and something of it is not read
     left_out: list[str] = field(default_factory=list)  # no answers
 
     @property
@@ -73,6 +74,7 @@ class Imported:
             ("unknown classes, left out", self.unknown_classes),
             ("contradictions, left out: settle them and import again", self.conflicts),
             ("labeled without a class", self.unclear),
+            ("labeled, of which something is not read", self.partly),
             ("no answers, left out", self.left_out),
         ):
             if some:
@@ -113,7 +115,9 @@ def import_answers(
             else:
                 given.setdefault(sample_id, []).append(answer)
                 if answer.unclear:
-                    found.unclear.append(f"{pool.names[sample_id]}: {answer.unclear}")
+                    (found.partly if answer.label else found.unclear).append(
+                        f"{pool.names[sample_id]}: {answer.unclear}"
+                    )
         rows = []
         for sample_id, some in given.items():
             before = known.get(sample_id)
@@ -173,10 +177,11 @@ def _in_shares(boxes: Boxes | None, pixels: tuple[int, int] | None) -> list[dict
     if boxes is None or not size:
         return None
     whole = (*size, *size)
-    return [
+    found = [
         {"box": [round(side / of, 6) for side, of in zip(box, whole, strict=True)], "class": name}
         for box, name in zip(boxes.corners, boxes.names, strict=True)
     ]
+    return sorted(found, key=lambda one: (one["box"], one["class"]))  # whatever the order in which they were drawn
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.rounds import round_rows, rounds
+from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.emit.tasks import asked_ids
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import read_json

@@ -10,12 +10,13 @@ is its reader here and a line in formats.py, of images in images/rows.py.
     held_out.py    a part of the target that nothing learns from
     identity.py    ids from keys, hashes from contents
     ingest.py      source files in, shards and rejects out; incremental
-    jsonl.py       JSON lines, fast, and line by line where a line is bad
     kept_types.py  types of kept fields, brought together over sources
-    names.py       which names the pool has more than once
+    names.py       which names the pool has more than once, and which name ends as which
     pool.py        the records of what was read, as the pool that a run sees
+    required.py    whether the fields that a recipe names are there
     shards.py      rows become samples and land in a shard or in the rejects
     sources.py     finding source files, grouped by what is read together
-    tables.py      Parquet, saved datasets, CSV, folders of texts
-    images/        Images as rows: from folders, tars and tables
+    walk.py        walking a folder: one rule for links, stores and what is no file
+    images/        images as rows: from folders, tars and tables
+    tables/        lines and tables as rows
 """

@@ -4,6 +4,8 @@ Readers differ in how they get rows; what makes a row usable is decided here, on
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.recipe.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
+UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+FIRST_DAY, LAST_DAY = (date(1, 1, 1) - date(1970, 1, 1)).days, (date(9999, 12, 31) - date(1970, 1, 1)).days + 1
 JSON_TEXT = pa.large_string()  # of a kept field whose values have no one Arrow type: each is JSON, texts are quoted
 
 
@@ -80,13 +84,17 @@ def from_columns(source: str, fields: Fields, columns: dict[str, pa.ChunkedArray
     """Make a block of columns that were read by the source's names; rows that can't be used become rejects."""
     arrays: dict[str, Any] = {"position": positions}
     if fields.key:
-        arrays["key"] = columns[fields.key].cast(pa.string())
+        keys = columns[fields.key]
+        if pa.types.is_floating(keys.type):  # what is not a number is no key
+            keys = pc.if_else(pc.is_nan(keys), None, keys)
+        arrays["key"] = keys.cast(pa.string())
     arrays["text"] = columns[fields.text].cast(pa.string())
     for name, origin in fields.keep.items():
         arrays[name] = columns[origin]
     table = pa.table(arrays)
     rejects: list[Reject] = []
     table = _drop_invalid_utf8(source, table, rejects)
+    table = _drop_far_dates(source, table, list(fields.keep), rejects)
     for name, asked in (("key", fields.key), ("text", fields.text)):
         if asked and table[name].null_count:
             missing = pc.is_null(table[name])
@@ -154,12 +162,22 @@ def unfit(name: str, value: Any, wanted: pa.DataType, row: dict[str, Any]) -> tu
 
 
 def _same_kind(value: Any, wanted: pa.DataType) -> bool:
-    """Arrow would cut 2.5 to a whole 2 and take True for 1."""
+    """Arrow would cut 2.5 to a whole 2, inside of lists too, leave out a struct's other fields, and take True for 1."""
+    if value is None:
+        return True
+    if pa.types.is_list(wanted) or pa.types.is_fixed_size_list(wanted):
+        return isinstance(value, list) and all(_same_kind(one, wanted.value_type) for one in value)
+    if pa.types.is_struct(wanted):
+        types = {field.name: field.type for field in wanted}
+        return isinstance(value, dict) and all(n in types and _same_kind(one, types[n]) for n, one in value.items())
+    if pa.types.is_boolean(wanted):
+        return isinstance(value, bool)
     if pa.types.is_integer(wanted) or pa.types.is_floating(wanted):
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        number = whole if pa.types.is_integer(wanted) else isinstance(value, (int, float))
-        return number and not isinstance(value, bool)
-    return True
+        if isinstance(value, bool) or not (whole or (pa.types.is_floating(wanted) and isinstance(value, float))):
+            return False
+        return pa.types.is_integer(wanted) or not isinstance(value, int) or int(float(value)) == value
+    return not pa.types.is_decimal(wanted) or isinstance(value, Decimal)
 
 
 def _drop_invalid_utf8(source: str, table: pa.Table, rejects: list[Reject]) -> pa.Table:
@@ -167,11 +185,45 @@ def _drop_invalid_utf8(source: str, table: pa.Table, rejects: list[Reject]) -> p
         table.validate(full=True)
     except pa.ArrowInvalid:
         for name in table.column_names:
-            if table[name].type in (pa.string(), JSON_TEXT):
+            if pa.types.is_nested(table[name].type):
+                table = _drop_unsayable(source, table, name, rejects)
+            elif table[name].type in (pa.string(), JSON_TEXT):
                 raw = table[name].cast(pa.binary()).to_pylist()
                 bad = pa.array([value is not None and not _is_utf8(value) for value in raw], pa.bool_())
                 detail = f"field {name!r} holds bytes that are not UTF-8"
                 table = _reject(source, table, bad, "invalid_utf8", detail, rejects, with_key=name != "key")
+    return table
+
+
+def _drop_unsayable(source: str, table: pa.Table, name: str, rejects: list[Reject]) -> pa.Table:
+    """Rows whose list or struct holds what Python can't have: bytes that are no text, the year 10000."""
+    bad = []
+    for row in range(table.num_rows):
+        try:
+            table[name].slice(row, 1).to_pylist()
+        except (ValueError, OverflowError):
+            bad.append(True)
+        else:
+            bad.append(False)
+    detail = f"field {name!r} holds bytes that are not UTF-8, or a date that no calendar has"
+    return _reject(source, table, pa.array(bad, pa.bool_()), "wrong_type", detail, rejects)
+
+
+def _drop_far_dates(source: str, table: pa.Table, names: Sequence[str], rejects: list[Reject]) -> pa.Table:
+    """Dates and times outside of the years 1 to 9999, which Arrow can hold and hardly anybody else."""
+    for name in names:
+        kind = table[name].type
+        if pa.types.is_nested(kind):
+            try:
+                table[name].to_pylist()
+            except (ValueError, OverflowError):
+                table = _drop_unsayable(source, table, name, rejects)
+        elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+            days = table[name].cast(pa.int32() if kind == pa.date32() else pa.int64()).cast(pa.int64())
+            a_day = {pa.date32(): 1, pa.date64(): 86_400_000}.get(kind) or 86_400 * UNITS[kind.unit]
+            first, last = (day * a_day for day in (FIRST_DAY, LAST_DAY))
+            far = pc.or_(pc.less(days, first), pc.greater_equal(days, last)).fill_null(False)
+            table = _reject(source, table, far, "wrong_type", f"field {name!r}: not of the years 1 to 9999", rejects)
     return table
 
 

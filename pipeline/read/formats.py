@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tamis.pipeline.files.bytes_in import UNPACKERS, Truncated, pieces
 from tamis.pipeline.files.urls import fetched
-from tamis.pipeline.read import jsonl, tables
-from tamis.pipeline.read.blocks import Block, Fields, rejected
+from tamis.pipeline.read.blocks import Block, Fields, from_records, rejected
 from tamis.pipeline.read.chunking import chunked
 from tamis.pipeline.read.sources import SourceFile
+from tamis.pipeline.read.tables import columnar, delimited, jsonl
 from tamis.pipeline.recipe.recipe import Source
 
 
@@ -46,17 +47,17 @@ def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataTy
         yield from jsonl.blocks(path, Fields.of(source, {**key, **natural}))
     elif source.format == "texts":
         fields = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
-        yield partial(tables.text_file_block, path, root, fields)
+        yield partial(text_file_block, path, root, fields)
     else:
         if source.key:
             natural.setdefault(source.key, pa.string())
         fields = Fields.of(source, natural)
         if source.format == "csv":
-            blocks = tables.csv_blocks(path, fields)
+            blocks = delimited.csv_blocks(path, fields)
         elif source.format == "hf":
-            blocks = tables.table_blocks(path, root, fields, tables.arrow_batches)
+            blocks = columnar.table_blocks(path, root, fields, columnar.arrow_batches)
         else:
-            blocks = tables.table_blocks(path, root, fields, tables.parquet_batches)
+            blocks = columnar.table_blocks(path, root, fields, columnar.parquet_batches)
         for block in blocks:
             yield partial(_same, block)
 
@@ -70,3 +71,21 @@ def key_type(path: Path, name: str) -> pa.DataType:
     values = [value for value in jsonl.sniff(path, [name])[name] if value is not None]
     whole = bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
     return pa.int64() if whole else pa.string()
+
+
+def text_file_block(path: Path, root: Path, fields: Fields) -> Block:
+    """A whole file as one sample; its key is the path below the root without the last suffix."""
+    source = str(path)
+    name = path.name.removesuffix(path.suffix) if path.suffix.lower() in UNPACKERS else path.name
+    key = str(path.relative_to(root).parent / Path(name).stem) if path.is_relative_to(root) else Path(name).stem
+    try:
+        text = b"".join(pieces(path)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return rejected(source, 1, key, "invalid_utf8", error)
+    except Truncated as error:
+        return rejected(source, 1, key, "truncated", error)
+    except OSError as error:
+        return rejected(source, None, key, "unreadable_file", error)
+    block = from_records(source, fields, [(1, {"path": key, "text": text})])
+    block.uri = source
+    return block

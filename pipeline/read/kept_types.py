@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.pipeline.files.urls import fetched
-from tamis.pipeline.read import jsonl, tables
 from tamis.pipeline.read.blocks import JSON_TEXT
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
+from tamis.pipeline.read.tables import columnar, delimited, jsonl
 from tamis.pipeline.recipe.recipe import Source
 
+SNIFF_SCHEMAS = 500  # files of a source whose schemas are looked at
 SNIFF_TABLES = 8  # files of a source that are looked into until each field has shown a value
 EMPTY_LIST = pa.list_(pa.null())
 
@@ -45,6 +46,8 @@ def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType | No
     readable = [file for file in files if not file.problem]
     if source.reads_images:
         return {name: _infer(values) for name, values in rows.sniff(source, readable[: rows.SNIFF_FILES]).items()}
+    if source.format in ("parquet", "hf"):
+        return _of_schemas(origins, readable)
     kinds: dict[str, pa.DataType | None] = dict.fromkeys(origins)
     for most in (jsonl.SNIFF_LINES, None):  # what the first rows don't show, a larger part of each file may
         for file in readable[:SNIFF_TABLES]:
@@ -54,20 +57,26 @@ def _seen(source: Source, files: list[SourceFile]) -> dict[str, pa.DataType | No
                     kinds[name] = kind or kinds[name]
         if source.format != "jsonl":
             break
-    if source.format not in ("parquet", "hf"):
-        return {name: None if kind is None else _plain(kind) for name, kind in kinds.items()}
+    return {name: None if kind is None else _plain(kind) for name, kind in kinds.items()}
+
+
+def _of_schemas(origins: list[str], files: list[SourceFile]) -> dict[str, pa.DataType | None]:
+    """Of files that say their types: what the schemas of all of them, or of SNIFF_SCHEMAS, have in common."""
+    kinds: dict[str, pa.DataType | None] = dict.fromkeys(origins)
+    for file in files[:: -(-len(files) // SNIFF_SCHEMAS) or 1]:
+        schema = columnar.schema_of(fetched(file.path, file.mtime_ns))
+        for name in origins:
+            if schema.names.count(name) == 1:
+                kinds[name] = _meet(kinds[name], _native(schema.field(name).type))
     for name in [name for name in origins if kinds[name] is None]:  # of the place of the files, perhaps
-        said = [tables.hive_values(Path(file.path), Path(file.root)).get(name) for file in readable]
-        kinds[name] = _infer(tables.numbers_of(said))
-    return {name: None if kind is None else _native(kind) for name, kind in kinds.items()}
+        said = [columnar.hive_values(Path(file.path), Path(file.root)).get(name) for file in files]
+        kinds[name] = _infer(delimited.numbers_of(said))
+    return kinds
 
 
 def _shown(source: Source, path: Path, names: list[str], most: int | None) -> dict[str, pa.DataType | None]:
-    """Types that one file shows."""
-    if source.format in ("parquet", "hf"):
-        schema = tables.schema_of(path)
-        return {name: schema.field(name).type for name in names if schema.names.count(name) == 1}
-    values = jsonl.sniff(path, names, most) if source.format == "jsonl" else tables.sniff_csv(path, names)
+    """Types that the first rows of one file show."""
+    values = jsonl.sniff(path, names, most) if source.format == "jsonl" else delimited.sniff_csv(path, names)
     return {name: _infer(some) for name, some in values.items()}
 
 
@@ -106,7 +115,9 @@ def _native(kind: pa.DataType) -> pa.DataType:
 def _has_one_form(kind: pa.DataType) -> bool:
     """Whether DuckDB, and who reads the selection, have this type, too."""
     if pa.types.is_struct(kind):
-        return kind.num_fields > 0 and all(_has_one_form(kind.field(i).type) for i in range(kind.num_fields))
+        names = {kind.field(i).name.casefold() for i in range(kind.num_fields)}
+        told = len(names) == kind.num_fields > 0 and "" not in names  # DuckDB would rename the others
+        return told and all(_has_one_form(kind.field(i).type) for i in range(kind.num_fields))
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return _has_one_form(kind.value_type)
     return not (pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind))
@@ -115,6 +126,8 @@ def _has_one_form(kind: pa.DataType) -> bool:
 def _meet(a: pa.DataType | None, b: pa.DataType | None) -> pa.DataType | None:
     if a is None or b is None or a == b:
         return a or b
+    if all(map(pa.types.is_integer, (a, b))):
+        return pa.int64()
     if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (a, b)):
         return pa.float64()
     return JSON_TEXT if any(kind == JSON_TEXT or pa.types.is_nested(kind) for kind in (a, b)) else pa.string()

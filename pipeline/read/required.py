@@ -6,9 +6,9 @@ from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.bytes_in import Truncated, pieces
 from tamis.pipeline.files.urls import as_url, fetched
 from tamis.pipeline.progress import say
-from tamis.pipeline.read import jsonl, tables
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
+from tamis.pipeline.read.tables import columnar, delimited, jsonl
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Source, nearest
 
 OVERLAP = 256  # bytes of a piece that are looked at again with the next: longer than any field's name
@@ -47,11 +47,11 @@ def require_fields(source: Source, files: list[SourceFile], *, remote: bool) -> 
 def _fields(source: Source, file: SourceFile) -> list[str]:
     path = fetched(file.path, file.mtime_ns)
     if source.format == "csv":
-        return tables.csv_header(path)
+        return delimited.csv_header(path)
     if source.format == "jsonl":
         return jsonl.names_in(path)
-    place = ["split"] if source.format == "hf" else [*tables.hive_values(path, Path(file.root))]
-    return [*tables.schema_of(path).names, *place]
+    place = ["split"] if source.format == "hf" else [*columnar.hive_values(path, Path(file.root))]
+    return [*columnar.schema_of(path).names, *place]
 
 
 def _holds(files: list[SourceFile], name: str) -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.atomic import fingerprint
-from tamis.pipeline.files.patterns import fixed_folder, is_pattern, literally
+from tamis.pipeline.files.patterns import fits, fixed_folder, is_pattern, literally
 from tamis.pipeline.files.urls import as_url, filesystem, version_of
-from tamis.pipeline.read.saved import saved_files
+from tamis.pipeline.read.tables.saved import saved_files
 from tamis.pipeline.read.walk import Links, Problem, below, special
 from tamis.pipeline.recipe.recipe import Source
 
@@ -89,12 +89,14 @@ def _matches(source: Source, path: str) -> Iterator[tuple[str, str, Problem | No
     wanted = is_no_folder if source.format == "images" else os.path.lexists
     root = fixed_folder(path)
     links = Links(root, source.follow_links)
-    some = [match for match in sorted(glob.glob(path, recursive=True)) if wanted(match)]
-    if source.format not in ("images", "hf"):
-        some = [match for match in some if not os.path.isdir(match)]
-    for match in some:
-        bad = links.judge(match)
-        yield (bad[0], root, bad[1]) if bad else (match, root, None)
+    if "**" in path:  # links in circles would be followed for ever
+        some = [(file, why) for file, why in below(Path(root), source.follow_links) if fits(file, path) or why]
+    else:
+        found = [match for match in sorted(glob.glob(path)) if wanted(match)]
+        some = [links.judge(match) or (match, None) for match in found]
+        if source.format not in ("images", "hf"):
+            some = [(match, why) for match, why in some if why or not os.path.isdir(match)]
+    yield from ((match, root, why) for match, why in some)
     if not some:
         raise SourceError(f"source {plain}: the glob finds no file. Check the path; it is relative to the recipe.")
 

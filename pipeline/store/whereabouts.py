@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.columns.rounds import rounds
+from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import read_json, store_lock
 from tamis.pipeline.progress import say, visible

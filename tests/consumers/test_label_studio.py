@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.columns.rounds import round_rows
+from tamis.pipeline.columns.detect.rounds import round_rows
 from tamis.pipeline.labels.files import read_answers
 from tamis.pipeline.labels.rounds import Imported, import_answers
 from tests_support import Runner, write_jsonl

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
+from tamis.pipeline.recipe.extras import MissingExtra
 
 CLASSIFY_VERSION = 2  # raise when the same text would get another probability
 FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")

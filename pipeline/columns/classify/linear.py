@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path
+from tamis.pipeline.recipe.extras import MissingExtra
 from tamis.selectors.chance import uniform
 from tamis.selectors.learners.folds import FOLDS, fold_of
 from tamis.selectors.match.density_ratio import FIT_ROWS

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
 from tamis.pipeline.errors import RecipeError, RunFailed
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path
+from tamis.pipeline.recipe.extras import MissingExtra
 from tamis.selectors.vectors.columns import as_array
 
 TOPIC_VERSION = 1  # raise when the same keywords and pool would give another direction

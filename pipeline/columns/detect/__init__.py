@@ -7,4 +7,5 @@ Each file: frozen settings, and a model that proposes objects.
     objects.py          what every detector has
     onnx.py             a YOLOX-style detector
     open_vocabulary.py  Grounding DINO, OWLv2
+    rounds.py           what people drew and answered, as a store keeps it
 """

@@ -19,14 +19,15 @@ import yaml
 
 from tamis.pipeline.columns.detect.boxes import SHARES, Found
 from tamis.pipeline.columns.detect.objects import Detector, own_settings
-from tamis.pipeline.columns.rounds import round_rows, rounds
+from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.pipeline.files.atomic import digest_of_input, fingerprint
 from tamis.pipeline.files.plain_json import load_json
 from tamis.pipeline.files.plain_xml import load_xml
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.read.names import Repeated, one_ends_the_other, parts_of
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
+from tamis.pipeline.read.walk import below
 
 MOST_CLASSES = 100_000
 CLASS_FILES = ("classes.txt", "data.yaml", "obj.names")
@@ -57,7 +58,9 @@ class FileBoxes(Detector):
         if not place.exists() and place.name != "labels":
             raise RecipeError(f"detect: file: nothing at {place}")
         made_of = own_settings(self) | {"path": "folder" if place.is_dir() else "file", "version": DETECT_FILE_VERSION}
-        made_of["digest"] = digest_of_input(place) if place.is_file() else fingerprint(digest_of_folder(place))
+        if place.exists() and not (place.is_file() or place.is_dir()):
+            raise RecipeError(f"detect: file: {place}: neither a file nor a folder")
+        made_of["digest"] = digest_of_input(place) if place.is_file() else fingerprint(_digests(place))
         if place.is_dir() and (named := _class_file(place)) and not named.is_relative_to(place):
             made_of["named"] = digest_of_input(named)
         for name in ("images", "classes"):
@@ -237,11 +240,23 @@ def _of_people(folder: Path) -> Iterator[tuple[str, Found]]:
 
 
 def _files(place: Path, suffix: str) -> list[Path]:
-    """Those that are not hidden: the fingerprint doesn't see the others."""
-    found = {
-        path.relative_to(place): path for path in place.rglob("*") if path.suffix.lower() == suffix and path.is_file()
-    }
-    return [path for name, path in sorted(found.items()) if not any(part.startswith(".") for part in name.parts)]
+    return [path for path in _all(place) if path.suffix.lower() == suffix]
+
+
+def _digests(place: Path) -> dict[str, str]:
+    some = _all(place) if place.is_dir() else []
+    return {path.relative_to(place).as_posix(): digest_of_input(path) for path in some}
+
+
+def _all(place: Path) -> list[Path]:
+    """Files by the rule of pools: not hidden, and behind links inside of the folder. Raises RecipeError for others."""
+    found = []
+    for path, problem in below(place, follow=False):
+        if problem and problem[0] == "link":
+            raise RecipeError(f"detect: file: {path}: {problem[1].partition(';')[0]}; what lies there would go unseen")
+        if problem is None:
+            found.append(Path(path))
+    return found
 
 
 def _yolo(path: Path, names: list[str]) -> Found:
@@ -311,7 +326,7 @@ def _coco(path: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, 
         about = {}
     images, categories = about.get("images"), about.get("categories", [])
     classes = {category["id"]: str(category["name"]) for category in categories}
-    if not classes:  # results alone: their numbers are the names
+    if not classes and not isinstance(held, dict):  # results alone: their numbers are the names
         classes = {row["category_id"]: str(row["category_id"]) for row in rows}
     names = {image["id"]: str(image["file_name"]) for image in images or []}
     for what, held_, listed in (("images", names, images or []), ("categories", classes, categories)):
@@ -343,9 +358,9 @@ def read_class_names(path: Path) -> list[str]:
     """Names in their order: one a line, or `names` of a YOLO data.yaml; empty for numbers without one. Raises
     RecipeError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() not in (".yaml", ".yml"):
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.rstrip().splitlines()]  # a blank line is a number without a name
         names = load_yaml(text)["names"]
         if isinstance(names, dict):
             numbered = {int(number): str(name) for number, name in names.items()}

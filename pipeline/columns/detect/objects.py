@@ -45,6 +45,10 @@ class Detector(ColumnKind):
         made_of = super().made_of(folder)
         return made_of if self.features is None else {**made_of, "features": self.features.made_of(folder)}
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        return super().extras if self.features is None else (*super().extras, *self.features.kind.extras)
+
     def least_of(self, name: str) -> float:
         """The confidence that an object of a class needs."""
         wanted = self.confidence

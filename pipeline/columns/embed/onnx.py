@@ -17,8 +17,8 @@ from tamis.pipeline.columns.torch_models import Result, find_batch
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
+from tamis.pipeline.recipe.extras import MissingExtra
 
 ONNX_VERSION = 1  # raise when the same pixels would give another vector
 

@@ -19,8 +19,8 @@ from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
+from tamis.pipeline.recipe.extras import MissingExtra
 
 OPEN_CLIP_VERSION = 1  # raise when the same input would give other vectors
 TEXT_BATCH = 64

@@ -17,8 +17,8 @@ from tamis.pipeline.columns.embed.vectors import TextVectors
 from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, precision_for
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder
+from tamis.pipeline.recipe.extras import MissingExtra
 
 SENTENCES_VERSION = 1  # raise when the same text would give another vector
 MOST_WINDOWS = 256  # of one text: 65,000 tokens; the rest of a book is cut, and counted

@@ -25,8 +25,8 @@ from tamis.pipeline.columns.contract import ColumnKind, Fields, Output, Told
 from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, weights_digest
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_folder
+from tamis.pipeline.recipe.extras import MissingExtra
 
 LOSS_VERSION = 1  # raise when the same text would get another loss
 LONGEST_CONTEXT = 1024  # tokens, where neither recipe nor model says less

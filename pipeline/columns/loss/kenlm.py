@@ -17,8 +17,8 @@ import pyarrow as pa
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.columns.loss.causal_lm import LOSS
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import digest_of_input
+from tamis.pipeline.recipe.extras import MissingExtra
 
 KENLM_VERSION = 1  # raise when the same text would get another perplexity
 FROM = "，。、„”“«»」「《》´∶：？！（）；–～’━〈〉【】％►"

@@ -23,11 +23,11 @@ from tamis.pipeline.columns.loss.causal_lm import LOSS, LOSS_VERSION, Losses, Lo
 from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.columns.torch_models import devices
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.extras import MissingExtra
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.machine import idle_cores
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.pool import Part
+from tamis.pipeline.recipe.extras import MissingExtra
 from tamis.selectors.chance import uniform
 from tamis.selectors.rows import hashes_of
 

@@ -18,8 +18,9 @@ from tamis.pipeline.files.atomic import digest_of_input
 from tamis.pipeline.files.bytes_in import Truncated
 from tamis.pipeline.read.formats import key_type
 from tamis.pipeline.read.identity import sample_ids
-from tamis.pipeline.read.jsonl import tables_of
-from tamis.pipeline.read.tables import csv_header, once
+from tamis.pipeline.read.tables.columnar import once
+from tamis.pipeline.read.tables.delimited import csv_header
+from tamis.pipeline.read.tables.jsonl import tables_of
 from tamis.selectors.rows import as_floats
 
 JOIN_VERSION = 1  # raise when the same file would give other values

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.decode.worker import read_bytes
 from tamis.pipeline.errors import Unusable
-from tamis.pipeline.files.plain_json import load_json
+from tamis.pipeline.files.plain_json import load_record
 from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.blocks import Reject, shorten
 from tamis.pipeline.read.images.tars import BEHIND, Member, members, read_range
@@ -81,6 +81,10 @@ def member_rows(source: Source, path: Path, found: list[Member], dotted: bool = 
             key = to_first_dot(member.name) if dotted else without_suffix(member.name)
             keys.setdefault(key, []).append(member)
     for key, some in keys.items():
+        names = [m.name for m in some if suffix(m.name) not in IMAGE_SUFFIXES]
+        if twice := [name for name in names if names.count(name) > 1]:  # which image is which one's?
+            yield lost(str(path), some[0].number, key, "key_conflict", f"the tar has {twice[0]!r} more than once")
+            continue
         places = [Place(m.number, str(path), m.name, Encoded(str(path), m.offset, m.size)) for m in some]
         together = list(_parted(source, key, places)) if dotted else [(key, places)]
         beside += [p.name for p in places if suffix(p.name) in IMAGE_SUFFIXES and not any(p in s for _, s in together)]
@@ -167,7 +171,9 @@ def _beside(source: Source, others: dict[str, Encoded]) -> tuple[list[dict[str, 
     fields: dict[str, Any] = {}
     if wanted and "json" in others:
         try:
-            fields = load_json(_sidecar(others["json"]))
+            fields, twice = load_record(_sidecar(others["json"]))
+            if doubled := [name for name in wanted if name in twice]:
+                raise ValueError(f"field {doubled[0]!r} stands in it more than once")
         except ValueError as error:
             raise Unusable("bad_json", f"the sidecar .json: {error}") from error
         if not isinstance(fields, dict):
@@ -212,7 +218,7 @@ def _sidecar(place: Encoded) -> str:
 
 
 def captions_of(given: Any, name: str) -> list[dict[str, str]]:
-    """A caption, or a list of them; blank ones are none."""
+    """A caption, or a list of them; what is blank or no text is none."""
     texts = given if isinstance(given, list) else [given]
     return [{"text": text, "source": name} for text in texts if isinstance(text, str) and text.strip()]
 

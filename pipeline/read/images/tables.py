@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.errors import Unusable
 from tamis.pipeline.files.bytes_in import line_blocks
-from tamis.pipeline.read import tables
 from tamis.pipeline.read.blocks import Reject, shorten
 from tamis.pipeline.read.images.folders import (
     Item,
@@ -26,8 +25,9 @@ from tamis.pipeline.read.images.folders import (
     without_suffix,
 )
 from tamis.pipeline.read.images.tars import Member, members
-from tamis.pipeline.read.jsonl import record_of
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
+from tamis.pipeline.read.tables import columnar, delimited
+from tamis.pipeline.read.tables.jsonl import record_of
 from tamis.pipeline.read.walk import Links
 from tamis.pipeline.recipe.recipe import Source
 
@@ -154,30 +154,19 @@ def _records(
     else:
         position = 1
         for batch in _batches(path, root, names, needed, kind):
-            for record in _dicts(batch):
+            for record in columnar.dicts_of(batch):
                 yield position, record
                 position += 1
-
-
-def _dicts(batch: Any) -> Iterator[Record]:
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:  # one value that is no text costs its row alone
-        for row in range(batch.num_rows):
-            try:
-                yield batch.slice(row, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                yield Unusable("invalid_utf8", str(error))
 
 
 def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str], kind: str) -> Iterator[Any]:
     if names is None:
         yield from pq.ParquetFile(path).iter_batches(batch_size=TABLE_ROWS, use_threads=False)
         return
-    read = tables.arrow_batches if kind == "hf" else tables.parquet_batches
+    read = columnar.arrow_batches if kind == "hf" else columnar.parquet_batches
     for batch in read(path, root, names, TABLE_ROWS):
         if missing := [name for name in needed if name not in batch.column_names]:
-            raise Unusable("missing_field", f"no field {missing[0]!r}; {tables.told_fields(path)}")
+            raise Unusable("missing_field", f"no field {missing[0]!r}; {columnar.told_fields(path)}")
         yield batch
 
 
@@ -192,5 +181,5 @@ def _json_records(path: Path, names: list[str]) -> Iterator[tuple[int, Record]]:
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, Record]]:
-    for number, row in tables.CsvReader(path):
+    for number, row in delimited.CsvReader(path):
         yield number, row if isinstance(row, Unusable) else {name: value or None for name, value in row.items()}

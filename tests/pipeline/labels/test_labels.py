@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.columns.labels import read_labels
-from tamis.pipeline.columns.rounds import rounds
 from tamis.pipeline.emit.tasks import export_tasks
 from tamis.pipeline.errors import RecipeError, StoreError
 from tamis.pipeline.labels.answers import Answer, Boxes

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.cli.app import app
-from tamis.pipeline.columns.rounds import round_rows
+from tamis.pipeline.columns.detect.file import read_class_names
+from tamis.pipeline.columns.detect.rounds import round_rows
 from tamis.pipeline.emit.tasks import export_tasks
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.labels.answers import Answer
@@ -99,9 +100,9 @@ class TestLabelStudio:
     @pytest.mark.parametrize(
         ("value", "why"),
         [
-            ({"points": [[1, 2], [3, 4], [5, 6]], "polygonlabels": ["bear"]}, "points, polygonlabels"),
-            ({**BEAR, "rotation": 30}, "rectanglelabels"),
-            ({"start": 0, "end": 3, "text": "abc", "labels": ["name"]}, "labels"),
+            ({"points": [[1, 2], [3, 4], [5, 6]], "polygonlabels": ["bear"]}, "other shapes"),
+            ({**BEAR, "rotation": 30}, "a turned box"),
+            ({"start": 0, "end": 3, "text": "abc", "labels": ["name"]}, "other shapes"),
         ],
     )
     def test_what_is_no_box_and_no_choice_is_labeled_without_a_class(
@@ -109,6 +110,29 @@ class TestLabelStudio:
     ) -> None:
         found, rows = taken(photos, "x.json", [self.annotated({"from_name": "label", "value": value})])
         assert (rows["a/p1"]["label"], rows["a/p1"]["boxes"], why in found.unclear[0]) == ("", None, True)
+
+    @pytest.mark.parametrize("beside", ["turned", "polygon", "region"])
+    def test_what_is_not_read_beside_a_label_is_listed(self, photos: Path, beside: str) -> None:
+        other: dict[str, Any] = {
+            "turned": {**BEAR, "rotation": 30}, "polygon": {"points": [[1, 2]], "polygonlabels": ["bear"]},
+            "region": {**BOX, "choices": ["occluded"]},
+        }[beside]  # fmt: skip
+        results = [{"from_name": "kind", "value": {"choices": ["cat"]}}, {"from_name": "label", "value": other}]
+        if beside == "region":
+            results.append({"from_name": "label", "value": BEAR})
+        found, rows = taken(photos, "x.json", [self.annotated(*results)])
+        assert (rows["a/p1"]["label"], rows["a/p1"]["boxes"]) == ("cat", DRAWN if beside == "region" else None)
+        assert len(found.partly) == 1
+
+    def test_a_remark_beside_boxes_is_no_class(self, photos: Path) -> None:
+        note = {"from_name": "note", "value": {"text": ["blurred"]}}
+        rating = {"from_name": "stars", "value": {"rating": 3}}
+        _, rows = taken(photos, "x.json", [self.annotated({"from_name": "label", "value": BEAR}, note, rating)])
+        assert (rows["a/p1"]["label"], rows["a/p1"]["boxes"]) == ("bear", DRAWN)
+
+    def test_a_list_of_the_tasks_own_data_is_no_answer(self, photos: Path) -> None:
+        found, rows = taken(photos, "x.json", [{"key": "a/p1", **ABOUT, "tags": ["outdoor"]}])
+        assert (rows, found.left_out) == ({}, ["a/p1: an answer under tags? name it with --control"])
 
     def test_where_boxes_are_drawn_an_empty_answer_says_that_there_is_nothing(self, photos: Path) -> None:
         drawn = self.annotated({"from_name": "label", "value": BEAR})
@@ -195,12 +219,43 @@ class TestOtherTools:
         (tmp_path / "x.xml").write_text(
             '<annotations><image name="a.jpg"><tag label="cat"/><tag label=" cat "/></image>'
             '<image name="b.jpg" width="64" height="48"><box label="bear" xtl="6.4" ytl="9.6" xbr="25.6" ybr="28.8"/></image>'
-            '<image name="c.jpg"><tag label="a"/><tag label="b"/></image></annotations>'
+            '<image name="c.jpg"><tag label="a"/><tag label="b"/></image>'
+            '<image name="d.jpg"><box label="cat" xtl="1" ytl="1" xbr="2" ybr="2"/><polygon label="dog" points="1,2"/></image>'
+            '<image name="e.jpg"><tag label="ok"/><box label="dog" rotation="30" xtl="1" ytl="1" xbr="2" ybr="2"/></image>'
+            "</annotations>"
         )
-        one, two, three = read_answers(tmp_path / "x.xml")
+        one, two, three, four, five = read_answers(tmp_path / "x.xml")
         assert one == Answer("a.jpg", "cat")
         assert (two.label, two.boxes and two.boxes.size) == ("bear", (64.0, 48.0))
         assert three.unclear == "several tags (a, b)"
+        assert four == Answer("d.jpg", "", unclear="its shapes are not read (polygon)")
+        assert five == Answer("e.jpg", "ok", unclear="its shapes are not read (turned boxes)")
+
+    def test_tracks_of_a_video_are_refused_by_name(self, tmp_path: Path) -> None:
+        (tmp_path / "x.xml").write_text('<annotations><track label="a"/></annotations>')
+        with pytest.raises(RecipeError, match="of a video, with tracks"):
+            read_answers(tmp_path / "x.xml")
+
+    @pytest.mark.parametrize("box", [[float("nan"), 0, 5, 5], [0, 0, 0, 0]])
+    def test_a_box_without_size_is_listed(self, photos: Path, box: list[float]) -> None:
+        held = coco(["a/p1.jpg"], [0])
+        held["annotations"][0]["bbox"] = box
+        found, rows = taken(photos, "x.json", held)
+        assert (rows, len(found.left_out)) == ({}, 1)
+
+    def test_a_zip_that_cannot_be_opened_is_one_line(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as out:
+            out.writestr("a.txt", "0 0.5 0.5 1 1")
+        held = bytearray((tmp_path / "x.zip").read_bytes())
+        held[6] |= 1  # encrypted, says the header
+        held[held.index(b"PK\1\2") + 8] |= 1
+        (tmp_path / "x.zip").write_bytes(held)
+        with pytest.raises(RecipeError, match="encrypted"):
+            read_answers(tmp_path / "x.zip")
+
+    def test_names_of_classes_may_begin_with_a_mark_and_be_blank(self, tmp_path: Path) -> None:
+        (tmp_path / "classes.txt").write_bytes("\ufeffbear\r\n\r\nelk\n".encode())
+        assert read_class_names(tmp_path / "classes.txt") == ["bear", "", "elk"]
 
     @pytest.mark.parametrize(
         "text", ["key, label\na/p1,cat\n", "key,label\na/p1,cat\n", '"key", "label"\na/p1, cat\n'], ids=range(3)

@@ -16,7 +16,7 @@ from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files import bytes_in
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.read.pool import Pool
-from tamis.pipeline.read.tables import CsvReader, number_of, numbers_of
+from tamis.pipeline.read.tables.delimited import CsvReader, number_of, numbers_of
 from tests_support import Runner, write_jsonl
 
 from .test_finding import pool_of, rejected
@@ -186,3 +186,85 @@ def test_yaml_is_as_it_looks() -> None:
     for text in ("a: 1\na: 2", "x: {steps: 1, 'steps': 2}"):
         with pytest.raises(Exception, match="stands twice in one map, first on line 1"):
             load_yaml(text)
+
+
+class TestKeptValues:
+    """None is changed on the way: it fits its type whole, or its row is a reject, or the field is JSON."""
+
+    def test_lists_are_not_cut_to_whole_numbers(self, tmp_path: Path) -> None:
+        rows = [{"text": f"t {n}", "s": [10, 20]} for n in range(1100)]
+        write_jsonl(tmp_path / "p.jsonl", [*rows, {"text": "x", "s": [10.5, 20.9]}, {"text": "y", "s": [True]}])
+        pool = pool_of(tmp_path, format="jsonl", path="p.jsonl", keep=["s"])
+        assert (pool.rows, rejected(pool)) == (1100, [("p.jsonl", "wrong_type")] * 2)
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ([{"a": 1}], [{"a": 1, "b": 2}]), ([[1]], [[1.5]]), ([1], [1.5]), ([1], [True]), ([True], [7]),
+            ([{"a": 1}], ["text"]), ([[1]], [{"a": 1}]),
+        ],
+    )  # fmt: skip
+    def test_files_of_other_schemas_meet(
+        self, tmp_path: Path, run_in: Runner, first: list[Any], second: list[Any]
+    ) -> None:
+        for name, values in (("a", first), ("b", second)):
+            table = pa.table({"text": [f"{name} {n}" for n in range(len(values))], "v": values})
+            pq.write_table(table, tmp_path / f"{name}.parquet")
+        pool = [{"format": "parquet", "path": "*.parquet", "keep": ["v"]}]
+        outcome = run_in(tmp_path, pool=pool, target=[], steps=[], emit=["jsonl"])
+        lines = (outcome.folder / "exports" / "selection.jsonl").read_text().splitlines()
+        told = {row["text"][0]: row["v"] for row in map(json.loads, lines)}
+        texts = {type(first[0]), type(second[0])} == {int, bool}  # of no type in common, and no list: texts
+        assert (
+            told == {"a": str(first[0]).lower(), "b": str(second[0]).lower()}
+            if texts
+            else {"a": first[0], "b": second[0]}
+        )
+
+    def test_names_that_a_database_would_change_are_kept(self, tmp_path: Path, run_in: Runner) -> None:
+        kind = pa.struct([("a", pa.int64()), ("A", pa.int64())])
+        pq.write_table(pa.table({"text": ["x"], "s": pa.array([{"a": 1, "A": 2}], kind)}), tmp_path / "p.parquet")
+        pool = [{"format": "parquet", "path": "p.parquet", "keep": ["s"]}]
+        outcome = run_in(tmp_path, pool=pool, target=[], steps=[], emit=["jsonl"])
+        assert json.loads((outcome.folder / "exports" / "selection.jsonl").read_text())["s"] == {"a": 1, "A": 2}
+
+    def test_values_that_nobody_can_hold_cost_their_row(self, tmp_path: Path, run_in: Runner) -> None:
+        far = pa.array([0, 4_000_000], pa.int32()).cast(pa.date32())
+        late = pa.array([0, 10**18], pa.int64()).cast(pa.timestamp("us"))
+        broken = pa.array([{"s": b"fine"}, {"s": b"\xff"}], pa.struct([("s", pa.binary())])).cast(
+            pa.struct([("s", pa.string())]), safe=False
+        )
+        fields = {"far": far, "late": late, "broken": broken}
+        for name, values in fields.items():
+            pq.write_table(
+                pa.table({"text": [f"{name} good", f"{name} bad"], name: values}), tmp_path / f"{name}.parquet"
+            )
+        pool = [{"format": "parquet", "path": f"{name}.parquet", "keep": [name]} for name in fields]
+        outcome = run_in(tmp_path, pool=pool, target=[], steps=[], emit=["jsonl", "csv", "hf", "parquet"])
+        assert (outcome.selected, outcome.manifest["pool"]["rejects"]) == (3, {"wrong_type": 3})
+
+    def test_whole_numbers_beyond_floats_stay_what_they_are(self, tmp_path: Path, run_in: Runner) -> None:
+        rows = [{"id": f"{n:05d}", "text": f"t {n}", "m": {"n": 9007199254740993}} for n in range(1100)]
+        rows += [{"id": f"{n:05d}", "text": f"u {n}", "m": {"n": 0.5}} for n in range(1100, 1200)]
+        write_jsonl(tmp_path / "p.jsonl", rows)
+        pool = [{"format": "jsonl", "path": "p.jsonl", "key": "id", "keep": ["m"]}]
+        outcome = run_in(tmp_path, pool=pool, target=[], steps=[], emit=["parquet", "jsonl"])
+        table = pq.read_table(outcome.folder / "exports" / "selection.parquet")
+        assert {json.loads(text)["n"] for text in table["m"].to_pylist()} == {9007199254740993, 0.5}
+
+    def test_lists_of_one_length_open_as_a_dataset(self, tmp_path: Path, run_in: Runner) -> None:
+        datasets = pytest.importorskip("datasets")
+        values = pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2))
+        pq.write_table(pa.table({"text": ["x"], "v": values}), tmp_path / "p.parquet")
+        pool = [{"format": "parquet", "path": "p.parquet", "keep": ["v"]}]
+        outcome = run_in(tmp_path, pool=pool, target=[], steps=[], emit=["hf"])
+        assert datasets.load_from_disk(str(outcome.folder / "exports" / "hf"))[0]["v"] == [1.0, 2.0]
+
+
+def test_links_in_circles_end_under_any_pattern(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    write_jsonl(tmp_path / "pool" / "a.jsonl", [{"text": "x"}])
+    for name in ("l1", "l2", "l3"):
+        (tmp_path / "pool" / name).symlink_to(tmp_path / "pool", target_is_directory=True)
+    pool = pool_of(tmp_path, format="jsonl", path="pool/**/*.jsonl")
+    assert (pool.rows, rejected(pool)) == (1, [(name, "link") for name in ("l1", "l2", "l3")])

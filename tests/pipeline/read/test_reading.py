@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.files import bytes_in
-from tamis.pipeline.read import jsonl
 from tamis.pipeline.read.blocks import Fields
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.pool import Pool
+from tamis.pipeline.read.tables import jsonl
 from tamis.pipeline.recipe.recipe import Source, parse_recipe
 from tests_support import write_jsonl
 
