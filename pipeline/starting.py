@@ -239,6 +239,8 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
     old = known.get("columns", {})
     changed = [name for name, made_of in request["columns"].items() if old.get(name) != made_of]
+    if changed == ["labels"]:
+        return "an earlier round: labels came since"
     return f"other files under column {changed[0]!r}" if changed else "another version of the user's code"
 
 
