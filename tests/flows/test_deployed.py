@@ -89,6 +89,7 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         assert verify(first) == [] and pq.read_metadata(first.folder / "selection.parquet").num_rows == 5
         run("labels", "COMPLETED")
         asked = pq.read_table(store / "runs" / "labels-0001" / "selection.parquet")["key"].to_pylist()
+        (place / "answers" / "a_broken.json").write_text("[")  # costs itself alone
         (place / "answers" / "monday.csv").write_text("key,label\n" + "".join(f"{key},yes\n" for key in asked))
         run("labels", "COMPLETED")
         again = pq.read_table(store / "runs" / "labels-0002" / "selection.parquet")["key"].to_pylist()

@@ -2,10 +2,15 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -184,3 +189,26 @@ def test_a_pool_of_texts_has_an_atlas_and_nothing_for_fiftyone(run_in: Runner, w
     )
     with pytest.raises(RecipeError, match="FiftyOne shows images, and the pool has none"):
         run_in(workplace, name="b", target=[], steps=[], emit=["fiftyone"])
+
+
+def test_times_are_the_same_in_every_zone_of_a_machine(tmp_path: Path) -> None:
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    times = pa.array([began, None], pa.timestamp("us", "UTC"))
+    away = pa.array([began, began], pa.timestamp("us", "America/New_York"))
+    raw = pa.array([b"\x00\xff", b"fine"])
+    pq.write_table(pa.table({"text": ["a", "b"], "seen": times, "there": away, "raw": raw}), tmp_path / "p.parquet")
+    keep = "[seen, there, raw]"
+    emit = "[jsonl, csv, parquet, hf, webdataset, atlas]"
+    (tmp_path / "r.yaml").write_text(f"pool: [{{format: parquet, path: p.parquet, keep: {keep}}}]\nemit: {emit}\n")
+    found = []
+    for zone in ("UTC", "America/New_York"):
+        store = tmp_path / zone.replace("/", "-")
+        command = [sys.executable, "-c", "from tamis.pipeline.cli.app import main; main()"]
+        subprocess.run([*command, "run", "r.yaml", "--store", str(store), "--local"], env={**os.environ, "TZ": zone},
+                       cwd=tmp_path, check=True, capture_output=True)  # fmt: skip
+        exports = store / "runs" / "r" / "exports"
+        found.append({path.relative_to(exports): path.read_bytes() for path in exports.rglob("*") if path.is_file()})
+    assert found[0] == found[1]
+    line = json.loads(found[0][Path("selection.jsonl")].splitlines()[0])
+    assert (line["seen"], line["raw"]) in (("2024-01-01T00:00:00+00:00", "AP8="), (None, "ZmluZQ=="))
+    assert line["there"] == "2023-12-31T19:00:00-05:00", "in the zone that it came with"
