@@ -19,6 +19,13 @@ def pattern_below(folder: Path, path: str) -> str:
     return place if dots and "/.." in place else os.path.normpath(place)
 
 
+def matching(folder: Path, path: str) -> list[Path]:
+    """What a path below a folder names: itself where it is there, else all that fits it as a pattern, sorted."""
+    pattern = pattern_below(folder, path)
+    plain = Path(literally(pattern))
+    return [plain] if plain.exists() else sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+
+
 def literally(pattern: str) -> str:
     """The path that a pattern is when its wildcards are characters."""
     return ESCAPED.sub(r"\1", pattern)

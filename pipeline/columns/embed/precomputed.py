@@ -4,7 +4,6 @@ Parquet with a key and a vector field; `.npz` beside Parquet of the same stem an
 text file of keys; `.npz` that holds keys itself. An index of 64-bit ids is kept in memory, 16 bytes a vector; vectors
 are read a file at a time. A key with two vectors is an error; samples without one get null, and are counted."""
 
-import glob
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.patterns import matching
 from tamis.pipeline.read.identity import sample_ids
 from tamis.selectors.vectors.columns import as_column
 
@@ -49,12 +49,12 @@ class Precomputed(ColumnKind):
         return {**asdict(self), "files": stamps, "version": PRECOMPUTED_VERSION}
 
     def files(self, folder: Path) -> list[Path]:
-        found = sorted(Path(name) for name in glob.glob(str(folder / self.path), recursive=True))
-        npz = {path.stem for path in found if path.suffix == ".npz"}
+        some = matching(folder, self.path)
+        npz = {path.stem for path in some if path.suffix.lower() == ".npz"}
         found = [
             path
-            for path in found
-            if path.suffix in (".npz", ".npy") or (path.suffix == ".parquet" and path.stem not in npz)
+            for path in some
+            if path.suffix.lower() in (".npz", ".npy") or (path.suffix.lower() == ".parquet" and path.stem not in npz)
         ]
         if not found:
             raise RecipeError(f"precomputed: {folder / self.path} finds no .parquet, .npz or .npy file")
@@ -133,7 +133,7 @@ class PrecomputedModel:
 
 def _keys_file(path: Path) -> Path | None:
     """Where the keys of a file of vectors lie: beside it, under its stem."""
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return None
     beside = [path.with_suffix(suffix) for suffix in (".parquet", ".txt") if path.with_suffix(suffix).exists()]
     return beside[0] if beside else None
@@ -142,7 +142,7 @@ def _keys_file(path: Path) -> Path | None:
 def _keys(path: Path, settings: Precomputed) -> list[str]:
     beside = _keys_file(path)
     try:
-        if path.suffix == ".parquet" or (beside and beside.suffix == ".parquet"):
+        if path.suffix.lower() == ".parquet" or (beside and beside.suffix == ".parquet"):
             return [str(key) for key in pq.read_table(beside or path, columns=[settings.key])[settings.key].to_pylist()]
         if beside:
             return beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -157,9 +157,9 @@ def _keys(path: Path, settings: Precomputed) -> list[str]:
 @lru_cache(maxsize=FILES_HELD)
 def _vectors(path: Path, name: str, _mtime_ns: int) -> npt.NDArray[Any]:
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             found = np.load(path, mmap_mode="r", allow_pickle=False)
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as held:
                 found = held[name]
         else:

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.columns.embed.precomputed import Precomputed
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.patterns import fixed_folder, is_pattern, literally, pattern_below
 from tamis.pipeline.read.ingest import ingest
@@ -228,3 +230,11 @@ def test_folders_of_partitions_are_fields(tmp_path: Path) -> None:
     assert sorted(rows, key=key) == wanted
     theirs = pq.read_table(tmp_path / "pool").select(["year", "lang"])
     assert sorted(theirs.cast(pa.schema([("year", pa.int64()), ("lang", pa.string())])).to_pylist(), key=key) == wanted
+
+
+def test_files_of_vectors_are_found_beside_the_recipe_alone(tmp_path: Path) -> None:
+    for place in ("e[1]", "e1"):
+        (tmp_path / place).mkdir()
+        np.savez(tmp_path / place / "v[2].npz", key=np.array(["a"]), vector=np.eye(1, 4))
+    for path in ("*.npz", "v[2].npz"):
+        assert Precomputed(path=path).files(tmp_path / "e[1]") == [tmp_path / "e[1]" / "v[2].npz"]
