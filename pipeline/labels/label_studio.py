@@ -21,16 +21,16 @@ Row = dict[str, Any]
 
 def of_tasks(tasks: list[Row], control: str | None) -> Iterator[Answer]:
     """The full export (JSON), or JSON_MIN."""
-    if any("annotations" in task for task in tasks):
+    if any("annotations" in task or isinstance(task.get("data"), dict) for task in tasks):
         drawn = any(
             "rectanglelabels" in result.get("value", {})
             for task in tasks
-            for one in task["annotations"]
+            for one in task.get("annotations") or []
             for result in one.get("result") or []
         )
         for task in tasks:
             key = _key(task["data"])
-            for annotation in task["annotations"]:
+            for annotation in task.get("annotations") or []:
                 if not annotation.get("was_cancelled"):
                     yield _of_annotation(key, annotation, control, drawn)
         return

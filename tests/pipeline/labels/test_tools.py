@@ -124,6 +124,12 @@ class TestLabelStudio:
         assert (rows["a/p1"]["label"], rows["a/p1"]["boxes"]) == ("cat", DRAWN if beside == "region" else None)
         assert len(found.partly) == 1
 
+    def test_tasks_that_nobody_answered_are_none(self, photos: Path) -> None:
+        tasks = [{"id": 1, "data": {"key": "a/p1"}, "predictions": []}, self.annotated({"value": BEAR}, key="a/p2")]
+        _, rows = taken(photos, "x.json", tasks)
+        assert set(rows) == {"a/p2"}
+        assert read_answers(photos / "x.json")[0].key == "a/p2"
+
     def test_a_remark_beside_boxes_is_no_class(self, photos: Path) -> None:
         note = {"from_name": "note", "value": {"text": ["blurred"]}}
         rating = {"from_name": "stars", "value": {"rating": 3}}
