@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tamis.pipeline.errors import RunError
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.progress import say
+from tamis.pipeline.recipe.extras import require_extra
 
 DIGIT, TARGET_IMAGES, SIDE = "3", 30, 64  # the scans are 8 x 8; larger, a person sees something
 RECIPE = """\
@@ -25,12 +25,11 @@ emit: [parquet, keys, webdataset]
 
 
 def make_digits(folder: Path) -> None:
-    """Write scans/DIGIT/NNNN.png, some of one digit to examples/ instead, and the recipe. Raises RunError."""
-    try:
-        from PIL import Image
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise RunError("the image demo needs the extra: pip install 'tamis[vision]'") from error
+    """Write scans/DIGIT/NNNN.png, some of one digit to examples/ instead, and the recipe. Raises MissingExtra."""
+    require_extra("the image demo", "vision", "PIL", "sklearn")
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
     say("pool: 1,797 scanned digits of scikit-learn, as PNG files")
     digits = load_digits()
     held = 0

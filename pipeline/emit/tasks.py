@@ -53,9 +53,7 @@ def asked_ids(run: Run) -> set[int] | None:
 
 
 def known_classes(run: Run) -> list[str]:
-    """Classes for the tool's interface: the recipe's, else those that the labels at hand name."""
-    if run.recipe.label_classes:
-        return list(run.recipe.label_classes)
+    """Classes that the labels at hand name, for the tool's interface."""
     if run.recipe.labels is None:
         return []
     labels = read_labels(Path(run.recipe.labels))

@@ -33,9 +33,9 @@ def load_record(text: str | bytes) -> tuple[Any, list[str]]:
         raise ValueError("nested too deeply") from error
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any) -> str:
     """A value as JSON; what JSON has no word for stands as its text."""
-    return json.dumps(plain(value), ensure_ascii=False, default=str, allow_nan=False, indent=indent)
+    return json.dumps(plain(value), ensure_ascii=False, default=str, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

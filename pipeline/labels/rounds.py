@@ -20,8 +20,7 @@ from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import store_lock, write_parquet
 from tamis.pipeline.labels.answers import Answer, Boxes
-from tamis.pipeline.read.names import one_ends_the_other, parts_of
-from tamis.pipeline.read.sources import IMAGE_SUFFIXES
+from tamis.pipeline.read.names import one_ends_the_other, parts_of, stem_of
 
 BOXES = pa.list_(pa.struct([("box", pa.list_(pa.float64(), 4)), ("class", pa.string())]))  # xyxy, in shares
 ROUND = pa.schema(
@@ -213,17 +212,17 @@ class PoolNames:
     def meant(self, name: str) -> int | None:
         """The sample that a name is of: a key or id, a file's path, an address. None: no sample, -1: several."""
         path = plain_path(name)
-        for one in dict.fromkeys((name, path, without_suffix(path))):
+        for one in dict.fromkeys((name, path, stem_of(path))):
             if one in self.several:
                 return -1
             if (found := self.keys.get(one, _id_in(one, self.names))) is not None:
                 return found
-        if path == name == without_suffix(path):  # no file of a tool's, and no key
+        if path == name == stem_of(path):  # no file of a tool's, and no key
             return None
-        found = self._ending_as(without_suffix(path))
+        found = self._ending_as(stem_of(path))
         base = PurePosixPath(path).name
         plain = UPLOADED.sub("", base, count=1) if UPLOADED.match(base) else base
-        return self._ending_as(without_suffix(plain)) if found is None and plain != base else found
+        return self._ending_as(stem_of(plain)) if found is None and plain != base else found
 
     def _ending_as(self, path: str) -> int | None:
         """By the only key that the path ends with, or that ends with it; else the only one of that last part."""
@@ -240,12 +239,6 @@ def plain_path(name: str) -> str:
     if "?d=" in name:
         return unquote(name.partition("?d=")[2])
     return unquote(urlsplit(name).path).lstrip("/") if "://" in name else name
-
-
-def without_suffix(name: str) -> str:
-    """Of an image or of what a tool keeps of it; a dot in a key is not one."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
 
 
 def _id_in(name: str, names: dict[int, str]) -> int | None:

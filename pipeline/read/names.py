@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.read.identity import sample_ids
 from tamis.pipeline.read.pool import Pool
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ def parts_of(name: str) -> tuple[str, ...]:
     `labels/train/1` and `images/train/1` are both `train/1`."""
     folders = name.strip("/").split("/")
     return (*(part for part in folders[:-1] if part.casefold() not in LAYOUT), folders[-1])
+
+
+def stem_of(name: str) -> str:
+    """Without the suffix of an image or of its label file; a dot in a key is not one."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
 
 
 def one_ends_the_other(a: tuple[str, ...], b: tuple[str, ...]) -> bool:

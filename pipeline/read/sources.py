@@ -86,15 +86,13 @@ def _matches(source: Source, path: str) -> Iterator[tuple[str, str, Problem | No
         return
     if not is_pattern(path):
         raise SourceError(f"source {plain}: no such file or folder. Paths are relative to the recipe's folder.")
-    wanted = is_no_folder if source.format == "images" else os.path.lexists
     root = fixed_folder(path)
     links = Links(root, source.follow_links)
     if "**" in path:  # links in circles would be followed for ever
         some = [(file, why) for file, why in below(Path(root), source.follow_links) if fits(file, path) or why]
     else:
-        found = [match for match in sorted(glob.glob(path)) if wanted(match)]
-        some = [links.judge(match) or (match, None) for match in found]
-        if source.format not in ("images", "hf"):
+        some = [links.judge(match) or (match, None) for match in sorted(glob.glob(path))]
+        if source.format != "hf":
             some = [(match, why) for match, why in some if why or not os.path.isdir(match)]
     yield from ((match, root, why) for match, why in some)
     if not some:
@@ -154,10 +152,6 @@ def _with_sidecars(
                 bad = links.setdefault(root, Links(root, source.follow_links)).judge(other)
                 beside[other] = (root, bad[1] if bad else None)
     return beside | found
-
-
-def is_no_folder(path: str) -> bool:
-    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def _files_under(source: Source, path: Path, beside: Counter[str] | None) -> Iterator[tuple[str, Problem | None]]:

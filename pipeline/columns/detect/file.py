@@ -25,7 +25,7 @@ from tamis.pipeline.files.atomic import digest_of_input, fingerprint
 from tamis.pipeline.files.plain_json import load_json
 from tamis.pipeline.files.plain_xml import load_xml
 from tamis.pipeline.files.plain_yaml import load_yaml
-from tamis.pipeline.read.names import Repeated, one_ends_the_other, parts_of
+from tamis.pipeline.read.names import Repeated, one_ends_the_other, parts_of, stem_of
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
 from tamis.pipeline.read.walk import below
 
@@ -115,10 +115,10 @@ class FileModel:
             self.found.append(found)
         self.facts = {"images": len(self.names), "objects": sum(len(found.names) for found in self.found)}
         self._exact = _unique(self.names)
-        self._stems = _unique([_stem(name) for name in self.names])
+        self._stems = _unique([stem_of(name) for name in self.names])
         self._bases: dict[str, list[int]] = {}
         for at, name in enumerate(self.names):
-            self._bases.setdefault(PurePosixPath(_stem(name)).name, []).append(at)
+            self._bases.setdefault(PurePosixPath(stem_of(name)).name, []).append(at)
         self._numbered = self.names != [] and all(isinstance(found, NumberedImage) for found in self.found)
 
     def of_keys(self, keys: Sequence[str], repeated: Repeated, lost: Counter[str]) -> list[Found | None]:
@@ -146,8 +146,8 @@ class FileModel:
         base = PurePosixPath(key).name
         some = self._bases.get(base.lstrip("0") if self._numbered and base.isdecimal() else base, [])
         mine = parts_of(key)
-        ending = [place for place in some if one_ends_the_other(mine, parts_of(_stem(self.names[place])))]
-        if len(mine) > 1 and len(ending) == 1 and len(parts_of(_stem(self.names[ending[0]]))) > 1:
+        ending = [place for place in some if one_ends_the_other(mine, parts_of(stem_of(self.names[place])))]
+        if len(mine) > 1 and len(ending) == 1 and len(parts_of(stem_of(self.names[ending[0]]))) > 1:
             return -1 if key in repeated else ending[0]
         if not some:
             return None
@@ -161,12 +161,6 @@ def _unique(names: Sequence[str | None]) -> dict[str, int]:
         if name is not None:
             index[name] = -1 if name in index else place
     return index
-
-
-def _stem(name: str) -> str:
-    """Without the suffix of an image or of its label file; a dot in a key is not one."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in (*IMAGE_SUFFIXES, ".txt", ".xml") else name
 
 
 def found_in(place: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[str, Found]]:

@@ -43,32 +43,22 @@ def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
 def sniff(path: Path, names: list[str], most: int | None = SNIFF_LINES) -> dict[str, list[Any]]:
     """Values of the named fields in the first lines that are JSON objects, for settling types; None: in the first
     block, some megabytes."""
-    values: dict[str, list[Any]] = {name: [] for name in names}
-    try:
-        lines, _ = next(iter(line_blocks(path)), (b"", 1))
-    except (Truncated, OSError):
-        return values
-    for line in islice(lines.split(b"\n"), most):
-        try:
-            record = load_json(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            for name in names:
-                values[name].append(record.get(name))
-    return values
+    records = list(_first_records(path, most))
+    return {name: [record.get(name) for record in records] for name in names}
 
 
 def names_in(path: Path) -> list[str]:
     """Names of fields in the first lines that are JSON objects, in the order in which they come."""
-    met: dict[str, None] = {}
+    return list(dict.fromkeys(name for record in _first_records(path, SNIFF_LINES) for name in record))
+
+
+def _first_records(path: Path, most: int | None) -> Iterator[dict[str, Any]]:
     with suppress(Truncated, OSError):
         lines, _ = next(iter(line_blocks(path)), (b"", 1))
-        for line in islice(lines.split(b"\n"), SNIFF_LINES):
+        for line in islice(lines.split(b"\n"), most):
             with suppress(ValueError):
-                record = load_json(line)
-                met |= dict.fromkeys(record if isinstance(record, dict) else ())
-    return list(met)
+                if isinstance(record := load_json(line), dict):
+                    yield record
 
 
 def parse_lines(lines: bytes, first: int, source: str, fields: Fields) -> Block:
