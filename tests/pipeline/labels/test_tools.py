@@ -340,3 +340,27 @@ def test_an_import_that_takes_in_nothing_is_an_error(photos: Path, capsys: pytes
     with pytest.raises(RecipeError, match="not one answer of it was taken in"):
         app(["label", "import", str(photos / "store"), str(photos / "x.csv")], result_action="return_value")
     assert "1 unknown keys, left out: nobody" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["cvat", "ultralytics", "beside"])
+def test_folders_of_yolo_as_tools_write_them(photos: Path, run_in: Runner, layout: str) -> None:
+    inside = {"cvat": "obj_train_data/", "ultralytics": "labels/", "beside": "labels/"}[layout]
+    names = {"cvat": "obj.names", "ultralytics": "data.yaml", "beside": "classes.txt"}[layout]
+    place = photos / "ds"
+    texts = {
+        f"{inside}{key}.txt": f"{kind} 0.25 0.4 0.3 0.4\n" for key, kind in (("a/p1", 0), ("b/p1", 1), ("a/p2", 1))
+    }
+    texts |= {names: "names: [bear, wolf]" if names.endswith("yaml") else "bear\nwolf\n"}
+    texts |= {"train.txt": "data/obj_train_data/a/p1.jpg\n"} if layout == "cvat" else {}
+    for name, text in texts.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    column = {"detect": "file", "path": "ds/labels" if layout == "beside" else "ds"}
+    pool = [{"format": "images", "path": "photos"}]
+    outcome = run_in(photos, name="yolo", pool=pool, target=[], steps=[], columns={"people": column}, emit=["coco"])
+    told = json.loads((outcome.folder / "exports" / "coco.json").read_text())
+    classes = {one["id"]: one["name"] for one in told["categories"]}
+    files = {one["id"]: one["file_name"] for one in told["images"]}
+    found = {files[one["image_id"]]: classes[one["category_id"]] for one in told["annotations"]}
+    assert found == {"a/p1.jpg": "bear", "b/p1.jpg": "wolf", "a/p2.jpg": "wolf"}, "equal names, each with its own boxes"
+    assert classes == {1: "bear", 2: "wolf"}
