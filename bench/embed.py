@@ -84,7 +84,7 @@ def bare(model, batch: int, count: int) -> float:
     import numpy as np
     import torch
 
-    from tamis.pipeline.columns.torch_models import dtype_of
+    from tamis.pipeline.columns.models.torch_models import dtype_of
 
     tower = model.image_tower
     module, device = tower.modules[0], tower.devices[0]

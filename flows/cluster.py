@@ -20,6 +20,7 @@ from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.machine import cores
 from tamis.pipeline.recipe.extras import require_extra
+from tamis.pipeline.recipe.user_code import allow, allowed
 from tamis.pipeline.store.costs import WORKER, metered
 
 TRIES = 3  # of Ray, after a worker was lost; Prefect tries again what raised
@@ -40,13 +41,13 @@ class RayTasks(Tasks):
         if not model:
             return super().one(label, function, *arguments)
         with self._resources(model):
-            return [as_task(label, _one).submit(label, function, arguments).result()]
+            return [as_task(label, _one).submit(label, function, arguments, allowed()).result()]
 
     def submit(
         self, label: str, function: Callable[..., None], arguments: tuple[Any, ...], group: list[str], model: bool
     ) -> Any:
         with self._resources(model):
-            return as_task(label, _some).submit(label, function, arguments, group)
+            return as_task(label, _some).submit(label, function, arguments, group, allowed())
 
     def _resources(self, model: bool) -> AbstractContextManager[Any]:
         from prefect_ray.context import remote_options
@@ -54,13 +55,19 @@ class RayTasks(Tasks):
         return remote_options(num_cpus=1, num_gpus=self._gpu if model else 0, max_retries=TRIES)  # type: ignore[no-any-return, unused-ignore]
 
 
-def _one(stage: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Spent:
+def _one(stage: str, function: Callable[..., Any], arguments: tuple[Any, ...], allowed_for: list[Path]) -> Spent:
+    for folder in allowed_for:
+        allow(folder)
     with metered(f"{stage} {WORKER}") as row:
         function(*arguments)
     return row
 
 
-def _some(stage: str, function: Callable[..., None], arguments: tuple[Any, ...], names: list[str]) -> Spent:
+def _some(
+    stage: str, function: Callable[..., None], arguments: tuple[Any, ...], names: list[str], allowed_for: list[Path]
+) -> Spent:
+    for folder in allowed_for:
+        allow(folder)
     with metered(f"{stage} {WORKER}", len(names)) as row:
         each(function, arguments, names)
     return row
@@ -82,15 +89,15 @@ def on_ray(address: str | None = None) -> Callable[[Path], Path]:
             "Set PREFECT_API_URL, for instance to http://HEAD:4200/api of `prefect server start --host 0.0.0.0`."
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    asleep = {"env_vars": {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}}  # as the command line does
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": asleep}
-    if address in HERE:
-        here = {**quiet, "num_cpus": cores(), "include_dashboard": False}
-        runner = RayTaskRunner(address="local", init_kwargs=here)  # not one that happens to run on this machine
-    else:
-        runner = RayTaskRunner(address=address, init_kwargs=quiet)
 
     def engine(folder: Path) -> Path:
+        told = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}  # as the command line does
+        quiet = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": told}}
+        if address in HERE:
+            here = {**quiet, "num_cpus": cores(), "include_dashboard": False}
+            runner = RayTaskRunner(address="local", init_kwargs=here)  # not one that happens to run on this machine
+        else:
+            runner = RayTaskRunner(address=address, init_kwargs=quiet)
         with server() if not api_configured() else nullcontext():
             return Path(_curate.with_options(task_runner=runner)(folder))
 

@@ -1,6 +1,7 @@
 """Prefect's settings for a quiet embedded server; in place before Prefect is imported."""
 
 import os
+import secrets
 from pathlib import Path
 
 QUIET = {
@@ -11,10 +12,18 @@ QUIET = {
 }
 
 
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+
+
 def apply() -> None:
-    """The user's own settings win."""
+    """The user's own settings win. A server of our own answers who knows its word: this process and its children, by
+    their environment, which other users can't read; a web page of elsewhere has no leave to read what it says."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not api_configured():
+        word = os.environ.setdefault(AUTH, f"tamis:{secrets.token_urlsafe(18)}")
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", word)
+        os.environ.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "http://127.0.0.1")
 
 
 def api_configured() -> bool:

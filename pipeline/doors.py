@@ -200,9 +200,11 @@ def export_tasks(
     classes: Sequence[str] | None = None,
     root: str | None = None,
     url: str | None = None,
+    allow_code: bool = False,
 ) -> Path:
     """Write a run's selection as tasks for a labeling tool: label-studio, cvat, csv or coco; `classes` may be answered,
-    `root` and `url` make addresses for Label Studio. Raises TamisError.
+    `root` and `url` make addresses for Label Studio; `allow_code` lets the run's recipe run the Python that it names.
+    Raises TamisError.
 
     >>> export_tasks(pick("pool.jsonl", like="target.jsonl", n=2), "csv", "tasks.csv").name
     'tasks.csv'
@@ -216,7 +218,7 @@ def export_tasks(
         raise RecipeError(f"export_tasks: no tool {to!r}; known: {', '.join(TOOLS)}")
     folder = of.folder if isinstance(of, Result) else _path(of)
     named = None if classes is None else list(classes)
-    return export(open_complete(folder), to, None if out is None else _path(out), named, root=root, url=url)
+    return export(open_complete(folder, allow_code), to, None if out is None else _path(out), named, root=root, url=url)
 
 
 def _path(place: Place) -> Path:

@@ -40,6 +40,19 @@ def settle() -> None:
     mallopt(M_TRIM_THRESHOLD, 2 * KEEP_BYTES)
 
 
+def end_with(parent: int) -> None:
+    """From here on this process ends when that one does, also by SIGKILL."""
+    import threading
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    if parent != os.getpid():
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def cores() -> int:
     """Processors that this process may use, at least one. Raises RunFailed where TAMIS_CORES is no number."""
     if asked := os.environ.get("TAMIS_CORES"):

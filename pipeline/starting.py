@@ -27,7 +27,7 @@ from tamis.pipeline.recipe.expressions import check_where
 from tamis.pipeline.recipe.extras import require_extra
 from tamis.pipeline.recipe.plans import StepPlan, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
-from tamis.pipeline.recipe.user_code import code_file
+from tamis.pipeline.recipe.user_code import allow, code_file
 from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
@@ -75,6 +75,8 @@ def _run_in(
     engine: Engine | Callable[[Path], Path] | None,
 ) -> Outcome:
     folder = store / "runs" / name
+    if allow_code:
+        allow(folder)
     with store_lock(store, say):
         fresh = not folder.exists()
         try:
@@ -125,6 +127,8 @@ def fill_columns(
     check(recipe, recipe_folder, allow_code)
     with working_copy(Path(store)) as here, store_lock(here, say):
         folder = here / "runs" / plain_name(f"{recipe.name}-columns")
+        if allow_code:
+            allow(folder)
         try:
             claim(folder, recipe, recipe_folder, allow_code)
             rows = fill(folder, Stages(folder, engine or Loop())).pool.rows
@@ -193,7 +197,6 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     request = {
         "recipe": asked,
         "recipe_folder": str(recipe_folder.resolve()),
-        "allow_code": allow_code,
         "code": _code_digests(recipe, recipe_folder),
         "columns": {maker.name: maker.fingerprint for maker in makers},
         "names": sorted(by_name(makers)),

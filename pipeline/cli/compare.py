@@ -80,6 +80,7 @@ def probe(
     *,
     by: str | None = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("probe.html"),
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say whether a column of vectors carries your classes, or your target, at all: before labels are paid for.
 
@@ -93,9 +94,11 @@ def probe(
         a kept field with classes, or `labels` (default: the first that has some)
     out
         the page: some samples with their nearest neighbours
+    allow_code
+        let the run's recipe run the Python code that it names
     """
     from tamis.pipeline.explain.probe import probe as tell
     from tamis.pipeline.store.runs import open_complete
 
-    print(tell(open_complete(run), column, by, out))
+    print(tell(open_complete(run, allow_code), column, by, out))
     print(out, file=sys.stderr)

@@ -17,6 +17,7 @@ def label_export(
     classes: Path | None = None,
     root: str | None = None,
     url: str | None = None,
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write the selection of a run as tasks for a labeling tool.
 
@@ -34,13 +35,15 @@ def label_export(
         of Label Studio: the folder that addresses begin at, LOCAL_FILES_DOCUMENT_ROOT (default: /)
     url
         of Label Studio: what stands before an image's path below root (default: /data/local-files/?d=)
+    allow_code
+        let the run's recipe run the Python code that it names
     """
     from tamis.pipeline.columns.detect.file import read_class_names
     from tamis.pipeline.emit.tasks import export_tasks
     from tamis.pipeline.store.runs import open_complete
 
     named = None if classes is None else [name for name in read_class_names(classes) if name]
-    print(export_tasks(open_complete(run), to, out, named, root=root, url=url))
+    print(export_tasks(open_complete(run, allow_code), to, out, named, root=root, url=url))
 
 
 @label.command(name="import")

@@ -49,7 +49,12 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
         print(take_out(here, wanted))
 
 
-def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) -> None:
+def gc(
+    store: Path,
+    *,
+    delete: Annotated[bool, Parameter(negative=())] = False,
+    allow_code: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Tell what a store holds that none of its runs needs.
 
     Parameters
@@ -58,12 +63,14 @@ def gc(store: Path, *, delete: Annotated[bool, Parameter(negative=())] = False) 
         the store
     delete
         take it away
+    allow_code
+        let the runs' recipes run the Python code that they name: without it, models stay where one names any
     """
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.store.garbage import collect
 
     with working_copy(store) as here:
-        print(collect(here, delete))
+        print(collect(here, delete, allow_code))
 
 
 def compact(store: Path) -> None:

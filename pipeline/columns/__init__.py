@@ -12,15 +12,14 @@ below and a line in catalog.py (contract.py says what it is).
     filling.py       a column of images at work in a pass
     hashed.py        n-grams and MinHash, which steps ask for by themselves
     labels.py        what people have labeled already
-    loaded.py        models, each loaded once a process
     notes.py         what a column tells of itself
     parts.py         a column's part: where it lies, whether it stands
     pieces.py        batches of texts cut where they are large
-    torch_models.py  device, precision, batches, memory
     user.py          the user's own function or kind
     classify/        `classify:` and `topic:`: probabilities and nearness
     detect/          `detect:`: objects in images
     embed/           `embed:`: vectors of images, texts and keys
     loss/            `loss:`: nats a token under language models
     measure/         `measure:`, `join:`, `sql:`: numbers without a model
+    models/          models that columns ask: the door of their files, devices
 """

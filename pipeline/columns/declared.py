@@ -11,7 +11,7 @@ import pyarrow as pa
 from tamis.pipeline.columns.catalog import kind_of, others_code
 from tamis.pipeline.columns.contract import ALL, ColumnKind, Output
 from tamis.pipeline.columns.labels import GivenLabels
-from tamis.pipeline.columns.loaded import model_of, reader_of
+from tamis.pipeline.columns.models.loaded import model_of, reader_of
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.read.names import repeated_names

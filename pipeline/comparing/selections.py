@@ -235,7 +235,7 @@ def _values(run: Run, field: str) -> str:
 
 def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
     if path.suffix not in (".yaml", ".yml"):
-        return open_complete(path)
+        return open_complete(path, allow_code)
     if store is None:
         raise RecipeError(f"{path}: a recipe is run on a store; add --store DIR")
     recipe = load_recipe(path)

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.drawn import Drawn
 from tamis.pipeline.columns.loss import trained
-from tamis.pipeline.columns.loss.causal_lm import LossModel, check_tokenizer, imported
+from tamis.pipeline.columns.loss.causal_lm import LossModel, check_tokenizer, imported, tokenizer_in
+from tamis.pipeline.columns.models.gate import model_folder
 from tamis.pipeline.comparing.training import DOUBLINGS
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, fingerprint, read_json, write_json
@@ -62,7 +63,7 @@ class Trainer:
         self.home = self.folder / f"tokenizer-{fingerprint(made_of)[:12]}"
         if not (self.home / "tokenizer").is_dir():
             self._settle_tokenizer(run)
-        self.tokenizer = imported().AutoTokenizer.from_pretrained(self.home / "tokenizer")
+        self.tokenizer = tokenizer_in(self.home / "tokenizer")
         marks = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         self.mark = [next(mark for mark in marks if mark is not None)] if any(m is not None for m in marks) else []
 
@@ -73,8 +74,9 @@ class Trainer:
             return
         transformers = imported()
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self.start, trust_remote_code=False)
-            vocabulary = transformers.AutoConfig.from_pretrained(self.start, trust_remote_code=False).vocab_size
+            place = model_folder(str(self.start), Path())
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            vocabulary = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False).vocab_size
         except Exception as error:  # a broken folder shows in many ways
             raise RecipeError(f"--train {self.start}: {' '.join(str(error).split())[:200]}") from error
         check_tokenizer(tokenizer, vocabulary, str(self.start))

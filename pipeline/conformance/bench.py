@@ -32,6 +32,7 @@ from tamis.pipeline.progress import hushed
 from tamis.pipeline.read import shards
 from tamis.pipeline.read.images import blocks as image_blocks
 from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.recipe.user_code import allow
 from tamis.pipeline.starting import check, claim
 from tamis.pipeline.store.learned import load_fitted
 from tamis.selectors.catalog import find
@@ -118,6 +119,7 @@ class Bench:
         folder = store / "runs" / recipe.name
         with hushed(), cut_small() if order == "pieces" else as_is():
             check(recipe, where, allow_code=True)
+            allow(folder)
             claim(folder, recipe, where, allow_code=True)
             run = take_steps(folder, Stages(folder, Loop()), fill(folder, Stages(folder, Loop())))
         keys = pq.read_table([part.path for part in run.pool.parts], columns=["sample_id", "key"]).to_pydict()

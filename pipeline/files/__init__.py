@@ -5,6 +5,7 @@ alone; everybody calls it.
 
     atomic.py       whole or absent: files, digests, the store's lock
     bytes_in.py     bytes of a file, unpacked as they are read
+    inside.py       a name from outside to a path inside of a folder, or refused
     mirror.py       that copy, fetched and put up
     patterns.py     paths that may be patterns, and what in them is a name
     plain_json.py   JSON from outside, and such as every parser takes

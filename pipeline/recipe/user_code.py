@@ -1,13 +1,34 @@
-"""A user's own Python that a recipe names: run only where that was allowed, and known by its digest."""
+"""A user's own Python that a recipe names: run only where that was allowed, and known by its digest.
+
+The permission is a word of the person who starts a command, for the runs that it works on, and lives as long as the
+process: it is never read from a store, where anybody may have written it, nor from a request."""
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.errors import CodeNotAllowed, RecipeError
 from tamis.pipeline.files.atomic import digest_file
+
+ALLOWED = "TAMIS_ALLOW_CODE"  # set to 1 it allows whatever this process and its children work on
+_allowed: set[Path] = set()  # folders of runs
+
+
+def allow(folder: Path) -> None:
+    """The run in this folder may run the code that its recipe names, in this process."""
+    _allowed.add(folder.resolve())
+
+
+def allowed() -> list[Path]:
+    """The runs of this process that may, for its workers elsewhere."""
+    return sorted(_allowed)
+
+
+def is_allowed(folder: Path) -> bool:
+    return os.environ.get(ALLOWED) == "1" or folder in _allowed
 
 
 def need_permission(reference: str, allow_code: bool) -> None:

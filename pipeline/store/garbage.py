@@ -30,13 +30,13 @@ class Unneeded:
         return sum(_size(path) for path in self.paths)
 
 
-def collect(store: Path, delete: bool) -> str:
+def collect(store: Path, delete: bool, allow_code: bool = False) -> str:
     """Tell what no run needs, and delete it if asked. Raises StoreError."""
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
     with store_lock(store, say):
-        found = list(unneeded(store))
+        found = list(unneeded(store, allow_code))
         lines = [f"  {one.bytes / 1e6:>10,.1f} MB  {one.what}" for one in found]
         whole = sum(one.bytes for one in found) / 1e6
         if delete:
@@ -48,8 +48,8 @@ def collect(store: Path, delete: bool) -> str:
     return "\n".join([*lines, f"  {whole:>10,.1f} MB  {done}"])
 
 
-def unneeded(store: Path) -> Iterator[Unneeded]:
-    runs = [open_run(path.parent) for path in sorted((store / "runs").glob("*/request.json"))]
+def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:
+    runs = [open_run(path.parent, allow_code) for path in sorted((store / "runs").glob("*/request.json"))]
     begun = [run.name for run in runs if not run.complete]
     if begun:
         say(f"columns, models and shards stay, for these runs have not ended: {', '.join(begun)}")

@@ -18,6 +18,7 @@ from tamis.pipeline.files.remote import readable
 from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.recipe.user_code import allow, is_allowed
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Run:
     folder: Path
     recipe: Recipe
     recipe_folder: Path
-    allow_code: bool
     code: dict[str, str]  # digests of the user's Python files that the recipe names
     columns: dict[str, str]  # fingerprints of the declared columns, when the run was begun
     names: frozenset[str]  # what steps may call columns and their fields
@@ -37,6 +37,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def allow_code(self) -> bool:
+        """Whether who started this process allowed the code that the recipe names; the store has no say in it."""
+        return is_allowed(self.folder)
 
     @property
     def store(self) -> Path:
@@ -210,7 +215,6 @@ def _open(folder: Path, _changed_ns: int) -> Run:
         folder=folder,
         recipe=recipe,
         recipe_folder=recipe_folder,
-        allow_code=request["allow_code"],
         code=request["code"],
         columns=request.get("columns", {}),
         names=frozenset(request.get("names") or column_names(recipe, recipe_folder)),  # older runs have none on record
@@ -218,9 +222,11 @@ def _open(folder: Path, _changed_ns: int) -> Run:
     )
 
 
-def open_run(folder: Path | str) -> Run:
+def open_run(folder: Path | str, allow_code: bool = False) -> Run:
     """The run in a folder. Raises RunError where there is none. Cached: tasks of one process share it."""
     folder = readable(Path(folder)).resolve()
+    if allow_code:
+        allow(folder)
     request = folder / "request.json"
     if not request.exists():
         raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")
@@ -229,9 +235,9 @@ def open_run(folder: Path | str) -> Run:
     return _open(folder, seen)
 
 
-def open_complete(folder: Path | str) -> Run:
+def open_complete(folder: Path | str, allow_code: bool = False) -> Run:
     """The same, for readers of results. Raises RunError where the run has not ended."""
-    run = open_run(folder)
+    run = open_run(folder, allow_code)
     if not run.complete:
         raise RunError(f"run {folder}: not complete. The same `tamis run` goes on from where it stopped.")
     return run

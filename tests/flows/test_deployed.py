@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -95,6 +96,8 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         again = pq.read_table(store / "runs" / "labels-0002" / "selection.parquet")["key"].to_pylist()
         assert len(again) == 4 and not set(again) & set(asked), "what was answered is not asked again"
         run("curate", "FAILED", recipe="nowhere.yaml", store="my-store")
+        run("curate", "FAILED", store="../elsewhere")
+        assert not (place.parent / "elsewhere").exists()
         until(lambda: heard, place)
         assert "failed" in heard[0]
 
@@ -151,9 +154,9 @@ def worker(place: Path, address: str) -> Iterator[None]:
 
 
 def ask(address: str, what: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{address}/{what}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
-    )
+    word = b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    headers = {"content-type": "application/json", "Authorization": f"Basic {word}"}
+    request = urllib.request.Request(f"{address}/{what}", json.dumps(body).encode(), headers, method="POST")
     for _ in range(60):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

@@ -2,13 +2,14 @@
 
 import json
 import os
-import signal
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ steps: [random: {budget: 5}]
 emit: [keys]
 """
 BUSY = 503
+words: list[str] = []  # of the servers, the last one's last
 WAIT_S = 240  # a loaded machine starts a server and two flow runs within it
 
 
@@ -70,34 +72,78 @@ def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
         served = subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         until(lambda: "serving daily" in (place / "log.txt").read_text(), served, place)
+        words.append(re.search(r"gives its word, (\S+);", (place / "log.txt").read_text())[1])  # type: ignore[index]
         assert (place / "store" / "runs" / "daily-0001" / "manifest.json").exists(), "the first run is made at once"
         deployment = until(lambda: ask(port, "deployments/filter", {}), served, place)[0]
-        assert deployment["parameters"]["recipe"]["against"] == "kept"
-        assert "steps" in json.dumps(deployment["parameter_openapi_schema"]), "the page shows a form"
+        assert "against: kept" in deployment["description"] and not deployment["parameters"]
+        assert "changes" in json.dumps(deployment["parameter_openapi_schema"]), "the page shows a form"
+        assert strangers(port, deployment["id"]) == ([401, 401, 401], None)
         write_jsonl(place / "new" / "b.jsonl", [{"id": f"b{n}", "text": f"more {n}"} for n in range(9)])
-        run = ask(port, f"deployments/{deployment['id']}/create_flow_run", {})
+        begin = f"deployments/{deployment['id']}/create_flow_run"
+        for changes in ({"steps.0.random.where": "true"}, {"emit": ["split"]}, {"pool.0.path": "/etc/*"}):
+            refused = ask(port, begin, {"parameters": {"changes": {**changes}}, "enforce_parameter_schema": False})
+            until(lambda one=refused["id"]: state(port, one) in ("FAILED", "CRASHED"), served, place)
+        run = ask(port, begin, {"parameters": {"changes": {"steps.0.random.budget": 5}}})
         until(lambda: state(port, run["id"]) == "COMPLETED", served, place)
         second = place / "store" / "runs" / "daily-0002"
         assert verify(open_complete(second)) == [] and len(chosen(second)) == 5
         assert not chosen(second) & chosen(second.with_name("daily-0001"))
-        keys = {artifact["key"] for artifact in ask(port, "artifacts/filter", {})}
+        keys = {artifact["key"] for artifact in ask(port, "artifacts/filter", {})} - {None}  # what failed leaves one
         assert keys == {"funnel", "summary", "report", "progress"}
         until(lambda: due(port), served, place)
+        begun = ask(port, begin, {})
+        until(lambda: state(port, begun["id"]) in ("PENDING", "RUNNING", "COMPLETED"), served, place)
+        mine = children(served.pid)
+        assert mine
+        served.kill()
+        served.wait(10)
+        end = time.monotonic() + 20
+        while time.monotonic() < end and any(Path(f"/proc/{one}").exists() for one in mine):
+            time.sleep(0.2)
+        assert not [one for one in mine if Path(f"/proc/{one}").exists()], "the children die with it"
     finally:
-        os.killpg(served.pid, signal.SIGINT)
-        try:
-            served.wait(60)
-        finally:
-            subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+        subprocess.run(["pkill", "-9", "-f", "--", f"--port {port}"], check=False)
+        served.kill()
     assert "Traceback" not in (place / "log.txt").read_text()
+
+
+def strangers(port: int, deployment: str) -> tuple[list[int], str | None]:
+    """What is answered to who doesn't know the word, or comes from elsewhere, and the leave that its page has."""
+    address = f"http://127.0.0.1:{port}/api"
+    found, leave = [], None
+    for what in ("deployments/filter", f"deployments/{deployment}/create_flow_run", "flow_runs/filter"):
+        headers = {"content-type": "application/json", "Origin": "http://evil.example", "Authorization": "Basic eDp5"}
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{address}/{what}", b"{}", headers), timeout=30)
+        except urllib.error.HTTPError as error:
+            found.append(error.code)
+            leave = leave or error.headers.get("access-control-allow-origin")
+    return found, leave
+
+
+def children(process: int) -> list[int]:
+    """All that descend from a process."""
+    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False).stdout.split()
+    return [one for each in found for one in (int(each), *children(int(each)))]
+
+
+def test_a_port_that_another_server_has_is_no_server_of_ours(place: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        command = [Path(sys.executable).with_name("tamis"), "serve", "daily.yaml", "--store", "store", "--every", "1h"]
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        env = {**plain, "PREFECT_HOME": str(place / "prefect")}
+        asked = [*command, "--port", str(other.getsockname()[1])]
+        ended = subprocess.run(asked, cwd=place, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and "is taken, and what answers there is none of ours" in ended.stderr
 
 
 def ask(port: int, what: str, body: dict[str, Any]) -> Any:
     """The answer; a server that says 503, for its database is busy, is asked again."""
     data = json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/{what}", data, {"content-type": "application/json"}, method="POST"
-    )
+    headers = {"content-type": "application/json", "Authorization": f"Basic {b64encode(words[-1].encode()).decode()}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{what}", data, headers, method="POST")
     end = time.monotonic() + WAIT_S
     while True:
         try:

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.columns.loss.causal_lm import CHARS_A_TOKEN, check_tokenizer, imported
-from tamis.pipeline.columns.torch_models import devices, dtype_of, weights_digest
+from tamis.pipeline.columns.models.gate import model_folder
+from tamis.pipeline.columns.models.torch_models import devices, dtype_of, weights_digest
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder
 
@@ -50,15 +51,15 @@ class HuggingFace(ColumnKind):
 class HuggingFaceModel:
     def __init__(self, settings: HuggingFace, folder: Path) -> None:
         transformers = imported()
-        place = folder / settings.model
-        name = str(place) if place.is_dir() else settings.model
+        name = settings.model
         self.device = devices()[0]
         precision = settings.precision if settings.precision != "auto" else "bf16" if self.device != "cpu" else "fp32"
         try:
+            place = model_folder(name, folder)
             model = transformers.AutoModelForSequenceClassification.from_pretrained(
-                name, use_safetensors=True, trust_remote_code=False, dtype="float32"
+                place, use_safetensors=True, trust_remote_code=False, dtype="float32"
             )
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         except Exception as error:  # a broken folder shows in many ways
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
             problem = " ".join(str(error).split())[:200]

@@ -15,11 +15,10 @@ import numpy.typing as npt
 from tamis.pipeline.columns.detect.boxes import Boxes, Found
 from tamis.pipeline.columns.detect.file import read_class_names
 from tamis.pipeline.columns.detect.objects import Detector, own_settings
-from tamis.pipeline.columns.embed.onnx import load_session, run_session
-from tamis.pipeline.columns.torch_models import find_batch
+from tamis.pipeline.columns.embed.onnx import digests_of, load_session, run_session
+from tamis.pipeline.columns.models.torch_models import find_batch
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import digest_of_input
 
 DETECT_ONNX_VERSION = 1  # raise when the same pixels would give other boxes
 STRIDES = (8, 16, 32)  # pixels of a cell, on the three grids of the head
@@ -70,8 +69,7 @@ class OnnxDetector(Detector):
         given = own_settings(self)
         return {
             **given,
-            "model": "file",
-            "digest": digest_of_input(folder / self.model),
+            **digests_of(folder / self.model),
             "classes": self.classes_of(folder),
             "version": [DETECT_ONNX_VERSION, PREPARE_VERSION],
         }
@@ -93,7 +91,7 @@ class OnnxDetectorModel:
     def __init__(self, settings: OnnxDetector, folder: Path) -> None:
         self.settings = settings
         self.classes = settings.classes_of(folder)
-        self.session = load_session(str(folder / settings.model))
+        self.session = load_session(folder / settings.model)
         self.input = self.session.get_inputs()[0]
         self.output = self.session.get_outputs()[0].name
         self.fixed = self.input.shape[0] if isinstance(self.input.shape[0], int) else None

@@ -17,7 +17,15 @@ from tamis.pipeline.columns.detect.boxes import Found
 from tamis.pipeline.columns.detect.objects import Detector, own_settings
 from tamis.pipeline.columns.detect.onnx import MOST_BOXES, corners, suppress
 from tamis.pipeline.columns.loss.causal_lm import imported
-from tamis.pipeline.columns.torch_models import devices, dtype_of, find_batch, judged, precision_for, weights_digest
+from tamis.pipeline.columns.models.gate import model_folder
+from tamis.pipeline.columns.models.torch_models import (
+    devices,
+    dtype_of,
+    find_batch,
+    judged,
+    precision_for,
+    weights_digest,
+)
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder
@@ -75,16 +83,16 @@ class OpenVocabulary(Detector):
 class OpenVocabularyModel:
     def __init__(self, settings: OpenVocabulary, folder: Path) -> None:
         transformers = imported()
-        place = folder / settings.model
-        name = str(place) if place.is_dir() else settings.model
+        name = settings.model
         self.settings, self.device = settings, devices()[0]
         self.classes = list(settings.prompts)
         try:
+            place = model_folder(name, folder)
             model = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(
-                name, use_safetensors=True, trust_remote_code=False, dtype="float32"
+                place, use_safetensors=True, trust_remote_code=False, dtype="float32"
             )
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            processor = transformers.AutoImageProcessor.from_pretrained(place, trust_remote_code=False)
         except Exception as error:  # a broken folder shows in many ways
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
             problem = " ".join(str(error).split())[:200]

@@ -3,7 +3,6 @@
 ONNX files hold weights and a graph of known operators, no code. Outputs of three dimensions (tokens) become vectors
 by their first token or their mean."""
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +12,8 @@ import numpy.typing as npt
 
 from tamis.pipeline.columns.contract import Output
 from tamis.pipeline.columns.embed.embedder import Embedder
-from tamis.pipeline.columns.torch_models import Result, find_batch
+from tamis.pipeline.columns.models.gate import check_onnx
+from tamis.pipeline.columns.models.torch_models import Result, find_batch
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
@@ -62,27 +62,18 @@ class Onnx(Embedder):
         given = {key: value for key, value in asdict(self).items() if key != "batch"}
         return {
             **given,
-            "model": "file",
-            "digest": digest_of_input(folder / self.model),
-            **self._beside(folder / self.model),
+            **digests_of(folder / self.model),
             "version": [ONNX_VERSION, PREPARE_VERSION],
         }
 
     def load(self, place: Path) -> "OnnxModel":
         return OnnxModel(self, place)
 
-    def _beside(self, model: Path) -> dict[str, Any]:
-        """Digests of the files that hold weights of the model's: those whose names it speaks of."""
-        named = model.read_bytes()
-        others = sorted(path for path in model.parent.iterdir() if path.is_file() and path != model)
-        found = {path.name: digest_of_input(path) for path in others if os.fsencode(path.name) in named}
-        return {"external": found} if found else {}
-
 
 class OnnxModel:
     def __init__(self, settings: Onnx, folder: Path) -> None:
         self.settings = settings
-        self.session = load_session(str(folder / settings.model))
+        self.session = load_session(folder / settings.model)
         self.input = self.session.get_inputs()[0]
         names = [output.name for output in self.session.get_outputs()]
         if settings.output is not None and settings.output not in names:
@@ -137,7 +128,17 @@ class OnnxModel:
         return out.reshape(len(out), -1)
 
 
-def load_session(path: str) -> Any:
+def digests_of(model: Path) -> dict[str, Any]:
+    """Of the file, and of those beside it that hold weights of its. Raises RecipeError."""
+    try:
+        beside = check_onnx(model)
+    except ValueError as error:
+        raise RecipeError(f"onnx {model}: can't be loaded ({error})") from error
+    told = {"model": "file", "digest": digest_of_input(model)}
+    return {**told, "external": {path.name: digest_of_input(path) for path in beside}} if beside else told
+
+
+def load_session(path: Path) -> Any:
     """An ONNX file on the best device at hand. Raises RecipeError."""
     try:
         import onnxruntime
@@ -154,7 +155,8 @@ def load_session(path: str) -> Any:
         if name in onnxruntime.get_available_providers()
     ]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=wanted)
+        check_onnx(path)
+        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:
         raise RecipeError(f"onnx {path}: can't be loaded ({' '.join(str(error).split())[:200]})") from error
 

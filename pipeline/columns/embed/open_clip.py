@@ -3,7 +3,6 @@
 Weights are a hub's by name (`laion2b_s34b_b79k`), a local file, or random ones asked for by name (`random`), never by
 default. Checkpoints are read as weights alone: nothing is unpickled. Radford et al. 2021 (arXiv:2103.00020)."""
 
-import pickle  # for the name of its error alone
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,7 +15,8 @@ from tamis.pipeline.columns.contract import Output
 from tamis.pipeline.columns.embed.classes import CLASS_FIELDS, CLASS_VERSION, BestClasses, read_classes
 from tamis.pipeline.columns.embed.embedder import WordEmbedder
 from tamis.pipeline.columns.embed.vectors import TextVectors
-from tamis.pipeline.columns.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
+from tamis.pipeline.columns.models.gate import check_clip, model_folder
+from tamis.pipeline.columns.models.torch_models import Forward, Result, declare_operators, find_batch, weights_digest
 from tamis.pipeline.decode.plans import PREPARE_VERSION, pixels_plan
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, digest_of_input, fingerprint
@@ -151,14 +151,28 @@ def _load(name: str, pretrained: str, folder: Path) -> tuple[Any, dict[str, Any]
         )
     torch.manual_seed(0)  # random weights are the same everywhere
     try:
+        looked_at = _looked_at(open_clip, name)
         model = open_clip.create_model(
-            name, pretrained=None if random else str(file) if file.is_file() else pretrained, weights_only=True
+            looked_at, pretrained=None if random else str(file) if file.is_file() else pretrained, weights_only=True
         )
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        tokenizer = open_clip.get_tokenizer(looked_at)
+    except Exception as error:  # a broken folder shows in many ways
         problem = " ".join(str(error).split())[:200]
         raise RecipeError(f"open_clip {name} {pretrained}: weights can't be loaded ({problem})") from error
     return model, dict(model.visual.preprocess_cfg), tokenizer
+
+
+def _looked_at(open_clip: Any, name: str) -> str:
+    """The model's name, or its folder where its files come from outside. Raises ValueError."""
+    place = name.partition(":")[2]
+    if not place:  # of the library's own: it names parts of the hub's
+        words = open_clip.get_model_config(name)["text_cfg"]
+        for part in {words.get("hf_tokenizer_name"), words.get("hf_model_name")} - {None, ""}:
+            model_folder(part, Path(), weights=False)
+        return name
+    folder = model_folder(str(Path(place).absolute()) if name.startswith(LOCAL) else place, Path())
+    check_clip(open_clip.get_model_config(f"{LOCAL}{folder}"))
+    return f"{LOCAL}{folder}"
 
 
 def imported() -> Any:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from tamis.pipeline.columns.contract import Output
 from tamis.pipeline.columns.embed.embedder import WordEmbedder
 from tamis.pipeline.columns.embed.vectors import TextVectors
-from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, precision_for
+from tamis.pipeline.columns.models.gate import model_folder
+from tamis.pipeline.columns.models.torch_models import declare_operators, devices, dtype_of, judged, precision_for
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder
@@ -61,8 +62,7 @@ class SentenceModel:
         self.cut = 0  # texts of which something went unread
         self.device = devices()[0]
         self.precision = precision_for(settings.precision, self.device)
-        place = folder / settings.model
-        self.model = _load(str(place) if place.is_dir() else settings.model, self.device)
+        self.model = _load(settings.model, folder, self.device)
         self.model.to(dtype_of(self.precision))
         self.dim = int(self.model.get_embedding_dimension())
         self.window = int(self.model.max_seq_length) - 2  # tokens, without the two that mark start and end
@@ -111,15 +111,17 @@ class SentenceModel:
         return [(len(some), text[some[0][0] : some[-1][1]]) for some in (places[i : i + self.window] for i in cuts)]
 
 
-def _load(model: str, device: str) -> Any:
+def _load(model: str, folder: Path, device: str) -> Any:
     try:
         declare_operators()
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtra("embed: sentence_transformers", "text") from error
     try:
-        return SentenceTransformer(model, device=device, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
+        place = str(model_folder(model, folder))
+        safe = {"use_safetensors": True}
+        return SentenceTransformer(place, device=device, trust_remote_code=False, model_kwargs=safe)
+    except Exception as error:  # a broken folder shows in many ways
         problem = " ".join(str(error).split())[:200]
         hint = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise RecipeError(f"sentence_transformers {model}: can't be loaded{hint}: {problem}") from error

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Fields, Output, Told
-from tamis.pipeline.columns.torch_models import declare_operators, devices, dtype_of, judged, weights_digest
+from tamis.pipeline.columns.models.gate import check_folder, model_folder
+from tamis.pipeline.columns.models.torch_models import declare_operators, devices, dtype_of, judged, weights_digest
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder
@@ -338,10 +339,11 @@ def load(folder: str) -> tuple[Any, Any]:
     transformers = imported()
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     try:
+        place = model_folder(folder, Path())
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, dtype="float32"
+            place, use_safetensors=True, trust_remote_code=False, dtype="float32"
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, use_fast=True)
     except Exception as error:  # a broken folder shows in many ways
         problem = " ".join(str(error).split())[:200]
         raise RecipeError(
@@ -351,6 +353,16 @@ def load(folder: str) -> tuple[Any, Any]:
     if not getattr(tokenizer, "is_fast", False):
         raise RecipeError(f"{folder}: its tokenizer has no tokenizer.json; save it as a fast tokenizer first")
     return model, tokenizer
+
+
+def tokenizer_in(folder: Path) -> Any:
+    """The tokenizer of a model that lies in a store, looked at like any other: the store may be someone else's. Raises
+    RecipeError."""
+    try:
+        check_folder(folder)
+        return imported().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeError(f"{folder}: {' '.join(str(error).split())[:200]}") from error
 
 
 def imported() -> Any:

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.columns.loss.causal_lm import CHARS_A_TOKEN, LOSS, LOSS_VERSION, check_tokenizer, imported
-from tamis.pipeline.columns.torch_models import devices, dtype_of, judged, weights_digest
+from tamis.pipeline.columns.models.gate import model_folder
+from tamis.pipeline.columns.models.torch_models import devices, dtype_of, judged, weights_digest
 from tamis.pipeline.decode.locate import PLACE, image_bytes, is_image
 from tamis.pipeline.errors import RecipeError, Unusable
 from tamis.pipeline.files.atomic import digest_of_folder
@@ -55,15 +56,15 @@ class ImageTextLM(ColumnKind):
 class ImageTextModel:
     def __init__(self, settings: ImageTextLM, folder: Path) -> None:
         transformers = imported()
-        place = folder / settings.model
-        name = str(place) if place.is_dir() else settings.model
+        name = settings.model
         self.settings, self.device = settings, devices()[0]
         precision = settings.precision if settings.precision != "auto" else "bf16" if self.device != "cpu" else "fp32"
         try:
+            place = model_folder(name, folder)
             model = transformers.AutoModelForImageTextToText.from_pretrained(
-                name, use_safetensors=True, trust_remote_code=False, dtype="float32"
+                place, use_safetensors=True, trust_remote_code=False, dtype="float32"
             )
-            self.processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
+            self.processor = transformers.AutoProcessor.from_pretrained(place, trust_remote_code=False)
         except Exception as error:  # a broken folder shows in many ways
             offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
             problem = " ".join(str(error).split())[:200]

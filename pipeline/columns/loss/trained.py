@@ -19,9 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.contract import ColumnKind, Lessons, Output, Sources, Told
-from tamis.pipeline.columns.loss.causal_lm import LOSS, LOSS_VERSION, Losses, LossModel, check_windows, imported
+from tamis.pipeline.columns.loss.causal_lm import (
+    LOSS,
+    LOSS_VERSION,
+    Losses,
+    LossModel,
+    check_windows,
+    imported,
+    load,
+    tokenizer_in,
+)
+from tamis.pipeline.columns.models.torch_models import devices
 from tamis.pipeline.columns.pieces import pieces
-from tamis.pipeline.columns.torch_models import devices
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.machine import idle_cores
@@ -271,7 +280,7 @@ def learn_tokenizer(
     """The start's tokenizer, or one made here; left in lm/ beside the model to come."""
     transformers = imported()
     if start is not None:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(start / "lm")
+        tokenizer = tokenizer_in(start / "lm")
     else:
         tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_object=_byte_pairs(settings, parts, sizes), bos_token=MARK, eos_token=MARK
@@ -385,13 +394,11 @@ def train_stream(settings: TrainedLM, tokens: npt.NDArray[Any], final: Path, sta
 
 
 def _model(settings: TrainedLM, final: Path, start: Path | None) -> Any:
-    transformers = imported()
     if start is not None:
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            start, use_safetensors=True, trust_remote_code=False, dtype="float32"
-        )
+        return load(str(start))[0]
+    transformers = imported()
     shape = SIZES[settings.size]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(final / "tokenizer")
+    tokenizer = tokenizer_in(final / "tokenizer")
     transformers.set_seed(settings.seed)
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(

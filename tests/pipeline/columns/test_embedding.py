@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tamis.pipeline.columns import torch_models
 from tamis.pipeline.columns.embed import open_clip
 from tamis.pipeline.columns.embed.open_clip import ClipModel, OpenClip
 from tamis.pipeline.columns.embed.precomputed import PrecomputedModel
-from tamis.pipeline.columns.torch_models import find_batch
+from tamis.pipeline.columns.models import torch_models
+from tamis.pipeline.columns.models.torch_models import find_batch
 from tamis.pipeline.decode.passes import TooLarge
 from tamis.pipeline.errors import RecipeError, RunError
 from tamis.pipeline.files.atomic import read_json

@@ -112,7 +112,8 @@ def test_every_file_of_a_models_folder_counts(tmp_path: Path) -> None:
         found.append(json.dumps(made_of()))
     assert len(set(found)) == 3
     onnx = {"embed": "onnx", "model": "model/m.onnx"}
-    (tmp_path / "model" / "m.onnx").write_bytes(b"location m.data")
+    graph = bytes([0x2A, 20, 0x6A, 18, 0x0A, 8]) + b"location" + bytes([0x12, 6]) + b"m.data"  # initializer, external
+    (tmp_path / "model" / "m.onnx").write_bytes(bytes([0x3A, len(graph)]) + graph)
     found = []
     for weights in (b"1", b"2"):
         (tmp_path / "model" / "m.data").write_bytes(weights)
