@@ -17,7 +17,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.show import funnel, summary
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.inside import is_inside
-from tamis.pipeline.files.urls import as_url
+from tamis.pipeline.files.urls import as_url, know_urls
 from tamis.pipeline.labels.files import SUFFIXES, read_answers
 from tamis.pipeline.labels.rounds import import_answers
 from tamis.pipeline.progress import say
@@ -36,6 +36,7 @@ def recipe_flow(changes: dict[str, int | float | str] | None = None) -> str:
     machine.settle()
     served = read_json(Path(os.environ[SERVED]))
     machine.end_with(served["process"])
+    know_urls(served["urls"])
     if refused := [place for place in changes or {} if not MAY_SET.fullmatch(place)]:
         raise RecipeError(f"changes: {refused[0]} is not a request's to set; these are: seed, steps.N.NAME.budget")
     folder = Path(served["recipe_folder"])

@@ -15,7 +15,7 @@ from tamis.flows.deployed import SERVED, recipe_flow
 from tamis.flows.server import server
 from tamis.flows.settings import AUTH, api_configured
 from tamis.pipeline.files.atomic import write_json
-from tamis.pipeline.files.urls import as_url
+from tamis.pipeline.files.urls import as_url, known_urls
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import Recipe
 
@@ -39,7 +39,7 @@ def serve(
         told = Path(private) / "served.json"
         place = as_url(store) or str(store.absolute())
         served = {"recipe": asked, "recipe_folder": str(recipe_folder.absolute()), "store": place}
-        write_json(told, {**served, "allow_code": allow_code, "process": os.getpid()})
+        write_json(told, {**served, "allow_code": allow_code, "urls": known_urls(), "process": os.getpid()})
         os.environ[SERVED] = str(told)
         recipe_flow()
         word = os.environ.get(AUTH)

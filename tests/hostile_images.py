@@ -471,7 +471,9 @@ def _damaged_tars(corpus: Corpus, x: Callable[[str], tuple[str, bytes]], long: s
 def manifests(corpus: Corpus) -> None:
     one = corpus.manifest
     one("path_missing", [{"id": "x", "file": "gone.jpg"}], 0, {"missing_image": 1}, lost=["x"])
-    one("path_absolute", [{"id": "x", "file": str(corpus.root / "path_missing" / "good1.jpg")}], 1, keys=["x"])
+    outside = str(corpus.root / "path_missing" / "good1.jpg")
+    for name, path in (("path_absolute", outside), ("path_outside", "../path_missing/good1.jpg")):
+        one(name, [{"id": "x", "file": path}], 0, {"link": 1}, lost=["x"], details=("follow_links",))
     one(
         "path_is_an_address",
         [{"id": "x", "file": "https://example.org/x.jpg"}],

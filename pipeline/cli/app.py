@@ -285,7 +285,14 @@ def why(run: Path, key: str) -> None:
 
 
 @app.command
-def sql(run: Path, query: str, *, format: Literal["table", "csv", "json"] = "table") -> None:
+def sql(
+    run: Path,
+    query: str,
+    *,
+    format: Literal["table", "csv", "json"] = "table",
+    seconds: float = 3600,
+    spill: float | None = None,
+) -> None:
     """Answer one SELECT over a run: views pool, rejects, ledger, selection, spikes, and each column.
 
     Parameters
@@ -296,11 +303,16 @@ def sql(run: Path, query: str, *, format: Literal["table", "csv", "json"] = "tab
         for instance "select reason, count(*) from ledger group by all"
     format
         how to print the answer
+    seconds
+        that it may take
+    spill
+        gigabytes that it may put on the disk (default: 100, and never more than half of what is free)
     """
     from tamis.pipeline.store.query import ask, print_answer
     from tamis.pipeline.store.runs import open_complete
 
-    print_answer(ask(open_complete(run), query), format)
+    most = None if spill is None else int(spill * 1e9)
+    print_answer(ask(open_complete(run), query, seconds, most), format)
 
 
 @app.command

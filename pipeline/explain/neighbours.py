@@ -24,7 +24,7 @@ def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list
         return []
     found: list[tuple[float, str]] = []
     for part in run.target.parts:
-        path = run.store / column["target_folder"] / part.name
+        path = run.stored(column["target_folder"]) / part.name
         if not path.exists():
             continue
         keys = pq.read_table(part.path, columns=["key"])["key"].to_pylist()
@@ -39,7 +39,7 @@ def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list
 
 def _vector(run: Run, folder: str, value: str, sample_id: int) -> Any:
     for part in run.pool.parts:
-        path = run.store / folder / part.name
+        path = run.stored(folder) / part.name
         ids = pq.read_table(path, columns=["sample_id"])["sample_id"]
         row = pc.index(ids, pa.scalar(sample_id, pa.uint64())).as_py()
         if row >= 0:

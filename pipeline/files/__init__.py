@@ -13,5 +13,6 @@ alone; everybody calls it.
     plain_yaml.py   YAML read safely; `on` is a word
     remote.py       a store on object storage, worked on in a copy
     remote_lock.py  locks by conditional put
-    urls.py         files on object storage
+    urls.py         files that lie elsewhere, and URLs without what lets people in
+    web.py          files of web servers
 """

@@ -11,7 +11,9 @@ from typing import Any
 
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
-from tamis.pipeline.files.urls import filesystem, version_of
+from tamis.pipeline.files.inside import NotInside, inside
+from tamis.pipeline.files.urls import filesystem, version_of, without_secrets
+from tamis.pipeline.progress import say
 
 STATE = ".remote.json"  # of the copy: what is known to be the same there
 OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay where they are
@@ -42,8 +44,11 @@ class Mirror:
         for name, version in sorted(seen.items()):
             if not self._same(name, version):
                 place = self.here / name
-                with atomic_path(place) as beside:
-                    self.call(partial(self.system.get_file, f"{self.root}/{name}", str(beside)))
+                try:
+                    with atomic_path(place) as beside:
+                        self.call(partial(self.system.get_file, f"{self.root}/{name}", str(beside)))
+                except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                    raise StoreError(f"store {self.url}: {name} is a file there and a folder, too") from error
                 self._remember(name, version)
         write_json(self.here / STATE, self.known)
 
@@ -92,16 +97,30 @@ class Mirror:
         found = set()
         for path in self.here.rglob("*"):
             name = path.relative_to(self.here).as_posix()
-            own = name.startswith((".tmp/", ".held/", ".lock", STATE)) or "/.work/" in name
-            if not own and not path.name.endswith(".writing") and path.is_file():
+            if not _is_own(name) and not path.is_symlink() and path.is_file():
                 found.add(name)
         return found
 
     def _listing(self) -> dict[str, dict[str, Any]]:
         self.system.invalidate_cache()
         found = self.call(lambda: self.system.find(self.root, detail=True), absent=True) or {}
-        infos = {path[len(self.root) :].lstrip("/"): info for path, info in found.items()}
-        return {name: info for name, info in infos.items() if not name.startswith(".lock/")}
+        infos = {path[len(self.root) :].removeprefix("/"): info for path, info in found.items()}
+        infos = {name: info for name, info in infos.items() if not name.startswith(".lock/")}
+        foreign = sorted(name for name in infos if not self._may_lie_here(name))
+        if foreign:
+            say(
+                f"store {self.url}: {len(foreign):,} objects are left alone, for a store has no files of such names: "
+                f"{foreign[0]}"
+            )
+        return {name: info for name, info in infos.items() if name not in set(foreign)}
+
+    def _may_lie_here(self, name: str) -> bool:
+        """Whether an object's name is one of a file in the copy, and none that the copy needs for itself."""
+        try:
+            inside(self.here, name)
+        except NotInside:
+            return False
+        return not _is_own(name)
 
     def call(self, function: Callable[[], Any], absent: bool = False) -> Any:
         try:
@@ -111,8 +130,13 @@ class Mirror:
                 return None
             raise
         except Exception as error:  # each system has errors of its own
-            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            told = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:200]
             raise StoreError(f"store {self.url}: {told}. Mend it and run the same command: it goes on.") from error
+
+
+def _is_own(name: str) -> bool:
+    """Of the copy alone: what is on its way, and what is known of the other side."""
+    return name.startswith((".tmp/", ".held/", ".lock", STATE)) or "/.work/" in name or name.endswith(".writing")
 
 
 def in_order(names: list[str]) -> list[str]:

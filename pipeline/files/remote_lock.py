@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tamis.pipeline.errors import RunFailed, StoreError
 from tamis.pipeline.files.mirror import Mirror
+from tamis.pipeline.files.urls import without_secrets
 from tamis.pipeline.progress import say
 
 BEAT_S = 20.0  # between signs of life, and between rounds of putting up what is new
@@ -83,7 +84,7 @@ def _created(mirror: Mirror, number: int) -> Lock | None:
         mirror.system.pipe_file(f"{mirror.root}/.lock/{number:06d}", mine.encode(), mode="create")
     except (FileExistsError, OSError) as error:
         if _read(mirror, f"{number:06d}") is None:  # nobody has it: it was no rival that kept us from it
-            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            told = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:200]
             raise StoreError(f"store {mirror.url}: can't be written ({told})") from error
     if _read(mirror, f"{number:06d}") != mine:
         return None
@@ -97,6 +98,8 @@ def _of_a_dead_one(mirror: Mirror, number: int) -> bool:
     try:
         holder = json.loads(_read(mirror, f"{number:06d}") or "{}")
     except ValueError:
+        return False
+    if not isinstance(holder, dict) or not isinstance(holder.get("process"), int):
         return False
     return holder.get("host") == socket.gethostname() and not Path(f"/proc/{holder['process']}").exists()
 

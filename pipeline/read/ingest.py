@@ -27,6 +27,7 @@ from tamis.pipeline.read.images.blocks import image_blocks
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.pool import (
     Pool,
+    checked,
     lost_record,
     parts_of,
     records_of,
@@ -275,7 +276,7 @@ class Journal:
     def restore(self, shards: ShardWriter) -> None:
         """Take up what an earlier process left, if it read the same files and all its shards are here: another machine
         may have put up less."""
-        held = read_json(self.path) if self.path.exists() else None
+        held = checked(self.path, read_json(self.path)) if self.path.exists() else None
         if held is None or held["files"] != self.files:
             return
         paths = [(shards.folder / part["name"], part["digest"]) for part in held["parts"]]

@@ -3,6 +3,7 @@
 A group's record is written last, so it is whole or absent; groups are numbered without gaps and never change. Old
 runs list the groups that they saw, and keep seeing those."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.schemas import REJECTS
+
+SHARD = re.compile(r"part-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,17 @@ REJECTS_FILE = "{:05d}.parquet"  # of a group, beside its record
 
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
-    """What was ever read, group by group."""
+    """What was ever read, group by group. Raises DamageFound."""
     paths = sorted((folder / ".groups").glob("*.json"), key=lambda path: (len(path.name), path.name))  # 99999, 100000
-    return [read_json(path) for path in paths]
+    return [checked(path, read_json(path)) for path in paths]
+
+
+def checked(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """A record whose shards are files of the pool. Raises DamageFound where it names others."""
+    for part in record["parts"]:
+        if not SHARD.fullmatch(part["name"]):
+            raise DamageFound(f"{path}: names {part['name']!r}, which is no shard. Restore it, or begin a new --store.")
+    return record
 
 
 def rows_read(folder: Path) -> int:

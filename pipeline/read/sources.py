@@ -15,7 +15,7 @@ from typing import Any
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.files.patterns import fits, fixed_folder, is_pattern, literally
-from tamis.pipeline.files.urls import as_url, filesystem, version_of
+from tamis.pipeline.files.urls import as_url, filesystem, info_of_web, is_web, version_of, without_secrets
 from tamis.pipeline.read.tables.saved import saved_files
 from tamis.pipeline.read.walk import Links, Problem, below, special
 from tamis.pipeline.recipe.recipe import Source
@@ -104,6 +104,9 @@ def _files_at(source: Source, url: str) -> list[SourceFile]:
     if source.format not in REMOTE or source.reads_images:
         told = f"from a URL come {', '.join(REMOTE)}; read images and the like from a file system"
         raise SourceError(f"source {url}: {told}")
+    if is_web(url):
+        info = info_of_web(url)
+        return [SourceFile(url, info["size"], _version(info), url)]
     system, path = filesystem(url)
     wanted = suffixes_of(source.format)
     try:
@@ -115,16 +118,21 @@ def _files_at(source: Source, url: str) -> list[SourceFile]:
         else:
             infos = {p: i for p, i in system.find(path, detail=True).items() if has_suffix(p, wanted)}
     except Exception as error:
-        raise SourceError(f"source {url}: can't be listed ({' '.join(str(error).split())[:200]})") from error
+        told = " ".join(without_secrets(str(error)).split())[:200]
+        raise SourceError(f"source {url}: can't be listed ({told})") from error
     scheme = url.partition("://")[0]
     files = []
     for name, info in infos.items():
         if info["type"] == "file":
-            version = int(fingerprint(version_of(info)), 16) >> 1  # stands where a file has its time
-            files.append(SourceFile(f"{scheme}://{name.lstrip('/')}", info["size"], version, url))
+            files.append(SourceFile(f"{scheme}://{name.lstrip('/')}", info["size"], _version(info), url))
     if not files:
         raise SourceError(f"source {url}: no {source.format} file is there")
     return files
+
+
+def _version(info: dict[str, Any]) -> int:
+    """What stands where a file has its time."""
+    return int(fingerprint(version_of(info)), 16) >> 1
 
 
 def key_of_path(path: str, root: str) -> str:

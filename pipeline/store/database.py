@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MEMORY = 512 << 20  # beyond this DuckDB spills to the store's .tmp; a sort of 5 million ranks fits
 LEAST_MEMORY = 64 << 20  # it does not start with less
+SPILL = 1 << 40
 
 
 def _memory() -> int:
@@ -30,8 +31,8 @@ def _memory() -> int:
 
 
 @contextmanager
-def connect(store: Path) -> Iterator[Any]:
-    """A connection for our own queries, spilling inside the store."""
+def connect(store: Path, spill: int = SPILL) -> Iterator[Any]:
+    """A connection for our own queries, spilling inside the store, `spill` bytes at most."""
     import duckdb
 
     con = duckdb.connect(
@@ -39,9 +40,9 @@ def connect(store: Path) -> Iterator[Any]:
             "threads": cores(),
             "memory_limit": f"{_memory()}B",
             "temp_directory": str(store / ".tmp"),
-            "max_temp_directory_size": "1TB",
         }
     )
+    con.execute(f"set max_temp_directory_size = '{spill}B'")  # among the others it would be taken, and not kept
     with suppress(duckdb.Error):  # of a build without time zones
         con.execute("set TimeZone = 'UTC'")  # times are the same wherever they are read
     try:

@@ -1,7 +1,8 @@
 """`tamis gc`: what a store holds that none of its runs needs, and deleting it.
 
-A run needs the shards that it saw, the columns and models that it used, and its target; so taking a run's folder away
-is what frees them. While a run has not ended nothing that it may still use is freed."""
+What goes is what was found here, in the store's own folders: a record may say which of these are meant, and never
+where they lie. A run needs the shards that it saw, the columns and models that it used, and its target; so taking a
+run's folder away is what frees them. While a run has not ended nothing that it may still use is freed."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Any
 
 from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_json
+from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.progress import say
+from tamis.pipeline.read.pool import checked
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.store.learned import model_path, prepared_path
 from tamis.pipeline.store.runs import Run, open_run
@@ -41,7 +44,7 @@ def collect(store: Path, delete: bool, allow_code: bool = False) -> str:
         whole = sum(one.bytes for one in found) / 1e6
         if delete:
             for one in found:
-                _take_away(one)
+                _take_away(store, one)
     if not found:
         return f"{store}: everything is needed by a run"
     done = "deleted" if delete else "can go; --delete takes it away"
@@ -59,7 +62,8 @@ def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:
     kept_groups = {group for run in runs for group in run.inputs["pool"]}
     yield from _groups(store, kept_groups)
     manifests = [read_json(run.folder / "manifest.json") for run in runs]
-    yield from _columns(store / "columns", store, {column["folder"] for m in manifests for column in m["columns"]})
+    used = {store / column["folder"] for manifest in manifests for column in manifest["columns"]}
+    yield from _columns(store / "columns", used)
     targets = {folder.name for run in runs if run.inputs["target"] for folder in run.target_folders}
     for folder in _folders(store / "targets"):
         if folder.name not in targets:
@@ -78,35 +82,27 @@ def _left_over(store: Path, runs: list[Run]) -> Iterator[Unneeded]:
     """What killed processes left behind."""
     work = [run.folder / ".work" for run in runs if run.complete and (run.folder / ".work").exists()]
     writing = [path for path in store.rglob(".*.writing") if not any(folder in path.parents for folder in work)]
-    spilled = list((store / ".tmp").iterdir()) if (store / ".tmp").exists() else []
+    spilled = list((store / ".tmp").iterdir()) if is_inside(store, store / ".tmp") and (store / ".tmp").is_dir() else []
     if paths := [*work, *writing, *spilled]:
         yield Unneeded(f"{len(paths):,} unfinished files of killed processes", paths)
 
 
 def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     """Groups of the pool that no run sees, and on which no rejects of those that one sees lean."""
-    pairs = [(path, read_json(path)) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
+    pairs = [(path, checked(path, read_json(path))) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
+    shards = [*(store / "pool").glob("part-*.parquet"), *sorted((store / "columns").rglob("part-*.parquet"))]
     kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
     for path, record in pairs:
-        names = [part["name"] for part in record["parts"]]
-        paths = [folder / name for folder in [store / "pool", *_with_parts(store)] for name in names]
-        if (
-            record["group"] not in kept
-            and "replaces" not in record
-            and (there := [path for path in paths if path.exists()])
-        ):
+        names = {part["name"] for part in record["parts"]}
+        there = [one for one in shards if one.name in names]
+        if record["group"] not in kept and "replaces" not in record and there:
             yield Unneeded(f"pool group {record['group']} ({len(names)} shards): of no run", there, path)
 
 
-def _with_parts(store: Path) -> list[Path]:
-    return sorted({path.parent for path in (store / "columns").rglob("part-*.parquet")})
-
-
-def _columns(base: Path, store: Path, used: set[str]) -> Iterator[Unneeded]:
+def _columns(base: Path, used: set[Path]) -> Iterator[Unneeded]:
     for record in sorted(base.rglob("column.json")):
         folder = record.parent
-        inside = [name for name in used if (store / name).is_relative_to(folder)]
-        if not inside:
+        if folder != base and not any(path.is_relative_to(folder) for path in used):
             yield Unneeded(f"column {folder.relative_to(base)}: of no run", [folder])
 
 
@@ -124,16 +120,19 @@ def _folders(base: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    files: list[Path] = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    return sum(one.stat().st_size for one in files if one.exists())
+    folder = path.is_dir() and not path.is_symlink()
+    files: list[Path] = [one for one in path.rglob("*") if one.is_file()] if folder else [path]
+    return sum(one.lstat().st_size for one in files if one.exists())
 
 
-def _take_away(one: Unneeded) -> None:
+def _take_away(store: Path, one: Unneeded) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
         write_json(one.group, {**record, "gone": True})
     for path in one.paths:
-        if path.is_dir():
+        if not is_inside(store, path.parent):
+            raise StoreError(f"{path}: leads out of the store by a link; nothing of it is deleted")
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
+        else:  # of a link the link
             path.unlink(missing_ok=True)

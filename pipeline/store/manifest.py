@@ -124,9 +124,9 @@ def verify(run: Run) -> list[str]:
         return [f"{run.folder / 'manifest.json'}: not the bytes that the run wrote"]
     damage: list[str] = []
     for name, digest in manifest.get("models", {}).items():
-        damage += _changed(run.store / name, digest)
+        damage += _changed(run.stored(name), digest)
     for name, record in manifest["files"].items():
-        damage += _changed(run.folder / name, record["digest"])
+        damage += _changed(run.stored(f"runs/{run.name}/{name}"), record["digest"])
     pools = [(run.store / "pool", manifest["pool"])]
     if manifest["target"]:
         pools.append((run.target_folder, manifest["target"]))
@@ -134,17 +134,17 @@ def verify(run: Run) -> list[str]:
         pools.append((run.held.target_folder, manifest["held"]))
     for folder, record in pools:
         for name, part in record["parts"].items():
-            damage += _changed(folder / name, part["digest"])
+            damage += _changed(run.stored(f"{folder.relative_to(run.store)}/{name}"), part["digest"])
         for name, digest in record.get("records", {}).items():
-            damage += _changed(folder / ".groups" / name, digest)
+            damage += _changed(run.stored(f"{folder.relative_to(run.store)}/.groups/{name}"), digest)
         if record["rows"] != record["samples"] + sum(record["rejects"].values()):
             damage.append(f"{folder}: {record['rows']} rows are not samples + rejects")
         damage += _rejects_differ(folder, record)
     for column in manifest["columns"]:
         for name, digest in column["parts"].items():
-            damage += _changed(run.store / column["folder"] / name, digest)
+            damage += _changed(run.stored(f"{column['folder']}/{name}"), digest)
         for name, digest in column.get("target_parts", {}).items():
-            damage += _changed(run.store / column["target_folder"] / name, digest)
+            damage += _changed(run.stored(f"{column['target_folder']}/{name}"), digest)
     if not damage:  # counting in damaged files would only fail less clearly
         damage += _sums_differ(run, manifest)
     return damage

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from itertools import chain
 from pathlib import Path
+from threading import Timer
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -16,8 +18,11 @@ from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.progress import visible
 from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
-from tamis.pipeline.store.database import connect, lock, rows, view
+from tamis.pipeline.store.database import SPILL, connect, lock, rows, view
 from tamis.pipeline.store.runs import Run
+
+MOST_SECONDS = 3600.0
+MOST_SPILL = 100 * 10**9
 
 
 def column_folders(run: Run) -> dict[str, Path]:
@@ -25,17 +30,17 @@ def column_folders(run: Run) -> dict[str, Path]:
     code."""
     manifest = run.folder / "manifest.json"
     if manifest.exists():
-        return {column["name"]: run.store / column["folder"] for column in read_json(manifest)["columns"]}
+        return {column["name"]: run.stored(column["folder"]) for column in read_json(manifest)["columns"]}
     return {maker.name: run.column(maker) for maker in run.makers}
 
 
 @contextmanager
-def views(run: Run) -> Iterator[Any]:
+def views(run: Run, spill: int = SPILL) -> Iterator[Any]:
     """A locked connection that sees the run: its pool and rejects as of then, columns, ledger, selection."""
     import duckdb
 
     steps = range(len(run.recipe.steps))
-    with connect(run.store) as con:
+    with connect(run.store, spill) as con:
         try:
             _create_views(con, run, steps)
         except duckdb.Error as error:
@@ -63,22 +68,38 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
     lock(con, run.store)
 
 
-def ask(run: Run, query: str) -> Iterator[pa.RecordBatch]:
-    """Stream the answer to one SELECT, at least one batch. Raises QueryError."""
+def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream the answer to one SELECT, at least one batch: `seconds` long at most, and with `spill` bytes on the disk
+    (default: 100 GB, and never more than half of what is free). Raises QueryError."""
     import duckdb
 
-    with views(run) as con:
+    free = shutil.disk_usage(run.store).free // 2
+    with views(run, spill=min(MOST_SPILL, free) if spill is None else spill) as con:
         query = one_select(con, query)
+        late = Timer(seconds, con.interrupt)
+        late.daemon = True
+        late.start()
         try:
             answer = con.sql(query).to_arrow_reader(8192)
             none = pa.RecordBatch.from_pylist([], answer.schema)
             yield from chain([next(answer, none)], answer)
+        except duckdb.InterruptException as error:
+            raise QueryError(f"sql: stopped after {seconds:g} seconds; --seconds gives it more") from error
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # as DuckDB says Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
+        except duckdb.OutOfMemoryException as error:
+            told = "memory allows" if "temp_directory" not in str(error) else "disk may be filled; --spill gives it more"
+            raise QueryError(f"sql: it needs more than the {told}") from error
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
             known = ", ".join(["pool, rejects, ledger, selection, costs", *more]) + "".join(
                 f", {name}" for name in column_folders(run)
             )
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
+        finally:
+            late.cancel()
 
 
 def print_answer(batches: Iterator[pa.RecordBatch], style: str, out: TextIO | None = None) -> None:

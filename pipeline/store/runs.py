@@ -12,8 +12,9 @@ from typing import Any
 from tamis.pipeline.columns.declared import Maker, bound, column_names, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.columns.parts import column_folder
-from tamis.pipeline.errors import RunError
+from tamis.pipeline.errors import DamageFound, RunError
 from tamis.pipeline.files.atomic import fingerprint, read_json
+from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import readable
 from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
@@ -159,6 +160,13 @@ class Run:
     def learned(self, maker: Maker) -> Path:
         """Where the model lies that a column's maker learned, if it learns any."""
         return self.store / "models" / maker.fingerprint
+
+    def stored(self, name: str) -> Path:
+        """A file or folder of the store that a manifest names. Raises DamageFound where it leads out of it."""
+        try:
+            return inside(self.store, name)
+        except NotInside as error:
+            raise DamageFound(f"{self.folder / 'manifest.json'}: {error}. Restore it, or run again.") from error
 
     def part(self, name: str) -> Part:
         return self.pool.parts[self.part_number(name)]

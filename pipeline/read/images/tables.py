@@ -112,6 +112,7 @@ def _downloaded(
 
 def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
     """Rows of a table whose field `image` holds bytes, or a path beside the table."""
+    real = os.path.join(os.path.realpath(root), "")
     needed = [str(source.image), *source.captions, *([source.key] if source.key else [])]
     names = list(dict.fromkeys([*needed, *source.keep.values()]))
     for position, record in _records(path, root, names, needed, source.format):
@@ -122,7 +123,12 @@ def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
         if source.key and key is None:
             yield lost(str(path), position, None, "missing_field", f"field {source.key!r} is absent or null")
             continue
-        yield _table_row(source, path, position, key, record)
+        item = _table_row(source, path, position, key, record)
+        by_path = isinstance(item, Row) and item.image.data is None and not source.follow_links
+        if by_path and not os.path.realpath(item.image.path).startswith(real):
+            told = f"a path out of the pool, which `follow_links: true` follows: {item.image.path}"
+            item = lost(str(path), position, item.key, "link", told)
+        yield item
 
 
 def _table_row(source: Source, path: Path, position: int, key: str | None, record: dict[str, Any]) -> Item:
