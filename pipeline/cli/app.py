@@ -16,6 +16,7 @@ from tamis.pipeline.cli.compare import compare, explain, probe
 from tamis.pipeline.cli.label import label
 from tamis.pipeline.cli.store import compact, forget, gc, where
 from tamis.pipeline.errors import TamisError
+from tamis.pipeline.progress import show
 
 app = App(
     name="tamis",
@@ -74,9 +75,9 @@ def pick(
     picked = pick_samples(
         pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form, repeats=repeats, known=known
     )
-    print(summary(picked.outcome.manifest), file=sys.stderr)
-    print(f"  ask why:  tamis why {shortest(picked.run)} KEY", file=sys.stderr)
-    print(out)
+    show(summary(picked.outcome.manifest), sys.stderr)
+    show(f"  ask why:  tamis why {shortest(picked.run)} KEY", sys.stderr)
+    show(out)
 
 
 @app.command
@@ -101,7 +102,7 @@ def init(path: Path, *, out: Annotated[Path, Parameter(name=["--out", "-o"])] = 
         raise RecipeError(f"{out}: exists and is not overwritten; choose another name with -o") from error
     except OSError as error:
         raise RecipeError(f"{out}: {error.strerror}") from error
-    print(out)
+    show(out)
 
 
 @app.command
@@ -146,11 +147,11 @@ def run(
     chosen = _engine("local" if local else engine or loaded.engine, address)
     outcome = run_recipe(loaded, recipe.absolute().parent, store, name, allow_code, chosen)
     if not outcome.fresh:
-        print(f"run {outcome.folder.name} is complete already; nothing was rewritten", file=sys.stderr)
-    print(summary(outcome.manifest), file=sys.stderr)
-    print(paths(outcome.folder), file=sys.stderr)
+        show(f"run {outcome.folder.name} is complete already; nothing was rewritten", sys.stderr)
+    show(summary(outcome.manifest), sys.stderr)
+    show(paths(outcome.folder), sys.stderr)
     url = as_url(store)
-    print(f"{url}/runs/{outcome.folder.name}" if url else outcome.folder)
+    show(f"{url}/runs/{outcome.folder.name}" if url else outcome.folder)
 
 
 @app.command
@@ -245,7 +246,7 @@ def check_selector(
     from tamis.pipeline.recipe.recipe import settings_of
 
     findings = try_all(selector, settings_of(tuple(set_ or ())))
-    print("\n".join(lines(findings)))
+    show("\n".join(lines(findings)))
     if not all(finding.holds for finding in findings):
         sys.exit(1)
 
@@ -264,7 +265,7 @@ def plan(
     from tamis.pipeline.recipe.recipe import load_recipe
 
     known = None if store is None else readable(store)
-    print(forecast(load_recipe(recipe, tuple(set_ or ())), recipe.absolute().parent, known, allow_code))
+    show(forecast(load_recipe(recipe, tuple(set_ or ())), recipe.absolute().parent, known, allow_code))
 
 
 @app.command
@@ -281,7 +282,7 @@ def why(run: Path, key: str) -> None:
     from tamis.pipeline.explain.why import why as tell
     from tamis.pipeline.store.runs import open_complete
 
-    print(tell(open_complete(run), key))
+    show(tell(open_complete(run), key))
 
 
 @app.command
@@ -325,7 +326,7 @@ def verify(run: Path) -> None:
     damage = check(open_complete(run))
     if damage:
         raise DamageFound("\n".join(damage))
-    print(f"{run}: every file is as it was written, and every count adds up")
+    show(f"{run}: every file is as it was written, and every count adds up")
 
 
 @app.command
@@ -333,7 +334,7 @@ def report(run: Path) -> None:
     """Print where the run's report lies, a single HTML file to open in a browser."""
     from tamis.pipeline.store.runs import open_complete
 
-    print(open_complete(run).folder / "report.html")
+    show(open_complete(run).folder / "report.html")
 
 
 @app.command
@@ -341,7 +342,7 @@ def selectors() -> None:
     """List the steps that a recipe may have, with their settings."""
     from tamis.selectors.catalog import describe
 
-    print(describe())
+    show(describe())
 
 
 @app.command
@@ -373,10 +374,10 @@ def main() -> None:
         machine.settle()
         app()
     except TamisError as error:
-        print(f"tamis: {error}", file=sys.stderr)
+        show(f"tamis: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("\ntamis: stopped. Nothing is lost: the same command goes on from here.", file=sys.stderr)
+        show("\ntamis: stopped. Nothing is lost: the same command goes on from here.", sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

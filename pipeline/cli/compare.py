@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tamis.pipeline.progress import show
+
 
 def compare(
     selections: list[Path],
@@ -56,8 +58,8 @@ def compare(
     found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds, by)
     write_comparison(found, out)
     write_json(out.with_suffix(".json"), found)
-    print(table(found))
-    print(out, file=sys.stderr)
+    show(table(found))
+    show(out, sys.stderr)
 
 
 def explain(run: Path) -> None:
@@ -71,7 +73,7 @@ def explain(run: Path) -> None:
     from tamis.pipeline.explain.drops import explain as tell
     from tamis.pipeline.store.runs import open_complete
 
-    print(tell(open_complete(run)))
+    show(tell(open_complete(run)))
 
 
 def probe(
@@ -100,5 +102,5 @@ def probe(
     from tamis.pipeline.explain.probe import probe as tell
     from tamis.pipeline.store.runs import open_complete
 
-    print(tell(open_complete(run, allow_code), column, by, out))
-    print(out, file=sys.stderr)
+    show(tell(open_complete(run, allow_code), column, by, out))
+    show(out, sys.stderr)

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from tamis.pipeline.progress import show
+
 label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
 
 
@@ -43,7 +45,7 @@ def label_export(
     from tamis.pipeline.store.runs import open_complete
 
     named = None if classes is None else [name for name in read_class_names(classes) if name]
-    print(export_tasks(open_complete(run, allow_code), to, out, named, root=root, url=url))
+    show(export_tasks(open_complete(run, allow_code), to, out, named, root=root, url=url))
 
 
 @label.command(name="import")
@@ -85,7 +87,7 @@ def label_import(
     answers = read_answers(file, control)
     with working_copy(store) as here:
         found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)
-    print("\n".join(map(visible, found.lines())))
+    show("\n".join(map(visible, found.lines())))
     if found.empty:
         raise RecipeError(f"labels {file}: not one answer of it was taken in, as said above")
 
@@ -105,4 +107,4 @@ def label_status(store: Path, *, column: str | None = None) -> None:
     from tamis.pipeline.files.remote import readable
     from tamis.pipeline.labels.status import status
 
-    print(status(readable(store).absolute(), column))
+    show(status(readable(store).absolute(), column))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tamis.pipeline.progress import show
+
 
 def where(store: Path, key: str) -> None:
     """Tell everything that a store holds of a key: its samples, what every run made of them, their labels.
@@ -19,7 +21,7 @@ def where(store: Path, key: str) -> None:
     from tamis.pipeline.files.remote import readable
     from tamis.pipeline.store.whereabouts import where as tell
 
-    print(tell(readable(store).absolute(), key))
+    show(tell(readable(store).absolute(), key))
 
 
 def forget(store: Path, *keys: str, file: Path | None = None) -> None:
@@ -46,7 +48,7 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
     if not wanted:
         raise RecipeError("forget: name keys, or a --file with one a line")
     with working_copy(store) as here:
-        print(take_out(here, wanted))
+        show(take_out(here, wanted))
 
 
 def gc(
@@ -70,7 +72,7 @@ def gc(
     from tamis.pipeline.store.garbage import collect
 
     with working_copy(store) as here:
-        print(collect(here, delete, allow_code))
+        show(collect(here, delete, allow_code))
 
 
 def compact(store: Path) -> None:
@@ -85,4 +87,4 @@ def compact(store: Path) -> None:
     from tamis.pipeline.store.compact import compact as merge
 
     with working_copy(store) as here:
-        print(merge(here))
+        show(merge(here))

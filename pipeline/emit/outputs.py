@@ -24,6 +24,7 @@ from tamis.pipeline.emit.webdataset import write_webdataset
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.files.plain_json import json_text, plain
+from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.recipe.recipe import LabelStudio, Splits, Webdataset, emitted
@@ -39,7 +40,6 @@ REPEATS = {  # how each export says that a sample counts several times; tasks fo
 }  # fmt: skip
 HEX = re.compile(r"[0-9a-fA-F]{32}")
 UID_TYPE = np.dtype("u8,u8")  # DataComp's: the two halves of 128 bits
-FORMULAS = ("=", "+", "-", "@")
 CREDITS = (  # kept fields that say whose a sample is and how it may be used
     "license", "licence", "license_url", "author", "creator", "artist", "photographer", "credit", "copyright",
     "attribution", "title", "url", "source_url", "original_url",
@@ -194,10 +194,4 @@ def _attribution(run: Run, selection: Path) -> None:
             writer = csv.writer(out)
             writer.writerow(["key", *credit, "uri"])
             for row in rows(con, f"select {fields} from selection order by rank"):
-                writer.writerow(inert(value) for value in row.values())
-
-
-def inert(value: Any) -> Any:
-    """A field of a CSV that people open in a sheet: an apostrophe keeps it from being taken for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.lstrip()[:1] in FORMULAS else value
+                writer.writerow(for_sheets(value if value is None else str(value)) for value in row.values())

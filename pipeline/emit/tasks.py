@@ -23,6 +23,7 @@ from tamis.pipeline.emit.proposals import classes_of, objects_column, objects_of
 from tamis.pipeline.emit.webdataset import ending
 from tamis.pipeline.errors import RecipeError, RunFailed, Unusable
 from tamis.pipeline.files.atomic import atomic_path
+from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
@@ -104,7 +105,7 @@ def export_tasks(
             rows.writerow(["key", "label", "sample_id", "uri", "text"])
             for sample in chosen.samples:
                 about = [hex_id(sample["sample_id"]), sample["uri"] or "", sample["text"] or ""]
-                rows.writerow([sample["key"], "", *about])
+                rows.writerow(map(for_sheets, [sample["key"], "", *about]))
     elif to == "coco":
         with atomic_path(final) as path:
             write_coco(chosen, path)

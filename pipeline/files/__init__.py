@@ -13,6 +13,7 @@ alone; everybody calls it.
     plain_yaml.py   YAML read safely; `on` is a word
     remote.py       a store on object storage, worked on in a copy
     remote_lock.py  locks by conditional put
+    sheets.py       cells of CSVs that people open
     urls.py         files that lie elsewhere, and URLs without what lets people in
     web.py          files of web servers
 """

@@ -4,6 +4,7 @@ Keys of a bucket, parts in records, names of runs and columns, members of archiv
 another file of this machine."""
 
 import os
+import re
 from pathlib import Path
 
 LONGEST = 1024  # bytes of a name, folders and all
@@ -30,6 +31,13 @@ def is_inside(folder: Path, path: Path) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # links in a circle
         return False
+
+
+def spelled(name: str) -> str:
+    """A file's name as text: a byte that is no UTF-8 stands as a backslash, x and two digits; a backslash that comes
+    before an x likewise, so that no two names are spelled alike."""
+    told = name.replace("\\x", "\\x5cx")
+    return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", told)
 
 
 def plain_file(folder: Path, name: str) -> Path:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.atomic import atomic_path, fingerprint
 from tamis.pipeline.files.web import WEB, download, look
+from tamis.pipeline.progress import told_without
 
 URL = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)  # a Path has made one slash of two
 LETS_IN = re.compile(
@@ -78,6 +79,9 @@ def without_secrets(text: str) -> str:
         for secret in _secrets(whole):
             text = text.replace(secret, HIDDEN)
     return USER.sub(r"\1", text)
+
+
+told_without.append(without_secrets)
 
 
 def _secrets(url: str) -> list[str]:

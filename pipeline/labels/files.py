@@ -14,6 +14,7 @@ from tamis.pipeline.columns.detect.file import FileBoxes, found_in
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.plain_json import load_json
 from tamis.pipeline.files.plain_xml import load_xml
+from tamis.pipeline.files.sheets import from_sheets
 from tamis.pipeline.labels import label_studio
 from tamis.pipeline.labels.answers import Answer, Boxes
 
@@ -76,9 +77,10 @@ def _table(path: Path, control: str | None, delimiter: str) -> Iterator[Answer]:
             return
         if not {"key", "label"} <= set(header):
             raise RecipeError(f"labels {path}: wanted columns key and label, found {', '.join(header) or 'none'}")
-        for row in rows:
-            if None in row or None in row.values():
+        for given in rows:
+            if None in given or None in given.values():
                 raise RecipeError(f"labels {path}: line {rows.line_num} has not {len(header)} fields")
+            row = {name: from_sheets(cell) for name, cell in given.items()}
             if label := row["label"].strip():
                 yield _of_row(path, rows.line_num, row, label)
 

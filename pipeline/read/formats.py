@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tamis.pipeline.files.bytes_in import UNPACKERS, Truncated, pieces
+from tamis.pipeline.files.inside import spelled
 from tamis.pipeline.files.urls import fetched
 from tamis.pipeline.read.blocks import Block, Fields, from_records, rejected
 from tamis.pipeline.read.chunking import chunked
@@ -24,19 +25,20 @@ def block_calls(
     """One call for each block of the files, in order; calls may run in any thread."""
     for file in files:
         if file.problem:
-            yield partial(rejected, file.path, None, None, *file.problem)
+            yield partial(rejected, spelled(file.path), None, None, *file.problem)
             continue
         path = fetched(file.path, file.mtime_ns)
+        told = spelled(file.path)
         for call in _calls_of(source, path, Path(file.root), types):
-            named = call if str(path) == file.path else partial(_as_from, call, file.path)
+            named = call if str(path) == told else partial(_as_from, call, told)
             yield partial(chunked, named, source.chunk.words) if source.chunk else named
 
 
-def _as_from(call: Callable[[], Block], url: str) -> Block:
-    """A block of a fetched file speaks of where that came from."""
+def _as_from(call: Callable[[], Block], told: str) -> Block:
+    """A block of a fetched file speaks of where that came from; of one whose name is no text, by its spelling."""
     block = call()
-    rejects = [reject._replace(source=url) for reject in block.rejects]
-    return replace(block, source=url, uri=url if block.uri else None, rejects=rejects)
+    rejects = [reject._replace(source=told) for reject in block.rejects]
+    return replace(block, source=told, uri=told if block.uri else None, rejects=rejects)
 
 
 def _calls_of(source: Source, path: Path, root: Path, types: dict[str, pa.DataType]) -> Iterator[Callable[[], Block]]:
@@ -78,6 +80,7 @@ def text_file_block(path: Path, root: Path, fields: Fields) -> Block:
     source = str(path)
     name = path.name.removesuffix(path.suffix) if path.suffix.lower() in UNPACKERS else path.name
     key = str(path.relative_to(root).parent / Path(name).stem) if path.is_relative_to(root) else Path(name).stem
+    key = spelled(key)
     try:
         text = b"".join(pieces(path)).decode("utf-8-sig")
     except UnicodeDecodeError as error:

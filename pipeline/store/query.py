@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from itertools import chain
@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.progress import visible
+from tamis.pipeline.files.sheets import for_sheets
+from tamis.pipeline.progress import inert, visible
 from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
 from tamis.pipeline.store.database import SPILL, connect, lock, rows, view
 from tamis.pipeline.store.runs import Run
@@ -90,7 +91,9 @@ def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None =
                 raise KeyboardInterrupt from error
             raise
         except duckdb.OutOfMemoryException as error:
-            told = "memory allows" if "temp_directory" not in str(error) else "disk may be filled; --spill gives it more"
+            told = (
+                "memory allows" if "temp_directory" not in str(error) else "disk may be filled; --spill gives it more"
+            )
             raise QueryError(f"sql: it needs more than the {told}") from error
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
@@ -104,8 +107,20 @@ def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None =
 
 def print_answer(batches: Iterator[pa.RecordBatch], style: str, out: TextIO | None = None) -> None:
     """Print as an aligned table, CSV, or JSON lines. Ids are 16 hex digits in all of them."""
-    out = out or sys.stdout
+    out = out or Shown()
     {"table": _table, "csv": _csv, "json": _json}[style](batches, out)
+
+
+class Shown(StringIO):
+    """Stdout, through the one function."""
+
+    def write(self, text: str) -> int:
+        sys.stdout.write(inert(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
 
 def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
@@ -139,7 +154,7 @@ def _csv(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
         if not names:
             names = batch.schema.names
             writer.writerow(names)
-        writer.writerows(record.values() for record in _records(iter([batch])))
+        writer.writerows(map(for_sheets, record.values()) for record in _records(iter([batch])))
 
 
 MOST_ROWS = 200  # of a printed table; more is for files

@@ -125,7 +125,7 @@ def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
             continue
         item = _table_row(source, path, position, key, record)
         by_path = isinstance(item, Row) and item.image.data is None and not source.follow_links
-        if by_path and not os.path.realpath(item.image.path).startswith(real):
+        if by_path and not (os.path.realpath(item.image.path) + os.sep).startswith(real):
             told = f"a path out of the pool, which `follow_links: true` follows: {item.image.path}"
             item = lost(str(path), position, item.key, "link", told)
         yield item
