@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowException
+from pyarrow import ArrowException, Table
 
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix, suffixes_of
@@ -99,7 +99,7 @@ def fields_of(path: Path, kind: str) -> dict[str, list[Any]]:
         names = columnar.schema_of(file).names
         batches = (columnar.arrow_batches if kind == "hf" else columnar.parquet_batches)(file, path, names)
         first = next(iter(batches), None)
-        return {name: first[name].slice(0, 200).to_pylist() for name in names} if first is not None else {}
+        return {name: first[name].slice(0, 200).to_pylist() for name in names} if isinstance(first, Table) else {}
     if kind == "csv":
         return delimited.sniff_csv(file, delimited.csv_header(file))
     return jsonl.sniff(file, jsonl.names_in(file))

@@ -42,6 +42,7 @@ REJECT_REASONS = {
     "truncated": "a packed file or tar ends early or is damaged; what came before is in the pool",
     "unreadable_file": "the file can't be opened or parsed at all",
     "undecodable": "the image can't be decoded to its end",
+    "too_long": "more bytes than a record of the source may have (`limits`)",
     "too_many_pixels": "a decompression bomb: more pixels than are unpacked",
     "no_image": "a file or member that is neither an image nor beside one of its name",
     "missing_image": "the image that a table or manifest names is not there",

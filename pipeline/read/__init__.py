@@ -13,6 +13,7 @@ is its reader here and a line in formats.py, of images in images/rows.py.
     kept_types.py  types of kept fields, brought together over sources
     names.py       which names the pool has more than once, and which name ends as which
     pool.py        the records of what was read, as the pool that a run sees
+    rejects.py     rows that could not be read, on their way to a file
     required.py    whether the fields that a recipe names are there
     shards.py      rows become samples and land in a shard or in the rejects
     sources.py     finding source files, grouped by what is read together

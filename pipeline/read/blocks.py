@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.pipeline.files.plain_json import json_text
+from tamis.pipeline.recipe.limits import Limits
 from tamis.pipeline.recipe.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
@@ -48,10 +49,11 @@ class Fields:
     text: str
     keep: dict[str, str]  # pool's name -> name in the source
     types: dict[str, pa.DataType]  # by name in the source
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def of(cls, source: Source, types: dict[str, pa.DataType]) -> "Fields":
-        return cls(key=source.key, text=source.text, keep=source.keep, types=types)
+        return cls(key=source.key, text=source.text, keep=source.keep, types=types, limits=source.limits)
 
     @property
     def needed(self) -> list[str]:
@@ -75,6 +77,11 @@ def whole_file(source: str, reason: str, detail: str) -> Block:
     return rejected(source, None, None, reason, detail)
 
 
+def too_long(most: int) -> tuple[str, str]:
+    """Reason and detail of what passes a limit."""
+    return "too_long", f"more than {most / (1 << 20):,.4g} MiB; `limits: {{record: ...}}` of the source allows more"
+
+
 def rejected(source: str, position: int | None, key: str | None, reason: str, detail: object) -> Block:
     """A block of a single reject."""
     return Block(source, rejects=[Reject(source, position, key, reason, shorten(str(detail)))])
@@ -93,6 +100,7 @@ def from_columns(source: str, fields: Fields, columns: dict[str, pa.ChunkedArray
         arrays[name] = columns[origin]
     table = pa.table(arrays)
     rejects: list[Reject] = []
+    table = _drop_long(source, table, fields.limits.record, rejects)
     table = _drop_invalid_utf8(source, table, rejects)
     table = _drop_far_dates(source, table, list(fields.keep), rejects)
     for name, asked in (("key", fields.key), ("text", fields.text)):
@@ -178,6 +186,16 @@ def _same_kind(value: Any, wanted: pa.DataType) -> bool:
             return False
         return pa.types.is_integer(wanted) or not isinstance(value, int) or int(float(value)) == value
     return not pa.types.is_decimal(wanted) or isinstance(value, Decimal)
+
+
+def _drop_long(source: str, table: pa.Table, most: int, rejects: list[Reject]) -> pa.Table:
+    """Rows with a text that is longer than a record may be."""
+    for name in table.column_names:
+        if table[name].type in (pa.string(), pa.large_string(), pa.binary()) and table[name].nbytes > most:
+            long = pc.greater(pc.binary_length(table[name]), most).fill_null(False)
+            reason, detail = too_long(most)
+            table = _reject(source, table, long, reason, f"field {name!r}: {detail}", rejects, with_key=name != "key")
+    return table
 
 
 def _drop_invalid_utf8(source: str, table: pa.Table, rejects: list[Reject]) -> pa.Table:

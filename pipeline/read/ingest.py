@@ -7,6 +7,7 @@ whose rows were rejected because of it; their files are read again into new shar
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.passes import Kept, TooLarge, retried
 from tamis.pipeline.errors import SourceError, StoreError
-from tamis.pipeline.files.atomic import digest_file, read_json, write_json, write_parquet
+from tamis.pipeline.files.atomic import digest_file, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.files.patterns import literally
 from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
@@ -26,15 +27,17 @@ from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.images.blocks import image_blocks
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.pool import (
+    REJECTS_FILE,
     Pool,
     checked,
     lost_record,
     parts_of,
     records_of,
-    rejects_of,
+    reject_batches,
     superseded,
     view_of,
 )
+from tamis.pipeline.read.rejects import Rejects, collected
 from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.read.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
@@ -181,18 +184,19 @@ class GroupWriter:
 
     def write(self, origin: int, files: list[SourceFile]) -> None:
         schema = pool_schema(self.types)
-        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema)
         source = self.sources[origin]
 
         def read(call: Callable[[], Block]) -> tuple[Block, pa.Table]:
             block = call()
             return block, as_samples(block, self._namespace(origin), schema, self.is_target)
 
-        for block, samples in ordered_map(read, block_calls(source, files, self.types)):
-            self._refuse(block)
-            shards.rejects += block.rejects
-            shards.add(samples)
-        shards.close()
+        with self._collected(spill=True) as rejects:
+            shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema, rejects)
+            for block, samples in ordered_map(read, block_calls(source, files, self.types)):
+                self._refuse(block)
+                rejects.extend(block.rejects)
+                shards.add(samples)
+            shards.close()
         self._record(origin, files, shards)
         for file in files:
             let_go(file.path, file.mtime_ns)
@@ -201,7 +205,16 @@ class GroupWriter:
         """The same for images. A group of theirs is work for minutes: each closed shard is noted in a journal, and a
         killed run goes on behind the last one."""
         schema = pool_schema(self.types)
-        shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema, self.columns)
+        with self._collected(spill=False) as rejects:  # the journal has them all
+            journal, shards = self._images(origin, files, schema, rejects)
+        self._record(origin, files, shards)
+        journal.path.unlink(missing_ok=True)
+
+    def _images(
+        self, origin: int, files: list[SourceFile], schema: pa.Schema, rejects: Rejects
+    ) -> tuple["Journal", ShardWriter]:
+        place = self.folder, self._next_group, self._next_part
+        shards = ShardWriter(*place, self._known(), schema, rejects, self.columns)
         journal = Journal(
             self.folder / ".groups" / f"{self._next_group:05d}.partial", [file.record() for file in files]
         )
@@ -212,7 +225,7 @@ class GroupWriter:
             for block, journal.consumed in blocks:
                 self._refuse(block)
                 samples = as_samples(block, self._namespace(origin), schema, self.is_target)
-                shards.rejects += block.rejects
+                rejects.extend(block.rejects)
                 if samples.num_rows:
                     shards.add_images(with_values(samples, block, len(self.columns)))
             shards.close()
@@ -220,8 +233,11 @@ class GroupWriter:
             shards.abandon()
             self._seen = None  # it knows rows that will be read again
             raise
-        self._record(origin, files, shards)
-        journal.path.unlink(missing_ok=True)
+        return journal, shards
+
+    def _collected(self, *, spill: bool) -> AbstractContextManager[Rejects]:
+        final = self.folder / ".groups" / REJECTS_FILE.format(self._next_group)
+        return collected(final, self._next_group, spill=spill)
 
     def _known(self) -> Seen:
         if self._seen is None:
@@ -247,9 +263,6 @@ class GroupWriter:
 
     def _record(self, origin: int, files: list[SourceFile], shards: ShardWriter) -> None:
         name = f"{self._next_group:05d}"
-        rejects = pa.Table.from_pylist([reject._asdict() for reject in shards.rejects], REJECTS_OF_GROUP)
-        rejects = rejects.append_column("part_group", pa.array([self._next_group] * len(rejects), pa.int32()))
-        write_parquet(self.folder / ".groups" / f"{name}.parquet", rejects.cast(REJECTS))
         record = {
             "group": self._next_group,
             "origin": origin,
@@ -257,7 +270,7 @@ class GroupWriter:
             "parts": [
                 {"name": path.name, "rows": rows, "digest": shards.digests[path.name]} for path, rows in shards.written
             ],
-            "rejects": dict(Counter(reject.reason for reject in shards.rejects)),
+            "rejects": dict(shards.rejects.counts),
             "leans_on": sorted(shards.leans_on),
         }
         write_json(self.folder / ".groups" / f"{name}.json", record)
@@ -283,7 +296,7 @@ class Journal:
         if not all(path.exists() and digest_file(path) == digest for path, digest in paths):
             return
         self.consumed = held["consumed"]
-        shards.rejects = [Reject(*reject) for reject in held["rejects"]]
+        shards.rejects.extend(Reject(*reject) for reject in held["rejects"])
         shards.leans_on = set(held["leans_on"])
         for part in held["parts"]:
             path = shards.folder / part["name"]
@@ -297,7 +310,7 @@ class Journal:
         told = {
             "files": self.files,
             "consumed": self.consumed,
-            "rejects": [list(reject) for reject in shards.rejects],
+            "rejects": [list(reject) for reject in shards.rejects.held],
             "leans_on": sorted(shards.leans_on),
         }
         rows = {path.name: count for path, count in shards.written}
@@ -310,9 +323,6 @@ class Journal:
         return write
 
 
-REJECTS_OF_GROUP = pa.schema([field for field in REJECTS if field.name != "part_group"])
-
-
 def pool_schema(types: dict[str, pa.DataType]) -> pa.Schema:
     """The pool's own fields, then the kept ones in the order of the recipe."""
     return pa.schema([*POOL, *[pa.field(name, kind) for name, kind in types.items()]])
@@ -320,7 +330,7 @@ def pool_schema(types: dict[str, pa.DataType]) -> pa.Schema:
 
 def _write_rejects(folder: Path) -> None:
     """All groups' rejects in one file, also those of voided groups, which older runs still speak of."""
-    table = rejects_of(folder)
     final = folder / "rejects.parquet"
-    if not final.exists() or not pq.read_table(final).equals(table):
-        write_parquet(final, table)
+    of = fingerprint([[record["group"], record["rejects"]] for record in records_of(folder)]).encode()
+    if not final.exists() or (pq.read_schema(final).metadata or {}).get(b"groups") != of:
+        write_batches(final, REJECTS.with_metadata({b"groups": of}), reject_batches(folder))

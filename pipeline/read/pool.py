@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import fingerprint, read_json
-from tamis.pipeline.schemas import REJECTS
 
 SHARD = re.compile(r"part-\d{5,}\.parquet")
 
@@ -132,9 +131,9 @@ def current_pool(folder: Path, groups: list[int]) -> Pool:
     return view_of(folder, found)
 
 
-def rejects_of(folder: Path, groups: list[int] | None = None) -> pa.Table:
+def reject_batches(folder: Path, groups: list[int] | None = None) -> Iterator[pa.RecordBatch]:
     """All rejects of some groups, or of all that were ever read, in their order."""
     wanted = None if groups is None else set(groups)
-    records = [r for r in records_of(folder) if r["rejects"] and (wanted is None or r["group"] in wanted)]
-    tables = [pq.ParquetFile(folder / ".groups" / REJECTS_FILE.format(record["group"])).read() for record in records]
-    return pa.concat_tables([REJECTS.empty_table(), *tables])
+    for record in records_of(folder):
+        if record["rejects"] and (wanted is None or record["group"] in wanted):
+            yield from pq.ParquetFile(folder / ".groups" / REJECTS_FILE.format(record["group"])).iter_batches()

@@ -20,6 +20,7 @@ from tamis.pipeline.decode.passes import Kept
 from tamis.pipeline.files.atomic import digest_file, write_parquet
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.identity import content_hashes, hex_id, sample_ids, string_offsets
+from tamis.pipeline.read.rejects import Rejects
 
 SHARD_ROWS = 50_000
 SHARD_IMAGES = 10_000
@@ -72,14 +73,15 @@ class ShardWriter:
         first_part: int,
         seen: Seen,
         schema: pa.Schema,
+        rejects: Rejects,
         columns: Sequence[Kept] = (),
     ) -> None:
+        self.rejects = rejects
         self.folder, self.group, self.seen, self.schema, self.columns = folder, group, seen, schema, columns
         self.first_part = first_part
         self.journal: Callable[[ShardWriter], Callable[[str, str], None]] | None = (
             None  # told of each shard that is closed
         )
-        self.rejects: list[Reject] = []
         self.leans_on: set[int] = set()
         self.written: list[tuple[Path, int]] = []
         self._held: list[pa.Table] = []
@@ -222,7 +224,7 @@ def as_samples(block: Block, namespace: str, schema: pa.Schema, by_place: bool) 
     texts = table["text"].combine_chunks()
     of_images = "content_hash" in table.column_names
     hashes = table["content_hash"].combine_chunks() if of_images else content_hashes(texts)
-    sources = table["source"].to_pylist() if of_images else [block.source] * rows
+    sources = table["source"].to_pylist() if "source" in table.column_names else [block.source] * rows
     if by_place:
         named = [f"{s}:{position}" for s, position in zip(sources, table["position"].to_pylist(), strict=True)]
     else:
@@ -237,7 +239,8 @@ def as_samples(block: Block, namespace: str, schema: pa.Schema, by_place: bool) 
         "text": texts,
     }
     if not of_images:
-        arrays["uri"] = pa.array([block.uri] * rows, pa.string())
+        uris = table["uri"] if "uri" in table.column_names else [block.uri] * rows
+        arrays["uri"] = pa.chunked_array([pa.array(uris, pa.string())]) if isinstance(uris, list) else uris
         arrays["n_bytes"] = pa.array(np.diff(string_offsets(texts)).astype(np.int64))
     for field in schema:
         if field.name not in arrays:

@@ -173,7 +173,8 @@ def _files_under(source: Source, path: Path, beside: Counter[str] | None) -> Ite
     wanted = suffixes_of(source.format)
     some = False
     for file, problem in below(path, source.follow_links):
-        mine = has_suffix(file, wanted) or (problem is not None and problem[0] == "link" and not os.path.isfile(file))
+        told = problem is not None and problem[0] in ("link", "unreadable_file") and not os.path.isfile(file)
+        mine = has_suffix(file, wanted) or told
         some = some or mine  # a link that may have led to a folder of such files is told, too
         if mine or source.format == "images":
             yield file, problem

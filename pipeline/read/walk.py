@@ -14,6 +14,9 @@ from tamis.pipeline.errors import SourceError
 Problem = tuple[str, str]  # reason and detail of the reject that stands for the file
 
 
+LONGEST_PATH = 3840  # bytes; Linux opens none of 4,096, and the file's own name is to come
+
+
 class Way(NamedTuple):
     """Where the folders on the way to something really lie, or the first link on it that can't be followed."""
 
@@ -38,17 +41,17 @@ class Links:
         return (path, problem) if problem else None
 
     def _way_to(self, folder: str) -> Way:
-        if len(folder) <= len(self.root):
-            return Way((self.real,))
-        if folder not in self._ways:
-            above = self._way_to(os.path.dirname(folder))
-            if above.bad:
-                self._ways[folder] = above
-            elif problem := self._problem(folder, above):
-                self._ways[folder] = Way((), (folder, problem))
-            else:
-                self._ways[folder] = Way((*above.folders, os.path.realpath(folder)))
-        return self._ways[folder]
+        new: list[str] = []
+        while len(folder) > len(self.root) and folder not in self._ways:
+            new.append(folder)
+            folder = os.path.dirname(folder)
+        way = self._ways.get(folder, Way((self.real,)))
+        for one in reversed(new):
+            if not way.bad:
+                problem = self._problem(one, way)
+                way = Way((), (one, problem)) if problem else Way((*way.folders, os.path.realpath(one)))
+            self._ways[one] = way
+        return way
 
     def _problem(self, path: str, above: Way) -> Problem | None:
         if not os.path.islink(path):
@@ -67,24 +70,30 @@ def below(root: Path, follow: bool) -> Iterator[tuple[str, Problem | None]]:
     """Every file below a folder that is not hidden, in order of names, with why it can't be read, if so; links to
     folders that are not followed, too. Raises SourceError where a folder can't be listed."""
     links = Links(str(root), follow)
-    yield from _inside(str(root), links)
-
-
-def _inside(folder: str, links: Links) -> Iterator[tuple[str, Problem | None]]:
-    try:
-        with os.scandir(folder) as listed:
-            entries = sorted((entry for entry in listed if entry.name[0] != "."), key=lambda entry: entry.name)
-    except OSError as error:
-        raise SourceError(f"source {folder}: {error.strerror}. Mend it; what lies in there would go unseen.") from error
-    for entry in entries:
+    ways = [iter(_entries(str(root)))]  # of folders in folders, however deep
+    while ways:
+        entry = next(ways[-1], None)
+        if entry is None:
+            ways.pop()
+            continue
         bad = links.judge(entry.path) if entry.is_symlink() else None
         if bad:
             yield bad
         elif entry.is_dir():
-            if not is_store(Path(entry.path)):
-                yield from _inside(entry.path, links)
+            if len(os.fsencode(entry.path)) > LONGEST_PATH:
+                yield entry.path, ("unreadable_file", "a folder whose path is longer than a file's may be")
+            elif not is_store(Path(entry.path)):
+                ways.append(iter(_entries(entry.path)))
         else:
             yield entry.path, None if entry.is_file() else special(entry.path)
+
+
+def _entries(folder: str) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as listed:
+            return sorted((entry for entry in listed if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"source {folder}: {error.strerror}. Mend it; what lies in there would go unseen.") from error
 
 
 def special(path: str) -> Problem:

@@ -4,6 +4,7 @@ In: text or a dict. Out: `Recipe`, `StepPlan`. Knows selectors, and neither pool
 
     expressions.py  the user's SQL: one SELECT, or one expression
     extras.py       which extras are needed, and the command that installs them
+    limits.py       how much one record of a source may be
     plans.py        a recipe's steps as what will run
     recipe.py       the frozen models, and a recipe read from YAML
     user_code.py    the user's own Python, run only where that was allowed

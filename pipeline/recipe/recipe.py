@@ -17,6 +17,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.patterns import literally, pattern_below
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
+from tamis.pipeline.recipe.limits import Limits
 from tamis.pipeline.schemas import POOL
 
 Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
@@ -59,6 +60,7 @@ class Source(Model):
     chunk: Chunk | None = None
     split: str | list[str] | None = None  # of a saved dataset with several
     follow_links: bool = False  # out of the pool's folder, too
+    limits: Limits = Limits()
 
     @field_validator("keep", mode="before")
     @classmethod

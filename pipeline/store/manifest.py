@@ -6,8 +6,10 @@ import json
 import platform
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.files.atomic import digest_file, fingerprint, json_bytes, read_json, write_json, write_parquet
-from tamis.pipeline.read.pool import Pool, rejects_of
+from tamis.pipeline.read.pool import Pool, reject_batches
+from tamis.pipeline.schemas import REJECTS
 from tamis.pipeline.store.costs import COSTS, by_stage, money, noted
 from tamis.pipeline.store.learned import model_path
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import aside
 
+EVENLY = 1 << 16  # rejects that are compared at once
 PACKAGES = ("tamis", "numpy", "numba", "pyarrow", "duckdb", "pydantic", "prefect")
 
 
@@ -170,13 +174,28 @@ def _rejects_differ(folder: Path, record: dict[str, Any]) -> list[str]:
     if not path.exists():
         return [f"{path}: missing"]
     try:
-        table = pq.ParquetFile(path).read()
-        mine = table.filter(pc.is_in(table["part_group"], pa.array(record["groups"], table["part_group"].type)))
-        found = Counter(mine["reason"].to_pylist())
-        same = mine.equals(rejects_of(folder, record["groups"]))
+        found: Counter[str] = Counter()
+        groups = pa.array(record["groups"], pa.int32())
+        mine = (batch.filter(pc.is_in(batch["part_group"], groups)) for batch in pq.ParquetFile(path).iter_batches())
+        same = True
+        for some, others in zip_longest(_evenly(mine), _evenly(reject_batches(folder, record["groups"]))):
+            same = same and some is not None and others is not None and some.equals(others)
+            found.update(some["reason"].to_pylist() if some is not None else ())
     except Exception as error:  # noqa: BLE001  damage has many faces; each is reported, none raised
         return [f"{path}: can't be read ({error})"]
     return [] if same and dict(found) == record["rejects"] else [f"{path}: rejects differ from what the run saw"]
+
+
+def _evenly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows in tables of EVENLY, the last one shorter."""
+    held = REJECTS.empty_table()
+    for batch in batches:
+        held = pa.concat_tables([held, pa.table(batch).cast(REJECTS)]).combine_chunks()
+        while len(held) >= EVENLY:
+            yield held.slice(0, EVENLY)
+            held = held.slice(EVENLY)
+    if len(held):
+        yield held
 
 
 def _sums_differ(run: Run, manifest: dict[str, Any]) -> list[str]:

@@ -114,7 +114,7 @@ def test_a_request_to_what_is_served_changes_numbers_alone(
     told = tmp_path / "served.json"
     recipe = {"pool": [{"format": "jsonl", "path": "p.jsonl"}], "steps": [{"random": {"budget": 1}}]}
     served = {"recipe": recipe, "recipe_folder": str(tmp_path), "store": str(tmp_path / "store"), "allow_code": False}
-    write_json(told, {**served, "process": os.getpid()})
+    write_json(told, {**served, "urls": {}, "process": os.getpid()})
     monkeypatch.setenv(deployed.SERVED, str(told))
     with pytest.raises(RecipeError, match="not a request's to set"):
         deployed.recipe_flow.fn(changes)

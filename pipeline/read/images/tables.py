@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.errors import Unusable
-from tamis.pipeline.files.bytes_in import line_blocks
-from tamis.pipeline.read.blocks import Reject, shorten
+from tamis.pipeline.files.bytes_in import MOST_RECORD, OVERLONG, line_blocks
+from tamis.pipeline.read.blocks import Reject, shorten, too_long
 from tamis.pipeline.read.images.folders import (
     Item,
     Row,
@@ -125,10 +125,17 @@ def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
             continue
         item = _table_row(source, path, position, key, record)
         by_path = isinstance(item, Row) and item.image.data is None and not source.follow_links
-        if by_path and not (os.path.realpath(item.image.path) + os.sep).startswith(real):
+        if by_path and _leads_out(item.image.path, real):
             told = f"a path out of the pool, which `follow_links: true` follows: {item.image.path}"
             item = lost(str(path), position, item.key, "link", told)
         yield item
+
+
+def _leads_out(path: str, real: str) -> bool:
+    try:
+        return not (os.path.realpath(path) + os.sep).startswith(real)
+    except (ValueError, OSError):  # no path at all, as its decode will say
+        return False
 
 
 def _table_row(source: Source, path: Path, position: int, key: str | None, record: dict[str, Any]) -> Item:
@@ -171,6 +178,8 @@ def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str],
         return
     read = columnar.arrow_batches if kind == "hf" else columnar.parquet_batches
     for batch in read(path, root, names, TABLE_ROWS):
+        if isinstance(batch, columnar.Unread):
+            raise Unusable("too_long", batch.why)
         if missing := [name for name in needed if name not in batch.column_names]:
             raise Unusable("missing_field", f"no field {missing[0]!r}; {columnar.told_fields(path)}")
         yield batch
@@ -178,6 +187,9 @@ def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str],
 
 def _json_records(path: Path, names: list[str]) -> Iterator[tuple[int, Record]]:
     for lines, first in line_blocks(path):
+        if lines is OVERLONG:
+            yield first, Unusable(*too_long(MOST_RECORD))
+            continue
         for number, line in enumerate(lines.split(b"\n"), first):
             if line.strip(b" \t\r"):
                 try:

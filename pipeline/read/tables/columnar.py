@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -23,11 +23,21 @@ from tamis.pipeline.read.blocks import (
     shorten,
     whole_file,
 )
+from tamis.pipeline.read.tables.pages import SMALL_DICTIONARY, largest_batch, longest_in_dictionary, pages_of
 from tamis.pipeline.read.tables.saved import split_of
 
+MOST_PAGE = 512 << 20
+SPREAD = 32 << 20  # bytes of a batch whose texts stand in a dictionary
 BATCH_ROWS = 4096  # 4k texts of 1-3 KB: 4-12 MB a batch
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-Batches = Callable[[Path, Path, list[str]], Iterator[Any]]
+Batches = Callable[..., Iterator[Any]]  # path, root, names, page
+
+
+class Unread(NamedTuple):
+    """Rows that can't be unpacked within the limits, and why."""
+
+    rows: int
+    why: str
 
 
 def table_blocks(path: Path, root: Path, fields: Fields, batches: Batches) -> Iterator[Block]:
@@ -35,22 +45,34 @@ def table_blocks(path: Path, root: Path, fields: Fields, batches: Batches) -> It
     kept field that it lacks is null in its rows, as in JSON lines."""
     position = 1
     try:
-        for batch in batches(path, root, fields.names):
+        for batch in batches(path, root, fields.names, page=fields.limits.page):
+            if isinstance(batch, Unread):
+                last = position + batch.rows - 1
+                yield whole_file(str(path), "too_long", f"rows {position:,} to {last:,}: {batch.why}")
+                position += batch.rows
+                continue
             table = pa.table(batch)
-            rows = pa.array(range(position, position + table.num_rows), pa.int64())
-            position += table.num_rows
             missing = [name for name in fields.needed if name not in table.column_names]
             if missing:
                 yield whole_file(str(path), "missing_field", f"no field {missing[0]!r}; {told_fields(path)}")
                 return
-            try:
-                columns = {name: _cast(table, name, fields) for name in fields.names}
-                yield from_columns(str(path), fields, columns, rows)
-            except (pa.ArrowInvalid, ValueError, OverflowError):  # a value that doesn't fit costs its row alone
-                yield _row_by_row(str(path), fields, rows, table)
+            few = _bearable(table)
+            for first in range(0, table.num_rows, few):
+                piece = table.slice(first, few)
+                yield _block_of(str(path), fields, piece, position)
+                position += piece.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = "wrong_type" if isinstance(error, (pa.ArrowTypeError, pa.ArrowNotImplementedError)) else None
         yield whole_file(str(path), reason or "unreadable_file", f"at row {position}: {error}")
+
+
+def _block_of(source: str, fields: Fields, table: pa.Table, position: int) -> Block:
+    rows = pa.array(range(position, position + table.num_rows), pa.int64())
+    try:
+        columns = {name: _cast(table, name, fields) for name in fields.names}
+        return from_columns(source, fields, columns, rows)
+    except (pa.ArrowInvalid, ValueError, OverflowError):  # a value that doesn't fit costs its row alone
+        return _row_by_row(source, fields, rows, table)
 
 
 def _row_by_row(source: str, fields: Fields, rows: pa.Array, table: pa.Table) -> Block:
@@ -105,19 +127,46 @@ def _keeps_all(found: pa.DataType, wanted: pa.DataType) -> bool:
     return pa.types.is_string(found) or pa.types.is_large_string(found)  # parsed whole, or refused
 
 
-def parquet_batches(path: Path, root: Path, names: list[str], most: int = BATCH_ROWS) -> Iterator[pa.Table]:
-    """Those of the named columns that the file has, and what its place says: folders `name=value` below the root."""
+def parquet_batches(
+    path: Path, root: Path, names: list[str], most: int = BATCH_ROWS, page: int = MOST_PAGE
+) -> Iterator[pa.Table | Unread]:
+    """Those of the named columns that the file has, and what its place says: folders `name=value` below the root. A row
+    group with a page that takes more than `page` bytes to unpack stays unread."""
     file = pq.ParquetFile(path)
     columns = once(file.schema_arrow, names)
-    meta = file.metadata
-    size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)) // max(meta.num_rows, 1)
-    count = max(1, min(most, BLOCK_BYTES // max(size, 1)))  # books of a megabyte come two at a time
     said = {name: value for name, value in hive_values(path, root).items() if name in names and name not in columns}
-    for batch in file.iter_batches(batch_size=count, columns=columns, use_threads=False):
-        yield _with_said(_with_class_names(pa.table(batch), path), said)
+    for group in range(file.metadata.num_row_groups):
+        found = pages_of(path, file.metadata, group, columns)
+        if found.largest > page:
+            told = f"a page of {found.largest >> 20:,} MiB; `limits: {{page: ...}}` of the source allows more"
+            yield Unread(file.metadata.row_group(group).num_rows, told)
+            continue
+        widest = found.value
+        if found.dictionary > SMALL_DICTIONARY:
+            texts = [name for name in columns if _is_text(file.schema_arrow.field(name).type)]
+            widest = max(widest, longest_in_dictionary(path, group, texts) * BLOCK_BYTES // SPREAD)
+        count = max(1, min(most, BLOCK_BYTES // max(widest, 1)))  # books of a megabyte come two at a time
+        for batch in file.iter_batches(batch_size=count, row_groups=[group], columns=columns, use_threads=False):
+            yield _with_said(_with_class_names(pa.table(batch), path), said)
 
 
-def arrow_batches(path: Path, _root: Path, names: list[str], most: int = BATCH_ROWS) -> Iterator[pa.Table]:
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+
+
+def _bearable(table: pa.Table) -> int:
+    """How many rows of a table may be looked at together: one text of a dictionary may stand in all of them."""
+    longest = 1
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+            for chunk in column.chunks:
+                longest = max(longest, pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0)
+    return max(1, SPREAD // longest)
+
+
+def arrow_batches(
+    path: Path, _root: Path, names: list[str], most: int = BATCH_ROWS, page: int = MOST_PAGE
+) -> Iterator[pa.Table]:
     """The same of a saved dataset's file; its place says the `split`."""
     with pa.memory_map(str(path)) as mapped:
         try:
@@ -125,6 +174,8 @@ def arrow_batches(path: Path, _root: Path, names: list[str], most: int = BATCH_R
         except pa.ArrowInvalid:
             mapped.seek(0)
             reader = pa.ipc.open_file(mapped)
+        if (size := largest_batch(path)) > page:
+            raise pa.ArrowInvalid(f"a batch of {size >> 20:,} MiB; `limits: {{page: ...}}` of the source allows more")
         columns = once(reader.schema, names)
         said = {"split": split_of(path.parent)} if "split" in names and "split" not in columns else {}
         some = reader if hasattr(reader, "read_next_batch") else map(reader.get_batch, range(reader.num_record_batches))

@@ -14,14 +14,15 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.pipeline.errors import Unusable
-from tamis.pipeline.files.bytes_in import BLOCK_BYTES, Truncated, pieces
-from tamis.pipeline.read.blocks import Block, Fields, Reject, from_records, shorten, whole_file
+from tamis.pipeline.files.bytes_in import BLOCK_BYTES, MOST_RECORD, Truncated, pieces
+from tamis.pipeline.read.blocks import Block, Fields, Reject, from_records, shorten, too_long, whole_file
 
 BATCH_ROWS = 4096
 SNIFF_ROWS = 10_000  # a code such as 02134 may come late among numbers
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
 REAL = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-][0-9]+)?")
-csv.field_size_limit(64 << 20)  # texts are longer than the default 128 KB; one that never ends is let go
+csv.field_size_limit(1 << 34)  # a record has its limit
+ENDLESS = "\0\n"  # stands for a line that is too long: the very object
 
 
 def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
@@ -31,7 +32,7 @@ def csv_blocks(path: Path, fields: Fields) -> Iterator[Block]:
     rejects: list[Reject] = []
     line, held = 0, 0
     try:
-        reader = CsvReader(path)
+        reader = CsvReader(path, fields.limits.record)
         header = reader.header
         doubled = [name for name in fields.names if header.count(name) > 1]
         missing = [name for name in fields.needed if name not in header]
@@ -62,10 +63,12 @@ class CsvReader:
     A record that can't be read costs its first line alone: reading goes on at the next one, so that a quote that never
     closes does not swallow what follows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int = MOST_RECORD) -> None:
+        self._most = most
         self._ahead: deque[str] = deque()  # lines to be read again
         self._taken: list[str] = []  # of the record at hand
-        self._lines = _text_lines(path)
+        self._held = 0  # characters of these
+        self._lines = _text_lines(path, most)
         head = next(self._lines, "")
         self._ahead.append(head)
         self._delimiter = "\t" if head.count("\t") > head.count(",") else ","
@@ -83,21 +86,26 @@ class CsvReader:
             if line is None:
                 return
             self._taken.append(line)
+            self._held += len(line)
+            if line is ENDLESS or self._held > self._most:
+                raise csv.Error(too_long(self._most)[1])
             yield line
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, str] | Unusable]]:
         while True:
             self._taken.clear()
+            self._held = 0
             try:
                 row = next(self._read)
             except StopIteration:
                 return
             except csv.Error as error:
                 self._line += 1
+                reason = "too_long" if self._taken[0] is ENDLESS else "bad_row"
                 where = f"; it opens on line {self._line:,}" if len(self._taken) > 1 else ""
                 self._ahead.extendleft(reversed(self._taken[1:]))
                 self._read = self._reader()
-                yield self._line, Unusable("bad_row", f"{error}{where}")
+                yield self._line, Unusable(reason, f"{error}{where}")
                 continue
             self._line += len(self._taken)
             if problem := csv_problem(row, self.header):
@@ -106,10 +114,17 @@ class CsvReader:
                 yield self._line, dict(zip(self.header, row, strict=True))
 
 
-def _text_lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, undecodable bytes as lone surrogates, which are rejected later, row by row."""
+def _text_lines(path: Path, most: int) -> Iterator[str]:
+    """Lines with their ends, undecodable bytes as lone surrogates, which are rejected later, row by row; ENDLESS for
+    one of more than `most` characters."""
     stream = io.BufferedReader(_Pieces(path), 1 << 20)
-    yield from io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    while line := text.readline(most):
+        if len(line) == most and line[-1] not in "\r\n":
+            while line and line[-1] not in "\r\n":
+                line = text.readline(BLOCK_BYTES)
+            line = ENDLESS
+        yield line
 
 
 class _Pieces(io.RawIOBase):

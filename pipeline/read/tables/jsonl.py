@@ -15,12 +15,23 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from tamis.pipeline.errors import Unusable
-from tamis.pipeline.files.bytes_in import Truncated, line_blocks
+from tamis.pipeline.files.bytes_in import MOST_RECORD, OVERLONG, Truncated, line_blocks
 from tamis.pipeline.files.plain_json import load_json, load_record
-from tamis.pipeline.read.blocks import JSON_TEXT, Block, Fields, Reject, from_columns, from_records, rejected, shorten
+from tamis.pipeline.read.blocks import (
+    JSON_TEXT,
+    Block,
+    Fields,
+    Reject,
+    from_columns,
+    from_records,
+    rejected,
+    shorten,
+    too_long,
+)
 
 SLOW_BYTES = 64 << 10  # 64 KB of lines take the slow way in about a millisecond
 SNIFF_LINES = 1000
+SNIFF_BLOCKS = 8  # the first ones may be lines that are too long
 ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*(?:\{|\Z)")  # one of records, on one line or on many
 
 
@@ -28,7 +39,10 @@ def blocks(path: Path, fields: Fields) -> Iterator[Callable[[], Block]]:
     """Yield one call for each block of lines; the calls may run in any thread."""
     source = str(path)
     try:
-        for lines, first in line_blocks(path):
+        for lines, first in line_blocks(path, fields.limits.record):
+            if lines is OVERLONG:
+                yield partial(rejected, source, first, None, *too_long(fields.limits.record))
+                continue
             if first == 1 and ARRAY.match(lines):
                 told = "the file is one JSON array; wanted an object a line: jq -c '.[]' makes them"
                 yield partial(rejected, source, None, None, "bad_json", told)
@@ -54,7 +68,7 @@ def names_in(path: Path) -> list[str]:
 
 def _first_records(path: Path, most: int | None) -> Iterator[dict[str, Any]]:
     with suppress(Truncated, OSError):
-        lines, _ = next(iter(line_blocks(path)), (b"", 1))
+        lines = next((lines for lines, _ in islice(line_blocks(path), SNIFF_BLOCKS) if lines is not OVERLONG), b"")
         for line in islice(lines.split(b"\n"), most):
             with suppress(ValueError):
                 if isinstance(record := load_json(line), dict):
@@ -118,6 +132,8 @@ def tables_of(path: Path, types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
     """Some fields of all lines, block by block. Raises ValueError with the first line that does not have them so, and
     OSError, Truncated."""
     for lines, first in line_blocks(path):
+        if lines is OVERLONG:
+            raise ValueError(f"line {first:,}: more than {MOST_RECORD >> 20} MiB")
         table = _parse_fast(lines, types)
         yield _parse_records(lines, first, types) if table is None else table
 

@@ -1,0 +1,29 @@
+"""How much one record of a source may be: what passes it is a reject, and its neighbours are read on.
+
+Nobody's pool is trusted: a few kilobytes may unpack to gigabytes, and one line may have no end."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+UNITS = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _bytes(value: Any) -> Any:
+    """64M as a number."""
+    if isinstance(value, str) and value[-1:] in UNITS and value[:-1].isdecimal():
+        return int(value[:-1]) * UNITS[value[-1]]
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1 << 10, le=1 << 34)]
+
+
+class Limits(BaseModel):
+    """Bytes, as numbers or texts such as 64M: of a record (a line, a text, a value of a table), and of a page (what of
+    a table can only be unpacked at once)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: Size = 64 << 20
+    page: Size = 512 << 20
