@@ -25,6 +25,7 @@ from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.explain.report.page import write_report
 from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.files.sealed import SEALS, made_anew
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say, visible
@@ -87,7 +88,7 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
     names, rows = [part.name for part in run.pool.parts], run.pool.rows
     for step in run.steps:
         label = f"step {step.number} {step.name}"
-        if not run.step_record(step.number).exists():
+        if not _taken(run, step.number):
             if step.selector.adds_up:
                 stages.many(f"{label}: count", count_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
@@ -97,6 +98,15 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
             stages.one(f"{label}: guard", hold_step, folder, step.number, rows=rows)
         rows = run.summary(step.number)["kept"]
     return run
+
+
+def _taken(run: Run, step: int) -> bool:
+    """Whether a step was taken, and what it wrote is as it was."""
+    files = [run.ledger(step) / part.name for part in run.pool.parts]
+    if made_anew(run.step_record(step)) or any(made_anew(path) for path in files if path.exists()):
+        run.step_record(step).unlink(missing_ok=True)
+        return False
+    return True
 
 
 def fill(folder: Path, stages: "Stages") -> Run:
@@ -271,5 +281,6 @@ def finish(folder: Path) -> Path:
     """Write the manifest, last of all, and clear what was only on its way."""
     manifest = write_manifest(folder)
     shutil.rmtree(folder / ".work", ignore_errors=True)
-    (folder / "costs.jsonl").unlink(missing_ok=True)  # costs.parquet has it
+    for name in ("costs.jsonl", SEALS):  # costs.parquet and the manifest have it
+        (folder / name).unlink(missing_ok=True)
     return manifest

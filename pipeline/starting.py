@@ -1,7 +1,5 @@
 """Starting a run: check everything that can be checked, claim its folder, and carry it through."""
 
-import errno
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +14,11 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
-from tamis.pipeline.errors import DamageFound, RecipeError, RunFailed, RunTaken, SourceError, StoreError, TamisError
+from tamis.pipeline.errors import RecipeError, RunTaken, TamisError, said
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.files.remote import working_copy
+from tamis.pipeline.files.sealed import checking
+from tamis.pipeline.files.store_format import mark_format
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.ingest import READER_VERSION
 from tamis.pipeline.read.required import require_fields
@@ -32,8 +32,6 @@ from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
 from tamis.selectors.catalog import package_of, plugged
-
-NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,8 @@ def _run_in(
     folder = store / "runs" / name
     if allow_code:
         allow(folder)
-    with store_lock(store, say):
+    with store_lock(store, say), checking():
+        mark_format(store)
         fresh = not folder.exists()
         try:
             claim(folder, recipe, recipe_folder, allow_code)
@@ -91,7 +90,7 @@ def _run_in(
         except Exception as error:
             if fresh and isinstance(error, TamisError) and error.exit_code == TamisError.exit_code:
                 _leave_nothing(folder)
-            raise _said(error, store) from error
+            raise said(error, store) from error
     return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
 
 
@@ -125,7 +124,8 @@ def fill_columns(
 ) -> int:
     """Read what is new and make all columns that the recipe needs; choose nothing. Returns the pool's samples."""
     check(recipe, recipe_folder, allow_code)
-    with working_copy(Path(store)) as here, store_lock(here, say):
+    with working_copy(Path(store)) as here, store_lock(here, say), checking():
+        mark_format(here)
         folder = here / "runs" / plain_name(f"{recipe.name}-columns")
         if allow_code:
             allow(folder)
@@ -133,33 +133,9 @@ def fill_columns(
             claim(folder, recipe, recipe_folder, allow_code)
             rows = fill(folder, Stages(folder, engine or Loop())).pool.rows
         except Exception as error:
-            raise _said(error, here) from error
+            raise said(error, here) from error
         shutil.rmtree(folder)  # it chose nothing: what it made are the columns
     return rows
-
-
-def _said(error: Exception, store: Path) -> Exception:
-    """A failure of disk or permission as one line; anything else as it is."""
-    if isinstance(error, TamisError):
-        return error
-    number = getattr(error, "errno", None)
-    if number in NO_SPACE or any(words in str(error) for words in ("No space left", "File too large", "Out of Memory")):
-        return RunFailed(f"no space left for {store}. Free some and run the same command: it goes on from here.")
-    quoted = re.search(r"'(/[^']+)'", str(error))  # Arrow names the file in its message alone
-    name = str(getattr(error, "filename", None) or (quoted[1] if quoted else ""))
-    inside = Path(name).is_absolute() and Path(name).is_relative_to(store.absolute())
-    if isinstance(error, PermissionError):
-        return (StoreError if inside else SourceError)(
-            f"{name or store}: no permission. Mend it, or choose another place."
-        )
-    if isinstance(error, FileNotFoundError) and inside:
-        return DamageFound(f"{name}: missing from the store. Restore it, or begin a new --store.")
-    if number == errno.EROFS or "Read-only file system" in str(error):
-        return StoreError(f"store {store}: can't be written (read-only file system). Choose another --store.")
-    if isinstance(error, OSError):
-        told = " ".join(str(error).split())[:300]
-        return RunFailed(f"{told}. Mend it and run the same command: it goes on from here.")
-    return error
 
 
 def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> tuple[list[Maker], list[StepPlan]]:

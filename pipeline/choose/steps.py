@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.choose.batches import candidates, side_by_side, targets
 from tamis.pipeline.errors import RecipeError, RunFailed
 from tamis.pipeline.files.atomic import write_batches, write_parquet
+from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import SCORES
@@ -35,7 +36,7 @@ def count_parts(folder: Path, step: int, names: list[str]) -> None:
     rows = run.summary(step - 1)["kept"] if step else run.pool.rows
     for name in names:
         final = _counts(run, step, name)
-        if not final.exists() and not model_path(run, step).exists():
+        if made_anew(final) and made_anew(model_path(run, step)):
             sample: list[pa.RecordBatch] = []
 
             def passed(name: str = name, sample: list[pa.RecordBatch] = sample) -> Iterator[pa.RecordBatch]:
@@ -118,7 +119,7 @@ class _Candidates(Rereadable):
 def _prepared(run: Run, step: int) -> Any:
     """What the step's selector makes once for all thresholds; stored, and reused where it stands and can be read."""
     path, selector = prepared_path(run, step), cast("Ranker", run.steps[step].selector)
-    if path.exists():
+    if not made_anew(path):
         with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return load_fitted(path, selector, prepared=True)
     save_fitted(path, selector.prepare(_Candidates(run, step)), prepared=True)
@@ -193,7 +194,7 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
     learned = fitted_of(run, step)
     for name in names:
         final = run.work(step) / name
-        if not final.exists():
+        if made_anew(final):
             plan, number = run.steps[step], run.part_number(name)
             ids_alone = Inputs(fields=()) if plan.selector.ranks else None  # all is decided already
             pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)

@@ -15,7 +15,7 @@ from tamis.pipeline import machine
 from tamis.pipeline.cli.compare import compare, explain, probe
 from tamis.pipeline.cli.label import label
 from tamis.pipeline.cli.store import compact, forget, gc, where
-from tamis.pipeline.errors import TamisError
+from tamis.pipeline.errors import TamisError, said
 from tamis.pipeline.progress import show
 
 app = App(
@@ -376,11 +376,23 @@ def main() -> None:
     except TamisError as error:
         show(f"tamis: {error}", sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        told = said(error, _place())
+        if not isinstance(told, TamisError):
+            raise
+        show(f"tamis: {told}", sys.stderr)
+        sys.exit(told.exit_code)
     except KeyboardInterrupt:
         show("\ntamis: stopped. Nothing is lost: the same command goes on from here.", sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _place() -> str:
+    """What the command was about, for a line that says what could not be done with it."""
+    given = sys.argv[sys.argv.index("--store") + 1 :] if "--store" in sys.argv else sys.argv[2:]
+    return next((word for word in given if not word.startswith("-")), "it")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import batch_writer, read_json, write_json
+from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.read.pool import Part
 
 Write = Callable[[pa.RecordBatch | pa.Table], None]
@@ -27,16 +28,19 @@ def column_folder(base: Path, maker: Maker) -> Path:
         folder = base / name / output
         record = folder / "column.json"
         if not record.exists():
-            write_json(record, {"column": maker.name, "fingerprint": maker.fingerprint, **maker.settings})
+            about = {"column": maker.name, "fingerprint": maker.fingerprint, **maker.settings}
+            write_json(record, about, sealed=False)
         if read_json(record)["fingerprint"] == maker.fingerprint:
             return folder
     raise RecipeError(f"column {maker.name}: two settings with one fingerprint; rename the column")
 
 
 def stands(folder: Path, part: Part) -> bool:
-    """Whether a column's part is there, and of this very shard."""
+    """Whether a column's part is there as it was written, and of this very shard."""
     final = folder / part.name
-    return final.exists() and (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode()
+    if not final.exists() or made_anew(final):
+        return False
+    return (pq.read_schema(final).metadata or {}).get(b"pool_part") == part.digest.encode()
 
 
 def part_schema(values: pa.Schema, digest: str, facts: dict[str, Any]) -> pa.Schema:

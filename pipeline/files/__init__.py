@@ -13,7 +13,9 @@ alone; everybody calls it.
     plain_yaml.py   YAML read safely; `on` is a word
     remote.py       a store on object storage, worked on in a copy
     remote_lock.py  locks by conditional put
+    sealed.py       bytes as they were written, and whether they still are
     sheets.py       cells of CSVs that people open
+    store_format.py the version of a store's form
     urls.py         files that lie elsewhere, and URLs without what lets people in
     web.py          files of web servers
 """

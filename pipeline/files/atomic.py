@@ -2,6 +2,7 @@
 
 A killed run leaves at most names that begin with a dot, which no reader and no glob takes for a result."""
 
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound, StoreError
+from tamis.pipeline.files.sealed import seal, seal_of
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
@@ -24,17 +26,34 @@ _WRITTEN = count()
 
 
 @contextmanager
-def atomic_path(final: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error.
+def atomic_path(final: Path, *, sealed: bool = True) -> Iterator[Path]:
+    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error, safe on the disk; then
+    its digest, of the bytes that were just written, is noted.
 
     Its name is this process's own: a worker that outlives its run must not meet the next one's."""
     final.parent.mkdir(parents=True, exist_ok=True)
     beside = final.with_name(f".{final.name}.{os.getpid()}-{next(_WRITTEN)}.writing")
     try:
         yield beside
+        size, digest = beside.stat().st_size, digest_file(beside) if sealed else ""
+        _to_disk(beside)
         os.replace(beside, final)
+        _to_disk(final.parent)
+        if sealed:
+            seal(final, size, digest)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_parquet(final: Path, table: pa.Table, compression: str = "snappy") -> None:
@@ -77,12 +96,11 @@ def batch_writer(
         out.write_table(pa.concat_tables([schema.empty_table(), *held]).combine_chunks())
 
 
-def write_json(final: Path, value: Any) -> None:
-    """Write indented JSON and force it to disk: these small files say that larger ones are complete."""
-    with atomic_path(final) as path, path.open("wb") as out:
-        out.write(json_bytes(value))
-        out.flush()
-        os.fsync(out.fileno())
+def write_json(final: Path, value: Any, *, sealed: bool = True) -> None:
+    """Write indented JSON: these small files say that larger ones are complete. `sealed`: whether its bytes are noted,
+    which those that grow are not."""
+    with atomic_path(final, sealed=sealed) as path:
+        path.write_bytes(json_bytes(value))
 
 
 def json_bytes(value: Any) -> bytes:
@@ -119,6 +137,12 @@ def digest_file(path: Path) -> str:
         while block := file.read(1 << 20):
             state.update(block)
     return state.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """Of a file as it was written; as it is where that is not known."""
+    known = seal_of(path)
+    return known.digest if known else digest_file(path)
 
 
 def digest_of_input(path: Path) -> str:

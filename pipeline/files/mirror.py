@@ -12,10 +12,12 @@ from typing import Any
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.files.inside import NotInside, inside
+from tamis.pipeline.files.sealed import SEALS
 from tamis.pipeline.files.urls import filesystem, version_of, without_secrets
 from tamis.pipeline.progress import say
 
 STATE = ".remote.json"  # of the copy: what is known to be the same there
+RECORDS = (".json", SEALS)  # what speaks of other files
 OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay where they are
 
 
@@ -45,18 +47,18 @@ class Mirror:
             if not self._same(name, version):
                 place = self.here / name
                 try:
-                    with atomic_path(place) as beside:
+                    with atomic_path(place, sealed=False) as beside:
                         self.call(partial(self.system.get_file, f"{self.root}/{name}", str(beside)))
                 except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                     raise StoreError(f"store {self.url}: {name} is a file there and a folder, too") from error
                 self._remember(name, version)
-        write_json(self.here / STATE, self.known)
+        write_json(self.here / STATE, self.known, sealed=False)
 
     def push(self, alive: Callable[[], None]) -> None:
         """Put up what is new here, and take away there what went. `alive` is called between files."""
         alive()
-        records = [name for name in self._local() if name.endswith(".json")]
-        files = [name for name in self._local() if not name.endswith(".json")]  # looked for after who speaks of them
+        records = [name for name in self._local() if name.endswith(RECORDS)]
+        files = [name for name in self._local() if not name.endswith(RECORDS)]  # looked for after who speaks of them
         gone = sorted(self.known.keys() - self._local(), key=lambda name: (not name.endswith("/manifest.json"), name))
         for name in gone:
             self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
@@ -64,7 +66,7 @@ class Mirror:
         for name in in_order([*files, *records]):
             self._put(name)
             alive()
-        write_json(self.here / STATE, self.known)
+        write_json(self.here / STATE, self.known, sealed=False)
 
     def _put(self, name: str) -> None:
         place = self.here / name
@@ -143,7 +145,7 @@ def in_order(names: list[str]) -> list[str]:
     """As they are put up: files, then the records that speak of them, those of runs later, their manifests last."""
 
     def turn(name: str) -> tuple[bool, bool, bool, str]:
-        return name.endswith((".json", ".partial")), name.startswith("runs/"), name.endswith("/manifest.json"), name
+        return name.endswith((*RECORDS, ".partial")), name.startswith("runs/"), name.endswith("/manifest.json"), name
 
     return sorted(names, key=turn)
 

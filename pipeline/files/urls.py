@@ -134,7 +134,7 @@ def fetched(path: str, version: int) -> Path:
     place = _place(url, version)
     if not place.exists():
         try:
-            with atomic_path(place) as beside:
+            with atomic_path(place, sealed=False) as beside:
                 if is_web(url):
                     download(whole_url(url), url, beside)
                 else:

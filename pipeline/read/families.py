@@ -19,6 +19,7 @@ from tamis.pipeline.decode.locate import PLACE, image_bytes
 from tamis.pipeline.decode.perceptual_hash import PLAN, hashed
 from tamis.pipeline.errors import Unusable
 from tamis.pipeline.files.atomic import fingerprint, write_parquet
+from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.read.pool import Part, Pool
 from tamis.selectors.chance import uniform
 from tamis.selectors.dedup.near_images import codes_of
@@ -54,7 +55,7 @@ def families(target: Pool, sources: int) -> Families:
 @lru_cache(maxsize=4)
 def _families(folder: Path, parts: tuple[Part, ...]) -> Families:
     path = folder / ".families" / f"{fingerprint([FAMILIES_VERSION, *(part.digest for part in parts)])}.parquet"
-    if path.exists():
+    if not made_anew(path):
         with suppress(pa.ArrowException, OSError, KeyError):
             table = pq.read_table(path)
             return Families(table["content"].to_numpy(), table["family"].to_numpy())

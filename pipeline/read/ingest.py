@@ -19,9 +19,10 @@ from tamis.pipeline.decode.passes import Kept, TooLarge, retried
 from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.files.atomic import digest_file, fingerprint, read_json, write_batches, write_json
 from tamis.pipeline.files.patterns import literally
+from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.images.blocks import image_blocks
@@ -71,7 +72,7 @@ def ingest(
     types = _settled(folder, sources, files)
     records = records_of(folder)
     _need_all(folder, records)
-    current, covered = _still_true(records, files, sources)
+    current, covered = _still_true([_as_it_lies(folder, record) for record in records], files, sources)
     writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
     for number, found in files:
         new = [file for file in found if (number, file.path) not in covered]
@@ -86,6 +87,17 @@ def ingest(
     if strict and pool.rejects:
         raise SourceError(f"strict: {sum(pool.rejects.values())} rows were rejected; see {folder / 'rejects.parquet'}.")
     return pool
+
+
+def _as_it_lies(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record; of a group whose shards are not there whole it says so, and its files are read anew."""
+    for part in () if record.get("gone") else record["parts"]:
+        path = folder / part["name"]
+        there = path.stat().st_size if path.exists() else None
+        if there is None or there != part.get("bytes", there) or not there:
+            say(f"{path}: {'missing' if there is None else 'damaged'}; its files are read anew")
+            return {**record, "gone": True}
+    return record
 
 
 def _need_all(folder: Path, records: list[dict[str, Any]]) -> None:
@@ -122,7 +134,7 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
         new = ", ".join(name for name, _ in encoded[len(known["kept"]) :])
         raise StoreError(f"store {folder.parent}: its pool has no field {new}. Choose another --store.")
     if not known or len(asked) > len(known["sources"]):
-        write_json(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded})
+        write_json(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded}, sealed=False)
     return types
 
 
@@ -268,7 +280,8 @@ class GroupWriter:
             "origin": origin,
             "files": [file.record() for file in files],
             "parts": [
-                {"name": path.name, "rows": rows, "digest": shards.digests[path.name]} for path, rows in shards.written
+                {"name": path.name, "rows": rows, "digest": shards.digests[path.name], "bytes": path.stat().st_size}
+                for path, rows in shards.written
             ],
             "rejects": dict(shards.rejects.counts),
             "leans_on": sorted(shards.leans_on),
@@ -318,7 +331,7 @@ class Journal:
         def write(name: str, digest: str) -> None:
             digests = {**shards.digests, name: digest}
             parts = [{"name": part, "rows": count, "digest": digests[part]} for part, count in rows.items()]
-            write_json(self.path, {**told, "parts": parts})
+            write_json(self.path, {**told, "parts": parts}, sealed=False)
 
         return write
 
@@ -332,5 +345,5 @@ def _write_rejects(folder: Path) -> None:
     """All groups' rejects in one file, also those of voided groups, which older runs still speak of."""
     final = folder / "rejects.parquet"
     of = fingerprint([[record["group"], record["rejects"]] for record in records_of(folder)]).encode()
-    if not final.exists() or (pq.read_schema(final).metadata or {}).get(b"groups") != of:
+    if made_anew(final) or (pq.read_schema(final).metadata or {}).get(b"groups") != of:
         write_batches(final, REJECTS.with_metadata({b"groups": of}), reject_batches(folder))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import fingerprint, read_json
+from tamis.pipeline.files.sealed import check
 
 SHARD = re.compile(r"part-\d{5,}\.parquet")
 
@@ -23,14 +24,19 @@ SHARD = re.compile(r"part-\d{5,}\.parquet")
 class Part:
     """One shard as a pool's record lists it."""
 
-    path: Path
+    place: Path
     rows: int
     digest: str
     origin: int  # which of the recipe's sources it came from
 
     @property
+    def path(self) -> Path:
+        """Its file, which a run looks at before it uses it. Raises DamageFound."""
+        return check(self.place, self.digest)
+
+    @property
     def name(self) -> str:
-        return self.path.name
+        return self.place.name
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.passes import Kept
-from tamis.pipeline.files.atomic import digest_file, write_parquet
+from tamis.pipeline.files.atomic import digest_of, write_parquet
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.identity import content_hashes, hex_id, sample_ids, string_offsets
 from tamis.pipeline.read.rejects import Rejects
@@ -175,7 +175,7 @@ def _write(
 ) -> tuple[str, str]:
     """A shard, then the parts of its columns, which name its digest."""
     write_parquet(path, table.select(schema.names), "zstd")
-    digest = digest_file(path)
+    digest = digest_of(path)
     for number, column in enumerate(columns):
         column.write_part(path.name, digest, table["sample_id"], table[vectors_field(number)])
     if told:

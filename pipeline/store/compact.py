@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, write_batches, write_json, write_parquet
+from tamis.pipeline.files.atomic import digest_of, read_json, store_lock, write_batches, write_json, write_parquet
+from tamis.pipeline.files.sealed import check, checking, is_whole
+from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.pool import REJECTS_FILE, records_of, superseded
 from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
@@ -28,7 +30,8 @@ def compact(store: Path) -> str:
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
-    with store_lock(store, say):
+    check_format(store)
+    with store_lock(store, say), checking():
         records = records_of(store / "pool")
         chains = _chains(store / "pool", records)
         for number, chain in enumerate(chains):
@@ -81,9 +84,11 @@ def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> N
     pool, name = store / "pool", f"part-{part:05d}.parquet"
     members = [one["name"] for record in chain for one in record["parts"]]
     digests = {one["name"]: one["digest"] for record in chain for one in record["parts"]}
+    for member, told in digests.items():
+        check(pool / member, told)
     table = pa.concat_tables([pq.ParquetFile(pool / member).read() for member in members])
     write_parquet(pool / name, table, "zstd")
-    digest = digest_file(pool / name)
+    digest = digest_of(pool / name)
     for record in sorted((store / "columns").rglob("column.json")):
         _merge_column(record.parent, members, digests, name, digest)
     rejects = [pq.ParquetFile(pool / ".groups" / REJECTS_FILE.format(one["group"])).read() for one in chain]
@@ -96,7 +101,7 @@ def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> N
         "group": group,
         "origin": chain[0]["origin"],
         "files": [file for one in chain for file in one["files"]],
-        "parts": [{"name": name, "rows": len(table), "digest": digest}],
+        "parts": [{"name": name, "rows": len(table), "digest": digest, "bytes": (pool / name).stat().st_size}],
         "rejects": dict(sum((Counter(one["rejects"]) for one in chain), Counter())),
         "leans_on": sorted({other for one in chain for other in one["leans_on"]} - mine),
         "replaces": sorted(mine),
@@ -107,7 +112,7 @@ def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> N
 def _merge_column(folder: Path, members: list[str], digests: dict[str, str], name: str, digest: str) -> None:
     """The column's part for the new shard, where all its old ones are there and of their shards."""
     files = [folder / member for member in members]
-    if not all(path.exists() for path in files):
+    if not all(map(is_whole, files)):
         return
     schemas = [pq.read_schema(path) for path in files]
     told = [(schema.metadata or {}).get(b"pool_part", b"").decode() for schema in schemas]
@@ -120,4 +125,4 @@ def _merge_column(folder: Path, members: list[str], digests: dict[str, str], nam
     for what, counts in record.items():
         if isinstance(counts, dict) and (mine := [counts[member] for member in members if member in counts]):
             record[what] = {**counts, name: sum(mine)}
-    write_json(folder / "column.json", record)
+    write_json(folder / "column.json", record, sealed=False)

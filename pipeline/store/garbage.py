@@ -13,6 +13,7 @@ from typing import Any
 from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_json
 from tamis.pipeline.files.inside import is_inside
+from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.pool import checked
 from tamis.pipeline.read.walk import is_store
@@ -38,6 +39,7 @@ def collect(store: Path, delete: bool, allow_code: bool = False) -> str:
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    check_format(store)
     with store_lock(store, say):
         found = list(unneeded(store, allow_code))
         lines = [f"  {one.bytes / 1e6:>10,.1f} MB  {one.what}" for one in found]

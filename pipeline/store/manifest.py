@@ -18,7 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import Maker
-from tamis.pipeline.files.atomic import digest_file, fingerprint, json_bytes, read_json, write_json, write_parquet
+from tamis.pipeline.files.atomic import (
+    digest_file,
+    digest_of,
+    fingerprint,
+    json_bytes,
+    read_json,
+    write_json,
+    write_parquet,
+)
+from tamis.pipeline.files.sealed import seal_of
 from tamis.pipeline.read.pool import Pool, reject_batches
 from tamis.pipeline.schemas import REJECTS
 from tamis.pipeline.store.costs import COSTS, by_stage, money, noted
@@ -47,13 +56,13 @@ def write_manifest(folder: Path) -> Path:
                 "name": maker.name,
                 "folder": str(run.column(maker).relative_to(run.store)),
                 **maker.settings,
-                "parts": {part.name: digest_file(run.column(maker) / part.name) for part in run.pool.parts},
+                "parts": {part.name: digest_of(run.column(maker) / part.name) for part in run.pool.parts},
                 **(_of_target(run, maker, run.beside) if run.beside and maker.of_target else {}),
             }
             for maker in run.makers
         ],
         "steps": [run.summary(step.number) for step in run.steps],
-        "models": {str(path.relative_to(run.store)): digest_file(path) for path in _models(run)},
+        "models": {str(path.relative_to(run.store)): digest_of(path) for path in _models(run)},
         "history": run.history,
         "vanishing": run.vanishing,
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
@@ -84,7 +93,7 @@ def _of_target(run: Run, maker: Maker, target: Pool) -> dict[str, Any]:
     folder = run.column(maker, of_target=True)
     return {
         "target_folder": str(folder.relative_to(run.store)),
-        "target_parts": {part.name: digest_file(folder / part.name) for part in target.parts},
+        "target_parts": {part.name: digest_of(folder / part.name) for part in target.parts},
     }
 
 
@@ -98,7 +107,7 @@ def _version(name: str) -> str | None:
 def _pool(pool: Pool) -> dict[str, Any]:
     return {
         "groups": pool.groups,
-        "records": {path.name: digest_file(path) for path in pool.records},
+        "records": {path.name: digest_of(path) for path in pool.records},
         "rows": pool.source_rows,
         "samples": pool.rows,
         "rejects": dict(sorted(pool.rejects.items())),
@@ -107,7 +116,9 @@ def _pool(pool: Pool) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "digest": digest_file(path)}
+    known = seal_of(path)
+    size = known.size if known else path.stat().st_size
+    return {"bytes": size, "digest": digest_of(path)}
 
 
 def outputs(run: Run) -> list[Path]:

@@ -6,8 +6,11 @@ is written last and means that the run is complete."""
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from tamis.pipeline.columns.declared import Maker, bound, column_names, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
@@ -16,6 +19,7 @@ from tamis.pipeline.errors import DamageFound, RunError
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import readable
+from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
@@ -218,7 +222,15 @@ class Run:
 @lru_cache(maxsize=8)
 def _open(folder: Path, _changed_ns: int) -> Run:
     request = read_json(folder / "request.json")
-    recipe, recipe_folder = Recipe.model_validate(request["recipe"]), Path(request["recipe_folder"])
+    try:
+        recipe, recipe_folder = Recipe.model_validate(request["recipe"]), Path(request["recipe_folder"])
+    except (ValidationError, LookupError, TypeError) as error:
+        by = request.get("made_by", {}).get("tamis", "another version") if isinstance(request, dict) else "?"
+        told = error.errors()[0]["loc"] if isinstance(error, ValidationError) else error.args
+        raise RunError(
+            f"run {folder}: was made by tamis {by}, and this one, {version('tamis')}, does not know its "
+            f"{'.'.join(map(str, told))}. Use that version."
+        ) from error
     return Run(
         folder=folder,
         recipe=recipe,
@@ -239,6 +251,7 @@ def open_run(folder: Path | str, allow_code: bool = False) -> Run:
     if not request.exists():
         raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")
     inputs = folder / "inputs.json"
+    check_format(folder.parent.parent)
     seen = max(path.stat().st_mtime_ns for path in (request, inputs) if path.exists())
     return _open(folder, seen)
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import read_json, store_lock
+from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import current_pool, records_of
@@ -71,6 +72,7 @@ def forget(store: Path, keys: list[str]) -> str:
 def _checked(store: Path) -> Path:
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    check_format(store)
     return store.absolute()
 
 

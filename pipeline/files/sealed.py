@@ -1,0 +1,138 @@
+"""Files whose bytes are known as they were written, so that damage is found and not built upon.
+
+Each file that is written whole gets a line in the `.sealed` of its home: a run's folder for all that is in it, else its
+own folder. The line comes when the file is safe on the disk. A file without one, where others have theirs, was never
+finished. While a run works, what an earlier process made is held against its line when it is first used; who only looks
+at results does not pay for that (`tamis verify` does it all)."""
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tamis.pipeline.errors import DamageFound
+from tamis.pipeline.progress import say
+
+SEALS = ".sealed"
+DEEPEST = 5  # folders of a run's that a file may lie in
+OF_A_RUN = "request.json"
+
+
+class Seal(NamedTuple):
+    size: int
+    digest: str
+
+
+_at_work = 0
+_one = threading.Lock()
+_good: dict[str, tuple[int, int]] = {}  # files that this process wrote or checked, as they were then
+
+
+@contextmanager
+def checking() -> Iterator[None]:
+    """What earlier processes made is checked on first use inside."""
+    global _at_work  # noqa: PLW0603  threads of one run share it
+    with _one:
+        _at_work += 1
+    try:
+        yield
+    finally:
+        with _one:
+            _at_work -= 1
+
+
+def seal(path: Path, size: int, digest: str) -> None:
+    """Note a file as it was written, which lies at its place by now."""
+    home = _home(path)
+    line = json.dumps([path.relative_to(home).as_posix(), size, digest]) + "\n"
+    handle = os.open(home / SEALS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # of a shared file system: there two could write to one place
+        os.write(handle, line.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    _remember(path)
+
+
+def seal_of(path: Path) -> Seal | None:
+    """As it was written last; None where that is not known."""
+    home = _home(path)
+    try:
+        state = (home / SEALS).stat()
+    except OSError:
+        return None
+    return _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix())
+
+
+def is_whole(path: Path, digest: str | None = None) -> bool:
+    """Whether a file is there as it was written; `digest`: by who knows it. What nobody sealed is whole if it is not
+    empty."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return False
+    if digest is None:
+        known = seal_of(path)
+        if known is None:
+            return state.st_size > 0 and not (_home(path) / SEALS).exists()
+        if known.size != state.st_size:
+            return False
+        digest = known.digest
+    if not _at_work or _good.get(str(path)) == (state.st_size, state.st_mtime_ns):
+        return state.st_size > 0
+    from tamis.pipeline.files.atomic import digest_file
+
+    if digest_file(path) != digest:
+        return False
+    _remember(path)
+    return True
+
+
+def made_anew(path: Path) -> bool:
+    """Whether a file is to be made: it is not there, or it is not as it was written, which is said."""
+    if is_whole(path):
+        return False
+    if path.exists():
+        say(f"{path}: damaged; it is made anew")
+    return True
+
+
+def check(path: Path, digest: str) -> Path:
+    """The path, where its bytes are those. Raises DamageFound."""
+    if _at_work and path.exists() and not is_whole(path, digest):
+        raise DamageFound(
+            f"{path}: damaged: not the bytes that were written. Restore it, or delete it and run again: what it was "
+            "made of is read anew"
+        )
+    return path
+
+
+def _remember(path: Path) -> None:
+    state = path.stat()
+    _good[str(path)] = state.st_size, state.st_mtime_ns
+
+
+def _home(path: Path) -> Path:
+    for folder in list(path.parents)[:DEEPEST]:
+        if (folder / OF_A_RUN).exists():
+            return folder
+    return path.parent
+
+
+@lru_cache(maxsize=64)
+def _seals(home: Path, _size: int, _changed_ns: int) -> dict[str, Seal]:
+    """By name; a line that a kill cut short is passed over."""
+    found: dict[str, Seal] = {}
+    for line in (home / SEALS).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            name, size, digest = json.loads(line)
+        except ValueError:
+            continue
+        found[str(name)] = Seal(int(size), str(digest))
+    return found
