@@ -25,7 +25,7 @@ from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.explain.report.page import write_report
 from tamis.pipeline.files.atomic import read_json, write_json
-from tamis.pipeline.files.sealed import SEALS, made_anew
+from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, say, visible
@@ -34,6 +34,7 @@ from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.names import repeated_names
 from tamis.pipeline.read.pool import Pool, rows_read
 from tamis.pipeline.store.costs import metered, note
+from tamis.pipeline.store.learned import model_path
 from tamis.pipeline.store.manifest import write_manifest
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import settle
@@ -102,8 +103,8 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
 
 def _taken(run: Run, step: int) -> bool:
     """Whether a step was taken, and what it wrote is as it was."""
-    files = [run.ledger(step) / part.name for part in run.pool.parts]
-    if made_anew(run.step_record(step)) or any(made_anew(path) for path in files if path.exists()):
+    files = [run.ledger(step) / part.name for part in run.pool.parts if (run.ledger(step) / part.name).exists()]
+    if made_anew(run.step_record(step)) or any(map(made_anew, [model_path(run, step), *files])):
         run.step_record(step).unlink(missing_ok=True)
         return False
     return True
@@ -281,6 +282,5 @@ def finish(folder: Path) -> Path:
     """Write the manifest, last of all, and clear what was only on its way."""
     manifest = write_manifest(folder)
     shutil.rmtree(folder / ".work", ignore_errors=True)
-    for name in ("costs.jsonl", SEALS):  # costs.parquet and the manifest have it
-        (folder / name).unlink(missing_ok=True)
+    (folder / "costs.jsonl").unlink(missing_ok=True)  # costs.parquet has it
     return manifest

@@ -5,6 +5,7 @@ longer than a record may be is passed over, whatever it takes to reach its end."
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,39 +180,50 @@ def line_blocks(path: Path, most: int = MOST_RECORD) -> Iterator[tuple[bytes, in
             if tail > most:
                 joined = b"".join(held)
                 cut = joined.rfind(b"\n") + 1
-                for lines, count in _few(joined[:cut]):
+                for lines, count in _few(joined[:cut], most):
                     yield lines, first
                     first += count
                 held, held_bytes, tail, passing = [], 0, 0, True
             elif held_bytes >= BLOCK_BYTES and end:
                 joined = b"".join(held)
                 cut = joined.rindex(b"\n") + 1
-                for lines, count in _few(joined[:cut]):
+                for lines, count in _few(joined[:cut], most):
                     yield lines, first
                     first += count
                 held, held_bytes = [joined[cut:]], len(joined) - cut
     except Truncated as error:
         joined = b"".join(held)
         cut = joined.rfind(b"\n") + 1
-        for lines, count in _few(joined[:cut]):
+        for lines, count in _few(joined[:cut], most):
             yield lines, first
             first += count
         raise Truncated(str(error), first) from error
     if passing:
         yield OVERLONG, first
     joined = b"".join(held)
-    for lines, count in _few(joined):
+    for lines, count in _few(joined, most):
         yield lines, first
         first += count
 
 
-def _few(lines: bytes) -> Iterator[tuple[bytes, int]]:
-    """Whole lines in pieces of at most about BLOCK_LINES, each with its number of newlines."""
+def _few(lines: bytes, most: int) -> Iterator[tuple[bytes, int]]:
+    """Whole lines in pieces of at most about BLOCK_LINES, each with its number of newlines; OVERLONG for long ones."""
+    if len(lines) > most:
+        at = 0
+        for long in re.finditer(rb"[^\n]{%d,}\n?" % (most + 1), lines):
+            yield from _halved(lines[at : long.start()])
+            yield OVERLONG, 1
+            at = long.end()
+        lines = lines[at:]
+    yield from _halved(lines)
+
+
+def _halved(lines: bytes) -> Iterator[tuple[bytes, int]]:
     count = lines.count(b"\n")
     if count <= BLOCK_LINES:
         if lines:
             yield lines, count
         return
     middle = lines.index(b"\n", len(lines) // 2) + 1
-    yield from _few(lines[:middle])
-    yield from _few(lines[middle:])
+    yield from _halved(lines[:middle])
+    yield from _halved(lines[middle:])

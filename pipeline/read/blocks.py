@@ -79,7 +79,7 @@ def whole_file(source: str, reason: str, detail: str) -> Block:
 
 def too_long(most: int) -> tuple[str, str]:
     """Reason and detail of what passes a limit."""
-    return "too_long", f"more than {most / (1 << 20):,.4g} MiB; `limits: {{record: ...}}` of the source allows more"
+    return "over_limit", f"more than {most / (1 << 20):,.4g} MiB; `limits: {{record: ...}}` of the source allows more"
 
 
 def rejected(source: str, position: int | None, key: str | None, reason: str, detail: object) -> Block:

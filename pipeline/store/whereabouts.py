@@ -1,5 +1,6 @@
 """`tamis where` and `tamis forget`: everything that a store holds of a key, and taking it out of all that comes."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import read_json, store_lock
+from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.identity import hex_id
@@ -22,6 +23,17 @@ from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forget_keys, forgotten_keys
 
 SHOWN = 10  # keys of a list
+UID = re.compile(r"[0-9a-fA-F]{32}")
+REMOVALS = pa.schema(
+    [
+        pa.field("run", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),  # of the run's folder
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("sample_id", pa.uint64(), nullable=False),
+        pa.field("uid", pa.string()),  # where keys are DataComp's
+        pa.field("member", pa.string()),  # what its files in a tar begin with
+    ]
+)
 
 
 def where(store: Path, key: str) -> str:
@@ -59,14 +71,44 @@ def forget(store: Path, keys: list[str]) -> str:
     for sample in samples:
         others = [visible(other) for other in _of_content(store, sample) if other not in keys]
         lines += [f"  {visible(sample['key'])}: {other} has the same content and is not forgotten" for other in others]
+    delivered: list[dict[str, Any]] = []
     for folder in _complete(store):
         held = pq.read_table(folder / "selection.parquet", columns=["sample_id", "key"])
-        mine = held.filter(pc.is_in(held["sample_id"], value_set=ids))["key"].to_pylist()
-        if mine:
-            more = f" and {len(mine) - SHOWN:,} more" if len(mine) > SHOWN else ""
-            shown = ", ".join(map(visible, mine[:SHOWN])) + more
-            lines.append(f"  run {folder.name} holds {len(mine):,} of them: {shown}")
+        mine = held.filter(pc.is_in(held["sample_id"], value_set=ids))
+        if len(mine):
+            shown = mine["key"].to_pylist()
+            more = f" and {len(shown) - SHOWN:,} more" if len(shown) > SHOWN else ""
+            lines.append(f"  run {folder.name} holds {len(shown):,} of them: {', '.join(shown[:SHOWN])}{more}")
+            held_by = list(_exports_with(folder, mine))
+            lines += [f"    in {name}" for name in sorted({row["file"] for row in held_by})]
+            delivered += held_by
+    if delivered:
+        path = store / "removals" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.parquet"
+        write_parquet(path, pa.Table.from_pylist(delivered, REMOVALS))
+        lines.append(f"  to be taken out by whoever has these exports: {path}")
     return "\n".join(lines)
+
+
+def _exports_with(folder: Path, mine: pa.Table) -> Iterator[dict[str, Any]]:
+    """A row for each export of a run and each of the samples: what is in it by the sample's own name there."""
+    exports = folder / "exports"
+    keys = dict(zip(mine["sample_id"].to_pylist(), mine["key"].to_pylist(), strict=True))
+    index = exports / "webdataset.parquet"
+    members: dict[str, tuple[str, str]] = {}
+    if index.exists():
+        table = pq.read_table(index, filters=pc.field("key").isin(pa.array(list(keys.values()), pa.string())))
+        members = {row["key"]: (row["shard"], row["member"]) for row in table.to_pylist()}
+    for top in sorted(path.name for path in exports.glob("[!.]*")):
+        for sample_id, key in keys.items():
+            shard, member = members.get(key, (None, None)) if top == "webdataset" else (None, None)
+            file = f"exports/{shard or top}"
+            uid = key if UID.fullmatch(key) else None
+            yield {
+                "run": folder.name, "file": file, "key": key, "sample_id": sample_id, "uid": uid, "member": member,
+            }  # fmt: skip
+    for name in ("selection.parquet", "report.html"):
+        for sample_id, key in keys.items():
+            yield {"run": folder.name, "file": name, "key": key, "sample_id": sample_id, "uid": None, "member": None}
 
 
 def _checked(store: Path) -> Path:

@@ -179,7 +179,7 @@ def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str],
     read = columnar.arrow_batches if kind == "hf" else columnar.parquet_batches
     for batch in read(path, root, names, TABLE_ROWS):
         if isinstance(batch, columnar.Unread):
-            raise Unusable("too_long", batch.why)
+            raise Unusable("over_limit", batch.why)
         if missing := [name for name in needed if name not in batch.column_names]:
             raise Unusable("missing_field", f"no field {missing[0]!r}; {columnar.told_fields(path)}")
         yield batch

@@ -48,7 +48,7 @@ def table_blocks(path: Path, root: Path, fields: Fields, batches: Batches) -> It
         for batch in batches(path, root, fields.names, page=fields.limits.page):
             if isinstance(batch, Unread):
                 last = position + batch.rows - 1
-                yield whole_file(str(path), "too_long", f"rows {position:,} to {last:,}: {batch.why}")
+                yield whole_file(str(path), "over_limit", f"rows {position:,} to {last:,}: {batch.why}")
                 position += batch.rows
                 continue
             table = pa.table(batch)

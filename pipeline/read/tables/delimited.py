@@ -101,7 +101,7 @@ class CsvReader:
                 return
             except csv.Error as error:
                 self._line += 1
-                reason = "too_long" if self._taken[0] is ENDLESS else "bad_row"
+                reason = "over_limit" if self._taken[0] is ENDLESS else "bad_row"
                 where = f"; it opens on line {self._line:,}" if len(self._taken) > 1 else ""
                 self._ahead.extendleft(reversed(self._taken[1:]))
                 self._read = self._reader()
