@@ -2,7 +2,8 @@
 
 Files are read group by group. A group is whole or absent: its shards are written first, its record last, so a killed
 run goes on at the group where it stopped and writes the same bytes. A changed file voids its group, and any group
-whose rows were rejected because of it; their files are read again into new shards, and old shards stay for old runs."""
+whose rows were rejected because of it; their files are read again into new shards, and old shards stay for old runs.
+A void group that others were read without counts never again: a file that comes back as it was is read anew."""
 
 import shutil
 from collections import Counter
@@ -31,6 +32,7 @@ from tamis.pipeline.read.pool import (
     REJECTS_FILE,
     Pool,
     checked,
+    given_up,
     lost_record,
     parts_of,
     records_of,
@@ -72,8 +74,10 @@ def ingest(
     types = _settled(folder, sources, files)
     records = records_of(folder)
     _need_all(folder, records)
-    current, covered = _still_true([_as_it_lies(folder, record) for record in records], files, sources)
-    writer = GroupWriter(folder, sources, types, records, current, strict, is_target, columns)
+    current, voided = _still_true([_as_it_lies(folder, record) for record in records], files, sources)
+    covered = {(record["origin"], file["path"]) for record in current for file in record["files"]}
+    gives_up = sorted(voided - given_up(records))
+    writer = GroupWriter(folder, sources, types, records, current, gives_up, strict, is_target, columns)
     for number, found in files:
         new = [file for file in found if (number, file.path) not in covered]
         for group in grouped(new, sources[number].format):
@@ -147,8 +151,8 @@ def _forget(folder: Path) -> None:
 
 def _still_true(
     records: list[dict[str, Any]], files: list[tuple[int, list[SourceFile]]], sources: list[Source]
-) -> tuple[list[dict[str, Any]], set[tuple[int, str]]]:
-    """The recorded groups whose files are all unchanged and whose rejects don't lean on a voided group.
+) -> tuple[list[dict[str, Any]], set[int]]:
+    """The recorded groups whose files are all unchanged and whose rejects don't lean on a voided group; and the voided.
 
     A new file that belongs to a known image, or to a known shard of img2dataset, changes that one's group."""
     now = {(number, file.path): file.record() for number, found in files for file in found}
@@ -158,7 +162,7 @@ def _still_true(
         for number, path in now.keys() - known
         if sources[number].format in READ_BY_KEY
     }
-    voided: set[int] = set()
+    voided = given_up(records)
     for record in records:  # in order: a group leans only on earlier ones
         changed = record.get("gone", False) or any(  # `tamis gc` took its shards
             now.get((record["origin"], file["path"])) != file
@@ -169,8 +173,7 @@ def _still_true(
             voided.add(record["group"])
     current = [record for record in records if record["group"] not in voided]
     old = superseded(current)
-    current = [record for record in current if record["group"] not in old]
-    return current, {(record["origin"], file["path"]) for record in current for file in record["files"]}
+    return [record for record in current if record["group"] not in old], voided
 
 
 class GroupWriter:
@@ -183,11 +186,13 @@ class GroupWriter:
         types: dict[str, pa.DataType],
         records: list[dict[str, Any]],
         current: list[dict[str, Any]],
+        gives_up: list[int],
         strict: bool,
         is_target: bool,
         columns: Sequence[Kept] = (),
     ) -> None:
         self.is_target, self.columns = is_target, list(columns)
+        self._gives_up = gives_up  # groups that what is read now is not held against: the first record names them
         self.folder, self.sources, self.types, self.strict = folder, sources, types, strict
         self.current = list(current)
         self._next_group = len(records)
@@ -285,8 +290,10 @@ class GroupWriter:
             ],
             "rejects": dict(shards.rejects.counts),
             "leans_on": sorted(shards.leans_on),
+            **({"gives_up": self._gives_up} if self._gives_up else {}),
         }
         write_json(self.folder / ".groups" / f"{name}.json", record)
+        self._gives_up = []
         self.current.append(record)
         self._next_group += 1
         self._next_part += len(shards.written)

@@ -100,6 +100,12 @@ def superseded(records: list[dict[str, Any]]) -> set[int]:
     return {group for record in records for group in record.get("replaces", [])}
 
 
+def given_up(records: list[dict[str, Any]]) -> set[int]:
+    """Groups that did not count when a later one was read, which was not held against them: they never count again,
+    though their files may be as they were then."""
+    return {group for record in records for group in record.get("gives_up", [])}
+
+
 def leaves(records: list[dict[str, Any]]) -> dict[int, set[int]]:
     """Of each group the groups that were read, itself or those that it stands for."""
     found: dict[int, set[int]] = {}

@@ -16,7 +16,7 @@ from tamis.pipeline.files.atomic import digest_of, read_json, store_lock, write_
 from tamis.pipeline.files.sealed import check, checking, is_whole
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
-from tamis.pipeline.read.pool import REJECTS_FILE, records_of, superseded
+from tamis.pipeline.read.pool import REJECTS_FILE, given_up, records_of, superseded
 from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import REJECTS
@@ -44,7 +44,7 @@ def compact(store: Path) -> str:
 
 def _chains(pool: Path, records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Runs of small groups of one source, each together no larger than a shard."""
-    old = superseded(records)
+    old = superseded(records) | given_up(records)
     chains: list[list[dict[str, Any]]] = [[]]
     rows = size = 0
     for record in records:
