@@ -199,6 +199,7 @@ def read_inputs(folder: Path) -> None:
     groups["aside"] = settle(run, pool, held)
     path = folder / "inputs.json"
     if not path.exists() or {"aside": "", **read_json(path)} != groups:
+        path.unlink(missing_ok=True)  # a kill from here on leaves no run whose inputs may be these again
         for stale in ("ledger", "steps", ".work", "exports"):  # decisions over other shards are no decisions
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "selection.parquet").unlink(missing_ok=True)

@@ -186,7 +186,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     }
     path = folder / "request.json"
     if not path.exists():
-        write_json(path, request)
+        _begin(folder, request)
         return
     known = read_json(path)
     if not (folder / "manifest.json").exists():
@@ -205,14 +205,21 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     same = all(known.get(key) == request[key] for key in matters)
     if not same and not complete:
         say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
-        shutil.rmtree(folder)
-        write_json(path, request)
+        path.unlink()  # first: a kill while the rest goes leaves what was begun by no recipe
+        _begin(folder, request)
     elif not same:
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
     elif not complete and known != request:  # the same, begun where its files then lay
         write_json(path, request)
+
+
+def _begin(folder: Path, request: dict[str, Any]) -> None:
+    """A new run. What lies in its folder without a request is left of one that was being taken away."""
+    if folder.exists() and not (folder / "manifest.json").exists():
+        shutil.rmtree(folder)
+    write_json(folder / "request.json", request)
 
 
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
