@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from tamis.pipeline.errors import StoreError, TamisError
@@ -63,6 +64,7 @@ def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:
         return
     kept_groups = {group for run in runs for group in run.inputs["pool"]}
     yield from _groups(store, kept_groups)
+    yield from _unlisted(store)
     manifests = [read_json(run.folder / "manifest.json") for run in runs]
     used = {store / column["folder"] for manifest in manifests for column in manifest["columns"]}
     yield from _columns(store / "columns", used)
@@ -92,13 +94,27 @@ def _left_over(store: Path, runs: list[Run]) -> Iterator[Unneeded]:
 def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     """Groups of the pool that no run sees, and on which no rejects of those that one sees lean."""
     pairs = [(path, checked(path, read_json(path))) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
-    shards = [*(store / "pool").glob("part-*.parquet"), *sorted((store / "columns").rglob("part-*.parquet"))]
+    shards = _shards(store)
     kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
     for path, record in pairs:
         names = {part["name"] for part in record["parts"]}
         there = [one for one in shards if one.name in names]
         if record["group"] not in kept and "replaces" not in record and there:
             yield Unneeded(f"pool group {record['group']} ({len(names)} shards): of no run", there, path)
+
+
+def _unlisted(store: Path) -> Iterator[Unneeded]:
+    """Shards without a record, and what was noted of them: whoever wrote them was killed before they counted."""
+    records = store / "pool" / ".groups"
+    paths = sorted(records.glob("*.json"))
+    listed = {part["name"] for path in paths for part in checked(path, read_json(path))["parts"]}
+    if paths := [*(path for path in _shards(store) if path.name not in listed), *records.glob("*.partial")]:
+        yield Unneeded(f"{len(paths):,} files of shards that killed processes never ended", paths)
+
+
+def _shards(store: Path) -> list[Path]:
+    """Of the pool, and the columns' parts."""
+    return [*sorted((store / "pool").glob("part-*.parquet")), *sorted((store / "columns").rglob("part-*.parquet"))]
 
 
 def _columns(base: Path, used: set[Path]) -> Iterator[Unneeded]:
@@ -135,6 +151,18 @@ def _take_away(store: Path, one: Unneeded) -> None:
         if not is_inside(store, path.parent):
             raise StoreError(f"{path}: leads out of the store by a link; nothing of it is deleted")
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            _remove(store, path)
         else:  # of a link the link
             path.unlink(missing_ok=True)
+
+
+def _remove(store: Path, folder: Path) -> None:
+    """Moved out of the way at once: of a half of a column, a model or a target something would be taken for whole."""
+    place = store / ".tmp"
+    if not is_inside(store, place):  # a link that leads elsewhere
+        shutil.rmtree(folder)
+        return
+    place.mkdir(exist_ok=True)
+    apart = Path(mkdtemp(dir=place))
+    folder.rename(apart / "gone")
+    shutil.rmtree(apart)
