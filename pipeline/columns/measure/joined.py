@@ -16,6 +16,7 @@ from tamis.pipeline.columns.contract import ColumnKind, Output, Told
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input
 from tamis.pipeline.files.bytes_in import Truncated
+from tamis.pipeline.read.blocks import shorten
 from tamis.pipeline.read.formats import key_type
 from tamis.pipeline.read.identity import sample_ids
 from tamis.pipeline.read.tables.columnar import once
@@ -65,14 +66,19 @@ class Joined:
         self.settings = settings
         path = folder / settings.path
         table = _read(path, settings)
-        keys = table[settings.key].cast(pa.string())
+        try:
+            keys = table[settings.key].cast(pa.string())
+            names = keys.to_pylist()
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise RecipeError(f"join {path}: field {settings.key!r} holds no keys ({shorten(str(error))})") from error
         if keys.null_count:
             raise RecipeError(f"join {path}: {keys.null_count:,} rows have no {settings.key!r}")
         try:
             values = as_floats(table[settings.value]).fill_null(np.nan).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise RecipeError(f"join {path}: field {settings.value!r} holds no numbers ({error})") from error
-        ids = sample_ids("", keys.to_pylist())
+        except (pa.ArrowException, OverflowError) as error:
+            told = shorten(str(error))
+            raise RecipeError(f"join {path}: field {settings.value!r} holds no numbers ({told})") from error
+        ids = sample_ids("", names)
         order = np.argsort(ids, kind="stable")
         self.ids, self.numbers = ids[order], values[order]
         same = np.flatnonzero(self.ids[1:] == self.ids[:-1])
@@ -107,6 +113,6 @@ def _read(path: Path, settings: Join) -> pa.Table:
             return pyarrow.csv.read_csv(path, convert_options=options)
         types = {settings.key: key_type(path, settings.key), settings.value: pa.float64()}
         return pa.concat_tables(tables_of(path, types))
-    except (OSError, ValueError, KeyError, Truncated) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException, Truncated) as error:
         told = " ".join(str(error).split())[:160]
         raise RecipeError(f"join {path}: can't read its fields {' and '.join(map(repr, wanted))} ({told})") from error

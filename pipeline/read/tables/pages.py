@@ -153,12 +153,12 @@ def largest_batch(path: Path) -> int:
                 continue
             try:
                 packed = _packed_buffers(message.metadata.to_pybytes())
+                if packed is None:
+                    continue
+                body = memoryview(message.body)
+                sizes = [struct.unpack_from("<q", body, place)[0] for place in packed]
             except (struct.error, IndexError) as error:
                 raise pa.ArrowInvalid(f"a batch's header can't be read ({error})") from error
-            if packed is None:
-                continue
-            body = memoryview(message.body)
-            sizes = (struct.unpack_from("<q", body, place)[0] for place in packed)
             largest = max(largest, sum(size for size in sizes if size > 0))
     return largest
 
