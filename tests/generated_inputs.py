@@ -309,10 +309,20 @@ def pairs(value: Any, chance: random.Random) -> Files:
 
 
 def with_images(value: Any, chance: random.Random) -> Files:
-    """A table that holds images."""
-    table = pa.table({"id": [str(chance.random()) for _ in range(2)], "image": pa.array([{"bytes": picture("PNG", chance.randrange(16, 40)), "path": None}, {"bytes": None, "path": "no.jpg"}]),
-                      "caption": ["c", "d"], "year": [1, 2]})  # fmt: skip
-    return {"p.parquet": as_parquet(table if value is None else value, chance)}
+    """A table that holds images; of drawn ones every other one, at least."""
+    if value is not None and chance.random() < 0.5:
+        return {"p.parquet": as_parquet(value, chance)}
+    rows = 4 if value is None else value.num_rows
+    held = [{"bytes": picture("PNG", chance.randrange(16, 60)), "path": None} for _ in range(rows)]
+    images = pa.array(
+        held[1:] + [{"bytes": None, "path": "no.jpg"}][:rows], pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    )
+    if value is not None:
+        return {"p.parquet": as_parquet(value.set_column(value.column_names.index("image"), "image", images), chance)}
+    keys = [str(chance.random()) for _ in range(rows)]
+    return {
+        "p.parquet": as_parquet(pa.table({"id": keys, "image": images, "caption": keys, "year": range(rows)}), chance)
+    }
 
 
 def tarred(value: Any, chance: random.Random) -> Files:

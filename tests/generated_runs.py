@@ -173,7 +173,7 @@ def _unpacked(path: Path) -> bytes | None:
 
 def _lines(path: Path) -> list[int] | None:
     held = _unpacked(path)
-    return held and [place for place, line in enumerate(held.split(b"\n"), 1) if line.strip(b" \t\r")]
+    return None if held is None else [place for place, line in enumerate(held.split(b"\n"), 1) if line.strip(b" \t\r")]
 
 
 def _rows(path: Path) -> list[int]:

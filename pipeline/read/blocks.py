@@ -236,7 +236,7 @@ def _drop_far_dates(source: str, table: pa.Table, names: Sequence[str], rejects:
                 table[name].to_pylist()
             except (ValueError, OverflowError):
                 table = _drop_unsayable(source, table, name, rejects)
-        elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        elif pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.unit != "ns"):  # those end in 2262
             days = table[name].cast(pa.int32() if kind == pa.date32() else pa.int64()).cast(pa.int64())
             a_day = {pa.date32(): 1, pa.date64(): 86_400_000}.get(kind) or 86_400 * UNITS[kind.unit]
             first, last = (day * a_day for day in (FIRST_DAY, LAST_DAY))

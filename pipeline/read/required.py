@@ -5,7 +5,7 @@ from pathlib import Path
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.bytes_in import Truncated, pieces
 from tamis.pipeline.files.urls import as_url, fetched
-from tamis.pipeline.progress import say
+from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
@@ -37,7 +37,7 @@ def require_fields(source: Source, files: list[SourceFile], *, remote: bool) -> 
         if source.format == "jsonl" and _holds(readable, name):
             continue
         role = "keep" if name not in names else "key" if name == source.key else "image" if source.image else "text"
-        found = ", ".join(there) or "none"
+        found = ", ".join(map(visible, there)) or "none"
         raise SourceError(
             f"source {Path(readable[0].path).name}: no row has the field {name!r} that `{role}` "
             f"names{nearest(name, there)} (fields: {found})"
@@ -51,7 +51,8 @@ def _fields(source: Source, file: SourceFile) -> list[str]:
     if source.format == "jsonl":
         return jsonl.names_in(path)
     place = ["split"] if source.format == "hf" else [*columnar.hive_values(path, Path(file.root))]
-    return [*columnar.schema_of(path).names, *place]
+    names = columnar.schema_of(path).names
+    return [*names, *place] if names else []  # of a file that can't be read its place says nothing
 
 
 def _holds(files: list[SourceFile], name: str) -> bool:

@@ -10,8 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.columns.measure.joined import Join
-from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.errors import RecipeError, SourceError
+from tamis.pipeline.read.ingest import ingest
+from tamis.pipeline.read.pool import Pool
+from tamis.pipeline.read.tables.bare import require_sound
 from tamis.pipeline.read.tables.pages import largest_batch
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tests_support import write_jsonl
+
+
+def read(folder: Path, **source: Any) -> Pool:
+    recipe = parse_recipe({"name": "t", "pool": [source]}, folder)
+    return ingest(folder / "store" / "pool", recipe.pool, strict=False, say=lambda _: None)
 
 
 def refused(path: Path) -> str:
@@ -48,3 +58,82 @@ def test_keys_of_a_join_that_are_no_texts_are_told_in_one_line(tmp_path: Path, k
 def test_a_text_of_two_lines_among_the_numbers_of_a_join_is_told_in_one(tmp_path: Path) -> None:
     (tmp_path / "j.csv").write_text('key,value\na,"1\n2"\n')
     assert "holds no numbers" in refused(tmp_path / "j.csv")
+
+
+def test_a_row_group_that_ends_early_is_a_reject(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"text": [f"text {row}" for row in range(99)]}), path, compression="none")
+    held = path.read_bytes()
+    footer = len(held) - 8 - struct.unpack("<I", held[-8:-4])[0]
+    values = held.index(b"\x16\xc6\x01\x16", footer)  # num_values of the column: 99 as a zigzag number, then its sizes
+    path.write_bytes(held[:values] + b"\x16\x80\x00\x16" + held[values + 4 :])
+    pool = read(tmp_path, format="parquet", path="p.parquet")
+    assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})
+
+
+def test_names_of_fields_never_make_a_second_line(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "p.jsonl", [{"text": "a", "two\nlines": 1}])
+    with pytest.raises(SourceError, match="two lines") as refusal:
+        read(tmp_path, format="jsonl", path="p.jsonl", keep=["year"])
+    assert "\n" not in str(refusal.value)
+
+
+def as_saved(folder: Path, table: pa.Table) -> Path:
+    """A dataset as Hugging Face's `datasets` saves it; the file of its rows."""
+    folder.mkdir()
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    with pa.ipc.new_stream(folder / "data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    return folder / "data.arrow"
+
+
+@pytest.mark.parametrize("name", ["text", "tags", "place"])
+def test_an_arrow_file_whose_offsets_lead_elsewhere_is_a_reject(tmp_path: Path, name: str) -> None:
+    table = pa.table(
+        {
+            "text": ["one text"] * 3,
+            "tags": [["x"] * 5] * 3,
+            "place": pa.array(["far", "near", "far"]).dictionary_encode(),
+        }
+    )
+    path = as_saved(tmp_path / "saved", table.select(["text"] if name == "text" else ["text", name]))
+    held = path.read_bytes()
+    offsets = {"text": (0, 8, 16, 24), "tags": (0, 5, 10, 15), "place": (0, 1, 0)}[name]
+    sound = struct.pack(f"<{len(offsets)}i", *offsets)
+    assert sound in held
+    path.write_bytes(held.replace(sound, struct.pack(f"<{len(offsets)}i", *offsets[:-2], 1 << 30, -(1 << 30))))
+    pool = read(tmp_path, format="hf", path="saved", keep=[] if name == "text" else [name])
+    assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})
+
+
+def test_an_arrow_file_with_other_odd_values_is_read(tmp_path: Path) -> None:
+    odd = {
+        "bytes": pa.array([b"\xff", b"a"]).view(pa.string()), "day": pa.array([1, 2]).view(pa.date64()),
+        "some": pa.array([[b"\xff"], [b"a"]]).view(pa.list_(pa.string())), "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int8())),
+        "time": pa.array([-5, 1 << 30], pa.int32()).view(pa.time32("s")), "pair": pa.array([[1, 2], [3, 4]], pa.list_(pa.int8(), 2)),
+        "struct": pa.array([{"a": "x", "at": 5}, None], pa.struct({"a": pa.large_string(), "at": pa.timestamp("ns")})),
+        "price": pa.array([1, None], pa.decimal128(20, 3)), "span": pa.array([1, 2], pa.duration("s")),
+    }  # fmt: skip
+    for name, column in odd.items():
+        require_sound(column)
+        as_saved(tmp_path / name, pa.table({"text": ["a", "b"], "odd": column}))
+        (tmp_path / f"of-{name}").mkdir()
+        pool = read(tmp_path / f"of-{name}", format="hf", path=f"../{name}", keep=["odd"])
+        assert pool.source_rows == 2, name
+        assert "unreadable_file" not in pool.rejects, name
+
+
+@pytest.mark.parametrize("kind", ["parquet", "hf"])
+def test_times_in_nanoseconds_are_kept(tmp_path: Path, kind: str) -> None:
+    table = pa.table({"text": ["a", "b"], "at": pa.array([0, (1 << 63) - 1], pa.timestamp("ns"))})
+    as_saved(tmp_path / "saved", table)
+    pq.write_table(table, tmp_path / "saved" / "p.parquet")
+    pool = read(tmp_path, format=kind, path="saved", keep=["at"])
+    assert pool.rows == 2
+
+
+def test_a_name_of_a_field_that_is_no_utf8_is_a_reject(tmp_path: Path) -> None:
+    path = as_saved(tmp_path / "saved", pa.table({"text": ["a"], "some_name": [1]}))
+    path.write_bytes(path.read_bytes().replace(b"some_name", b"some\xffname"))
+    pool = read(tmp_path, format="hf", path="saved")
+    assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})

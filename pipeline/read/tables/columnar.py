@@ -23,6 +23,7 @@ from tamis.pipeline.read.blocks import (
     shorten,
     whole_file,
 )
+from tamis.pipeline.read.tables.bare import require_names, require_sound
 from tamis.pipeline.read.tables.pages import SMALL_DICTIONARY, largest_batch, longest_in_dictionary, pages_of
 from tamis.pipeline.read.tables.saved import split_of
 
@@ -146,8 +147,12 @@ def parquet_batches(
             texts = [name for name in columns if _is_text(file.schema_arrow.field(name).type)]
             widest = max(widest, longest_in_dictionary(path, group, texts) * BLOCK_BYTES // SPREAD)
         count = max(1, min(most, BLOCK_BYTES // max(widest, 1)))  # books of a megabyte come two at a time
+        left = file.metadata.row_group(group).num_rows
         for batch in file.iter_batches(batch_size=count, row_groups=[group], columns=columns, use_threads=False):
+            left -= batch.num_rows
             yield _with_said(_with_class_names(pa.table(batch), path), said)
+        if left:  # Arrow says nothing of a row group that ends early
+            raise pa.ArrowInvalid(f"row group {group} has {left:,} rows fewer than it says")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -180,16 +185,24 @@ def arrow_batches(
         said = {"split": split_of(path.parent)} if "split" in names and "split" not in columns else {}
         some = reader if hasattr(reader, "read_next_batch") else map(reader.get_batch, range(reader.num_record_batches))
         for batch in some:
-            table = _with_said(_with_class_names(pa.table(batch).select(columns), path), said)
+            given = pa.table(batch).select(columns)
+            for column in given.columns:
+                for chunk in column.chunks:
+                    require_sound(chunk)
+            table = _with_said(_with_class_names(given, path), said)
             yield from (table.slice(first, most) for first in range(0, table.num_rows, most))
 
 
 def once(schema: pa.Schema, names: Sequence[str]) -> list[str]:
     """The names that a schema has. Raises ArrowInvalid where it has one of them several times."""
+    try:
+        held = schema.names
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"a field's name is no UTF-8: {error}") from error
     for name in names:
-        if schema.names.count(name) > 1:
+        if held.count(name) > 1:
             raise pa.ArrowInvalid(f"several columns are named {name!r}: which one is meant?")
-    return [name for name in names if name in schema.names]
+    return [name for name in names if name in held]
 
 
 def hive_values(path: Path, root: Path) -> dict[str, str | None]:
@@ -240,7 +253,9 @@ def schema_of(path: Path) -> pa.Schema:
                 schema = pa.ipc.open_stream(mapped).schema
         else:
             schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError):
+        for field in schema:
+            require_names(field)
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return pa.schema([])
     named = class_names(schema, path)
     return pa.schema([pa.field(field.name, pa.string()) if field.name in named else field for field in schema])
