@@ -1,6 +1,9 @@
 """What generated inputs have found, each as small as it could be made."""
 
+import os
 import struct
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,27 @@ def test_a_name_of_a_field_that_is_no_utf8_is_a_reject(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"some_name", b"some\xffname"))
     pool = read(tmp_path, format="hf", path="saved")
     assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})
+
+
+def test_a_footer_at_which_arrow_ends_the_process_is_a_reject(tmp_path: Path) -> None:
+    """In a process of its own, so that an end of it is seen as one."""
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"text": ["a"] * 9, "tags": [["b"]] * 9}), path, compression="none")
+    footer = struct.unpack("<I", path.read_bytes()[-8:-4])[0] + 8
+    script = f"""
+import json, sys
+from pathlib import Path
+from tamis.pipeline.read.tables.columnar import table_blocks, parquet_batches
+from tamis.pipeline.read.blocks import Fields
+import pyarrow as pa
+path, held = Path({str(path)!r}), Path({str(path)!r}).read_bytes()
+fields = Fields(key=None, text="text", keep={{"tags": "tags"}}, types={{"text": pa.string(), "tags": pa.list_(pa.string())}})
+for place in range(len(held) - {footer}, len(held) - 8):  # each byte of the footer in turn
+    path.write_bytes(held[:place] + bytes([held[place] ^ 4]) + held[place + 1 :])
+    print(place, [(b.table.num_rows, len(b.rejects)) for b in table_blocks(path, path.parent, fields, parquet_batches)])
+print("all")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr[-800:]
+    assert done.stdout.endswith("all\n")

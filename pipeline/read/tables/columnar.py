@@ -24,7 +24,7 @@ from tamis.pipeline.read.blocks import (
     whole_file,
 )
 from tamis.pipeline.read.tables.bare import require_names, require_sound
-from tamis.pipeline.read.tables.pages import SMALL_DICTIONARY, largest_batch, longest_in_dictionary, pages_of
+from tamis.pipeline.read.tables.pages import SMALL_DICTIONARY, chunks_of, largest_batch, longest_in_dictionary, pages_of
 from tamis.pipeline.read.tables.saved import split_of
 
 MOST_PAGE = 512 << 20
@@ -136,8 +136,11 @@ def parquet_batches(
     file = pq.ParquetFile(path)
     columns = once(file.schema_arrow, names)
     said = {name: value for name, value in hive_values(path, root).items() if name in names and name not in columns}
-    for group in range(file.metadata.num_row_groups):
-        found = pages_of(path, file.metadata, group, columns)
+    groups = chunks_of(path)
+    if len(groups) != file.metadata.num_row_groups:
+        raise pa.ArrowInvalid(f"{len(groups):,} row groups, and {file.metadata.num_row_groups:,} for Arrow")
+    for group, chunks in enumerate(groups):
+        found = pages_of(path, chunks, columns)
         if found.largest > page:
             told = f"a page of {found.largest >> 20:,} MiB; `limits: {{page: ...}}` of the source allows more"
             yield Unread(file.metadata.row_group(group).num_rows, told)

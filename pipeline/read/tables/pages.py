@@ -12,8 +12,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
+from tamis.pipeline.read.tables.compact import Struct, Wanted
+
 USUAL_BYTES, HEADER_BYTES = 1 << 10, 1 << 24  # statistics of a page are in it, and may be long texts
 DICTIONARY, DATA, DATA_2 = 7, 5, 8  # fields of a header
+# Of FileMetaData the row groups, of these the columns, of these path, values, bytes, where data and dictionary begin.
+FOOTER: Wanted = {4: {1: {3: {3: {}, 5: {}, 7: {}, 9: {}, 11: {}}}}}
 OF_DICTIONARY = 2  # a message's kind
 SMALL_DICTIONARY = 64 << 10  # of 4,096 values of this size a batch has 256 MB
 
@@ -27,33 +31,64 @@ class Pages(NamedTuple):
     value: int = 0
 
 
-def pages_of(path: Path, meta: Any, group: int, names: Sequence[str]) -> Pages:
+class Chunk(NamedTuple):
+    """A column of a row group: its field of the table, where its pages begin, their bytes, and how many values."""
+
+    field: str
+    place: int
+    size: int
+    values: int
+
+
+def chunks_of(path: Path) -> list[list[Chunk]]:
+    """By row group, as the file's footer has them. Raises OSError where it can't be read."""
+    with path.open("rb") as file:
+        size = int.from_bytes(_at(file, file.seek(0, 2) - 8, 4), "little")
+        footer = _at(file, file.seek(0, 2) - 8 - size, size)
+    try:
+        groups = Struct(footer, FOOTER).fields.get(4, [])
+        return [[_chunk(one[3]) for one in group[1]] for group in groups]
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise OSError(f"its footer can't be read ({type(error).__name__}: {error})") from error
+
+
+def _at(file: BinaryIO, place: int, size: int) -> bytes:
+    if place < 0:
+        raise OSError("its footer is longer than the file")
+    file.seek(place)
+    return file.read(size)
+
+
+def _chunk(told: dict[int, Any]) -> Chunk:
+    place, dictionary = told[9], told.get(11, 0)
+    return Chunk(told[3][0].decode(), min(place, dictionary) if dictionary > 0 else place, told[7], told[5])
+
+
+def pages_of(path: Path, chunks: Sequence[Chunk], names: Sequence[str]) -> Pages:
     """What is in a row group, of the named columns. Raises OSError where a header is none."""
     found = Pages()
     with path.open("rb") as file:
-        for number in range(meta.num_columns):
-            column = meta.row_group(group).column(number)
-            if any(column.path_in_schema == name or column.path_in_schema.startswith(f"{name}.") for name in names):
-                found = _of_column(file, column, found)
+        for chunk in chunks:
+            if chunk.field in names:
+                found = _of_column(file, chunk, found)
     return found
 
 
-def _of_column(file: BinaryIO, column: Any, found: Pages) -> Pages:
-    begins = [column.data_page_offset]
-    if column.has_dictionary_page and column.dictionary_page_offset:
-        begins.append(column.dictionary_page_offset)
-    place = min(begins)
-    end = place + column.total_compressed_size
+def _of_column(file: BinaryIO, chunk: Chunk, found: Pages) -> Pages:
+    place, end = chunk.place, chunk.place + chunk.size
+    if place < 0:
+        raise OSError(f"a page at byte {place:,}")
     values = 0
-    while place < end and values < column.num_values:
+    while place < end and values < chunk.values:
         file.seek(place)
         header = _header(file.read(USUAL_BYTES), file)
-        size, packed = header.numbers.get(2, -1), header.numbers.get(3, -1)
-        if size < 0 or packed < 0:
+        size, packed = (header.fields.get(number) for number in (2, 3))
+        if not (isinstance(size, int) and isinstance(packed, int) and size >= 0 and packed >= 0):
             raise OSError(f"a page at byte {place:,} has no size")
-        if DICTIONARY in header.inside:
+        mine = next((header.fields[kind].get(1) for kind in (DATA, DATA_2) if _is_struct(header, kind)), 0)
+        if _is_struct(header, DICTIONARY):
             found = found._replace(dictionary=max(found.dictionary, size))
-        elif mine := header.inside.get(DATA) or header.inside.get(DATA_2):
+        elif isinstance(mine, int) and mine > 0:
             values += mine
             found = found._replace(value=max(found.value, size // mine))
         found = found._replace(largest=max(found.largest, size))
@@ -61,81 +96,20 @@ def _of_column(file: BinaryIO, column: Any, found: Pages) -> Pages:
     return found
 
 
-def _header(begins: bytes, file: BinaryIO) -> "_Header":
+def _is_struct(header: Struct, field: int) -> bool:
+    return isinstance(header.fields.get(field), dict)
+
+
+def _header(begins: bytes, file: BinaryIO) -> Struct:
     try:
-        return _Header(begins)
-    except IndexError:
         try:
-            return _Header(begins + file.read(HEADER_BYTES))
-        except IndexError as error:
-            raise OSError("a page's header is cut") from error
-
-
-class _Header:
-    """Numbers of a struct by field, the first number of each struct inside of it, and where it ends."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.end = data, 0
-        self.inside: dict[int, int] = {}
-        self.numbers = self._struct(0)
-
-    def _struct(self, depth: int) -> dict[int, int]:
-        numbers: dict[int, int] = {}
-        field = 0
-        while kind := self._byte():
-            step, kind = kind >> 4, kind & 15
-            field = field + step if step else self._zigzag()
-            value = self._value(kind, depth)
-            if isinstance(value, dict):
-                if not depth:
-                    self.inside[field] = value.get(1, 0)
-            elif value is not None:
-                numbers[field] = value
-        return numbers
-
-    def _value(self, kind: int, depth: int) -> int | dict[int, int] | None:
-        if depth > 16:
-            raise OSError("a page's header is nested too deeply")
-        if kind in (1, 2):
-            return None  # a truth is in its kind
-        if kind == 3:
-            return self._byte()
-        if kind in (4, 5, 6):
-            return self._zigzag()
-        if kind == 7:
-            self.end += 8
-        elif kind == 8:
-            size = self._number()
-            self.end += size
-        elif kind in (9, 10):
-            head = self._byte()
-            count = head >> 4 if head >> 4 < 15 else self._number()
-            for _ in range(min(count, HEADER_BYTES)):
-                self._value(head & 15 if head & 15 not in (1, 2) else 3, depth + 1)
-        elif kind == 12:
-            return self._struct(depth + 1)
-        else:
-            raise OSError("a page's header is none")
-        return None
-
-    def _byte(self) -> int:
-        self.end += 1
-        return self.data[self.end - 1]
-
-    def _number(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-            if shift > 63:
-                raise OSError("a page's header is none")
-
-    def _zigzag(self) -> int:
-        value = self._number()
-        return (value >> 1) ^ -(value & 1)
+            return Struct(begins)
+        except IndexError:
+            return Struct(begins + file.read(HEADER_BYTES))
+    except IndexError as error:
+        raise OSError("a page's header is cut") from error
+    except ValueError as error:
+        raise OSError(f"a page's header is none ({error})") from error
 
 
 def largest_batch(path: Path) -> int:
