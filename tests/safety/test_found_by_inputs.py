@@ -109,6 +109,15 @@ def test_an_arrow_file_whose_offsets_lead_elsewhere_is_a_reject(tmp_path: Path, 
     assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})
 
 
+def test_an_arrow_file_with_fewer_bytes_than_its_lists_need_is_a_reject(tmp_path: Path) -> None:
+    path = as_saved(tmp_path / "saved", pa.table({"text": ["a"] * 3, "tags": [["x"] * 5] * 3}))
+    held, items = path.read_bytes(), struct.pack("<qq", 15, 0)  # how many items, and how many are null
+    assert held.count(items) == 1
+    path.write_bytes(held.replace(items, struct.pack("<qq", 1 << 22, 0)))
+    pool = read(tmp_path, format="hf", path="saved", keep=["tags"])
+    assert (pool.rows, pool.rejects) == (0, {"unreadable_file": 1})
+
+
 def test_an_arrow_file_with_other_odd_values_is_read(tmp_path: Path) -> None:
     odd = {
         "bytes": pa.array([b"\xff", b"a"]).view(pa.string()), "day": pa.array([1, 2]).view(pa.date64()),

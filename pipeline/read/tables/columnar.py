@@ -188,6 +188,7 @@ def arrow_batches(
         said = {"split": split_of(path.parent)} if "split" in names and "split" not in columns else {}
         some = reader if hasattr(reader, "read_next_batch") else map(reader.get_batch, range(reader.num_record_batches))
         for batch in some:
+            batch.validate()  # before it is a table: with buffers that are too short that ends the process
             given = pa.table(batch).select(columns)
             for column in given.columns:
                 for chunk in column.chunks:
