@@ -17,7 +17,7 @@ from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.errors import RecipeError, RunTaken, TamisError, said
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
 from tamis.pipeline.files.remote import working_copy
-from tamis.pipeline.files.sealed import checking
+from tamis.pipeline.files.sealed import SEALS, checking
 from tamis.pipeline.files.store_format import mark_format
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.ingest import READER_VERSION
@@ -96,7 +96,7 @@ def _run_in(
 
 def _leave_nothing(folder: Path) -> None:
     """Of a run that was refused before it read anything: no name is taken, and nothing is kept for its sake."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"request.json", "costs.jsonl"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"request.json", "costs.jsonl", SEALS}:
         shutil.rmtree(folder)
 
 

@@ -44,7 +44,7 @@ def _connect(named: set[str], proxied: bool) -> Any:
     def connect(address: tuple[str, int], timeout: Any = WAIT_S, *_: Any, **__: Any) -> socket.socket:
         host, port = address
         told = "no address"
-        for family, kind, protocol, _, where in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        for family, kind, protocol, _name, where in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
             if not (proxied or host in named or ipaddress.ip_address(str(where[0]).partition("%")[0]).is_global):
                 told = f"it leads to {where[0]}, which is no public address; name it in the recipe if it is meant"
                 continue

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from itertools import chain
@@ -117,10 +117,6 @@ class Shown(StringIO):
     def write(self, text: str) -> int:
         sys.stdout.write(inert(text))
         return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
 
 
 def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:

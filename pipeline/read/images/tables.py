@@ -124,16 +124,16 @@ def table_rows(source: Source, path: Path, root: Path) -> Iterator[Item]:
             yield lost(str(path), position, None, "missing_field", f"field {source.key!r} is absent or null")
             continue
         item = _table_row(source, path, position, key, record)
-        by_path = isinstance(item, Row) and item.image.data is None and not source.follow_links
-        if by_path and _leads_out(item.image.path, real):
-            told = f"a path out of the pool, which `follow_links: true` follows: {item.image.path}"
+        by_path = isinstance(item, Row) and item.image.data is None
+        if by_path and not source.follow_links and _leads_out(item, real):
+            told = f"a path out of the pool, which `follow_links: true` follows: {record.get(str(source.image))}"
             item = lost(str(path), position, item.key, "link", told)
         yield item
 
 
-def _leads_out(path: str, real: str) -> bool:
+def _leads_out(item: Item, real: str) -> bool:
     try:
-        return not (os.path.realpath(path) + os.sep).startswith(real)
+        return isinstance(item, Row) and not (os.path.realpath(item.image.path) + os.sep).startswith(real)
     except (ValueError, OSError):  # no path at all, as its decode will say
         return False
 
