@@ -2,9 +2,12 @@
 and zips of YOLO's and VOC's files. A file's kind is told by what it holds."""
 
 import csv
+import lzma
 import math
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +25,8 @@ MOST_BYTES = 1 << 30  # of a file of answers, and of what is unpacked of a zip
 UNPACKED = (".txt", ".xml", ".json", ".yaml", ".yml")  # images stay where they are
 SUFFIXES = (".csv", ".tsv", ".json", ".xml", ".zip")
 UNREADABLE = (  # an encrypted zip is a RuntimeError
-    OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile, RuntimeError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile, RuntimeError, EOFError,
+    zlib.error, lzma.LZMAError, struct.error,
 )  # fmt: skip
 OF_STUDIO = "annotation_id"  # a column of every CSV of Label Studio
 
@@ -47,16 +51,7 @@ def read_answers(path: Path, control: str | None = None) -> list[Answer]:
         if kind == ".json":
             held = load_json(path.read_text(encoding="utf-8-sig"))
             return list(_coco(path, held) if isinstance(held, dict) else label_studio.of_tasks(held, control))
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        csv.Error,
-        zipfile.BadZipFile,
-        RuntimeError,
-    ) as error:
+    except UNREADABLE as error:
         told = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise RecipeError(f"labels {path}: can't be read ({told})") from error
     raise RecipeError(

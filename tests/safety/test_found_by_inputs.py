@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from tamis.pipeline.columns.measure.joined import Join
 from tamis.pipeline.errors import RecipeError, SourceError
+from tamis.pipeline.labels.files import read_answers
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.read.tables.bare import require_sound
@@ -173,3 +175,16 @@ print("all")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-200:] + done.stderr[-800:]
     assert done.stdout.endswith("all\n")
+
+
+def test_a_zip_of_answers_that_is_damaged_anywhere_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "answers.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(zipfile.ZipInfo("classes.txt"), "cat\n")
+        packed.writestr(zipfile.ZipInfo("labels/a.txt"), "0 0.5 0.5 0.2 0.2\n")
+    held = path.read_bytes()
+    for place in range(len(held)):
+        for other in (held[:place] + b"\xff" + held[place + 1 :], held[:place] + held[place + 5 :]):
+            path.write_bytes(other)
+            with suppress(RecipeError):
+                read_answers(path)
