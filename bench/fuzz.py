@@ -55,7 +55,11 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / "fuzz.jsonl"
-    lines = [json.loads(line) for line in kept.read_text().splitlines() if line.endswith("}")] if kept.exists() else []
+    whole = (
+        [line for line in kept.read_text().splitlines(keepends=True) if line.endswith("}\n")] if kept.exists() else []
+    )
+    kept.write_text("".join(whole))  # without a line that was being written when it was stopped
+    lines = [json.loads(line) for line in whole]
     known = {(line["format"], line["first"]): line for line in lines if not (asked.again and line["faults"])}
     print("| format | inputs | samples | rejects | refused | peak MB | faults |\n|---|---:|---:|---|---:|---:|---:|")
     faults: list[str] = []
