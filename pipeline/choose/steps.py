@@ -74,7 +74,7 @@ def fit_step(folder: Path, step: int) -> Path:
     """Fit the step's selector and store what it learned; returns the file, which is reused where it exists."""
     run = open_run(folder)
     path = model_path(run, step)
-    if not path.exists():
+    if made_anew(path):
         plan = run.steps[step]
         try:
             save_fitted(path, _learned(run, plan))

@@ -109,7 +109,9 @@ def _opened(whole: str, told: str, method: str = "GET") -> Any:
         return _opener(plain).open(request, timeout=WAIT_S)
     except urllib.error.HTTPError as error:
         if error.code in (301, 302, 303, 307, 308):
-            raise SourceError(f"source {told}: more than {MOST_REDIRECTS} redirects") from error
+            elsewhere = "is not allowed" in str(error)  # as the library says of other schemes
+            what = "it redirects to what is no web address" if elsewhere else f"more than {MOST_REDIRECTS} redirects"
+            raise SourceError(f"source {told}: {what}") from error
         raise SourceError(f"source {told}: the server says {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error

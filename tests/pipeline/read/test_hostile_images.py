@@ -180,7 +180,9 @@ def test_the_corpus_is_large_and_names_known_reasons(seen: Seen) -> None:
     assert len(seen.cases) >= 40
     named = {reason for case in seen.cases for reason in case.rejects}
     assert named <= set(REJECT_REASONS)
-    assert set(REJECT_REASONS) - named == {"empty_text", "id_collision", "over_limit", "wrong_type"}, "tested with texts"
+    assert set(REJECT_REASONS) - named == {"empty_text", "id_collision", "over_limit", "wrong_type"}, (
+        "tested with texts"
+    )
 
 
 def test_no_case_raises_or_hangs(seen: Seen) -> None:
