@@ -31,6 +31,10 @@ REFUSED = {  # classes of the parsed tree that are not of one row, and what to d
 }
 CHANGES = ("VOLATILE", "CONSISTENT_WITHIN_QUERY")  # stabilities of functions: dice and clocks
 CLOCKS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")  # written like fields
+MACHINE = {  # what DuckDB takes for lasting, and another machine or setting answers otherwise
+    "getenv", "version", "current_user", "session_user", "user", "current_localtime", "current_localtimestamp",
+    "current_setting", "current_database", "current_schema", "current_schemas", "current_catalog", "current_query",
+}  # fmt: skip
 
 
 def check_where(where: str) -> None:
@@ -50,6 +54,8 @@ def check_expression(what: str, text: str) -> None:
             raise QueryError(f"{what} {text!r}: not an SQL expression ({problem_of(error)})") from error
         functions = _rows(con, "select function_name as name, function_type as kind, stability from duckdb_functions()")
     classes, called = set(_values(tree, "class")), {name.casefold() for name in _values(tree, "function_name")}
+    if machine := sorted(called & MACHINE):
+        raise QueryError(f"{what} {text!r}: {machine[0]} is of a machine or its settings, not of a row")
     for name, why in REFUSED.items():
         if name in classes:
             raise QueryError(f"{what} {text!r}: {why}")
