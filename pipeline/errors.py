@@ -105,7 +105,9 @@ def said(error: Exception, store: Path | str) -> Exception:
     if kind is NoRoom:
         return NoRoom(f"no space left for {store} (or no more files may be made there). Free some {GOES_ON}.")
     if kind is NoMemory:
-        return NoMemory(f"no memory left. Set TAMIS_MEMORY lower, or use a larger machine, {GOES_ON}.")
+        told = " ".join(str(error).split())[:200]
+        why = f" ({told})" if told else ""
+        return NoMemory(f"no memory left{why}. Set TAMIS_MEMORY lower, or use a larger machine, {GOES_ON}.")
     if kind is TooManyFiles:
         return TooManyFiles(f"too many open files. Raise the limit (`ulimit -n 4096`) {GOES_ON}.")
     if kind is ReadOnly:
