@@ -177,11 +177,7 @@ def arrow_batches(
 ) -> Iterator[pa.Table]:
     """The same of a saved dataset's file; its place says the `split`."""
     with pa.memory_map(str(path)) as mapped:
-        try:
-            reader = pa.ipc.open_stream(mapped)
-        except pa.ArrowInvalid:
-            mapped.seek(0)
-            reader = pa.ipc.open_file(mapped)
+        reader = _arrow_reader(mapped)
         if (size := largest_batch(path)) > page:
             raise pa.ArrowInvalid(f"a batch of {size >> 20:,} MiB; `limits: {{page: ...}}` of the source allows more")
         columns = once(reader.schema, names)
@@ -195,6 +191,15 @@ def arrow_batches(
                     require_sound(chunk)
             table = _with_said(_with_class_names(given, path), said)
             yield from (table.slice(first, most) for first in range(0, table.num_rows, most))
+
+
+def _arrow_reader(mapped: pa.MemoryMappedFile) -> Any:
+    """Of a stream, as `datasets` saves it, or of a file, as Arrow's own tools do. Raises ArrowInvalid."""
+    try:
+        return pa.ipc.open_stream(mapped)
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_file(mapped)
 
 
 def once(schema: pa.Schema, names: Sequence[str]) -> list[str]:
@@ -254,7 +259,7 @@ def schema_of(path: Path) -> pa.Schema:
     try:
         if path.suffix.lower() == ".arrow":
             with pa.memory_map(str(path)) as mapped:
-                schema = pa.ipc.open_stream(mapped).schema
+                schema = _arrow_reader(mapped).schema
         else:
             schema = pq.read_schema(path)
         for field in schema:
