@@ -5,22 +5,17 @@ Here in a short form; `python bench/faults.py` runs them all at length and print
 import csv
 import json
 import os
-import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
@@ -51,110 +46,6 @@ def one_line(ended: "subprocess.CompletedProcess[str]", code: int) -> str:
     """What a failed command said last; it told no traceback."""
     assert ended.returncode == code and "Traceback" not in ended.stderr, ended.stderr
     return ended.stderr.strip().splitlines()[-1]
-
-
-# ---------------------------------------------------------------- killed
-
-
-@pytest.fixture
-def prefect_api(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of runs that share one Prefect server."""
-    from tamis.flows.server import server
-
-    with server() as address:
-        yield {**os.environ, "PREFECT_API_URL": address}
-
-
-@pytest.mark.thorough
-@pytest.mark.fault(
-    "SIGKILL at random moments from reading to exports: every file is whole, and the run that goes on gives the same bytes"
-)
-@pytest.mark.parametrize(
-    ("engine", "kills"), [("local", KILLS or 6), ("prefect", KILLS), ("ray", KILLS)], ids=["local", "prefect", "ray"]
-)
-def test_killed_at_random_moments(
-    engine: str, kills: int, photos: Path, workplace: Path, record_property: Seen, request: pytest.FixtureRequest
-) -> None:
-    if not kills:
-        pytest.skip("the long form: python bench/faults.py")
-    env = dict(os.environ) if engine == "local" else request.getfixturevalue("prefect_api")
-    ray = started_ray(env) if engine == "ray" else nullcontext([])
-    texts = {**BASIC, "name": "texts", "emit": ["parquet", "jsonl", "csv", "webdataset"]}
-    write_tar(workplace / "tars" / "00000.tar", photos)
-    images = {**OF_PHOTOS, "name": "images", "pool": [{"format": "webdataset", "path": "tars/*.tar"}], "emit": ["hf"]}
-    with ray as more:
-        command = ["--engine", engine, *more]
-        stages = killed(workplace, [texts, images], command, kills, env)
-    record_property(
-        "seen", f"{kills} kills, last heard of in {len(stages)} stages ({', '.join(sorted(stages))}): same bytes"
-    )
-
-
-def killed(
-    folder: Path, recipes: list[dict[str, Any]], command: list[str], kills: int, env: dict[str, str]
-) -> set[str]:
-    """Kill runs of these recipes in turn until there were so many kills; returns what they were at."""
-    chance, stages = random.Random(11), set()
-    for number, recipe in enumerate(recipes):
-        name = recipe["name"]
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
-        began = time.monotonic()
-        ended = tamis(folder, "run", f"{name}.yaml", "--store", f"whole-{name}", *command, env=env)
-        assert ended.returncode == 0, ended.stderr
-        usual_s = time.monotonic() - began
-        whole = folder / f"whole-{name}" / "runs" / name
-        store = folder / f"killed-{name}"
-        done = store / "runs" / name / "manifest.json"
-        left = kills // len(recipes) + (number < kills % len(recipes))
-        while left or not done.exists():
-            asked = [TAMIS, "run", f"{name}.yaml", "--store", store.name, *command]
-            with (folder / "said").open("w") as said:
-                process = subprocess.Popen(asked, cwd=folder, env=env, stderr=said, stdout=said, start_new_session=True)
-            try:
-                process.wait(chance.uniform(0.2, 1.0) * usual_s if left else None)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                left -= 1
-                lines = [line for line in (folder / "said").read_text().splitlines() if line.strip()]
-                last = " ".join(lines[-1].split(":")[0].split()[:2]) if lines else "starting"
-                stages.add("ended" if last.startswith("/") else last)
-            else:
-                assert process.returncode == 0, (folder / "said").read_text()
-            for path in store.rglob("part-*.parquet"):
-                pq.read_metadata(path)
-            if done.exists():
-                assert result_bytes(done.parent) == result_bytes(whole) and verify(open_complete(done.parent)) == []
-                if left:
-                    shutil.rmtree(store)
-    return stages
-
-
-def started_ray(env: dict[str, str]) -> Any:
-    """A cluster of two workers that outlives the runs; yields the command's words for it."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def cluster() -> Iterator[list[str]]:
-        ray = Path(sys.executable).with_name("ray")
-        port = "6399"
-        env["RAY_AUTH_MODE"] = "disabled"  # else Ray asks for a token wherever this user has one, of its workers alone
-        start = [
-            ray,
-            "start",
-            "--head",
-            "--num-cpus=2",
-            f"--port={port}",
-            "--include-dashboard=false",
-            "--disable-usage-stats",
-        ]
-        subprocess.run(start, env=env, check=True, capture_output=True)
-        try:
-            yield ["--address", f"127.0.0.1:{port}"]
-        finally:
-            subprocess.run([ray, "stop", "--force"], env=env, check=False, capture_output=True)
-
-    return cluster()
 
 
 # ---------------------------------------------------------------- the machine
@@ -418,42 +309,6 @@ def test_texts_that_would_run(run_in: Runner, tmp_path: Path, record_property: S
 
 
 # ---------------------------------------------------------------- damage, and nonsense
-
-
-@pytest.mark.fault("Any flipped bit of what a finished run answers for is found by verify")
-def test_flipped_bits_are_found(
-    run_in: Runner, tmp_path: Path, doc_records: list[dict[str, str]], record_property: Seen
-) -> None:
-    write_jsonl(tmp_path / "pool.jsonl", [*doc_records[:150], doc_records[3], {"id": "x"}])
-    write_jsonl(tmp_path / "target.jsonl", doc_records[200:220])
-    run = run_in(tmp_path, name="run", steps=[{"exact_dedup": {}}, {"importance_resampling": {"budget": 40}}])
-    store, chance = tmp_path / "store", random.Random(3)
-    mutable = {".lock", "column.json", ".pool.json"}  # notes that later runs add to
-    files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.name not in mutable]
-    sizes = [path.stat().st_size for path in files]
-    complete, harmless = open_complete(run.folder), 0
-    assert verify(complete) == []
-    for _ in range(FLIPS):
-        path = chance.choices(files, sizes)[0]
-        whole = path.read_bytes()
-        place, bit = chance.randrange(len(whole)), chance.randrange(8)
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-        try:
-            found = bool(verify(complete))
-        except TamisError:
-            found = True
-        if not found:
-            assert path.name == "rejects.parquet", (path, place, bit)
-            bent_one = pq.read_table(path)
-        path.write_bytes(whole)
-        if not found:
-            assert pq.read_table(path).equals(bent_one), (path, place, bit)
-            harmless += 1
-    assert verify(complete) == []
-    record_property(
-        "seen",
-        f"{FLIPS - harmless:,} of {FLIPS:,} found in {len(files)} files; {harmless} in rejects.parquet changed no value",
-    )
 
 
 WORDS = st.sampled_from(

@@ -1,8 +1,15 @@
 """What several test files share: the basic recipe, a writer of JSON lines, a run's bytes."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import tarfile
-from collections.abc import Callable, Iterable
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +78,37 @@ def result_bytes(folder: Path) -> dict[str, bytes]:
     """Ledger and selection of a run, by file."""
     files = [*sorted((folder / "ledger").rglob("*.parquet")), folder / "selection.parquet"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@contextmanager
+def s3_server() -> Iterator[Any]:
+    """A bucket `tamis` of a server of our own; this process's environment leads there."""
+    import s3fs
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    command = [Path(sys.executable).with_name("moto_server"), "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        system = s3fs.S3FileSystem(skip_instance_cache=True)
+        system.mkdir("tamis")
+        yield system
+    finally:
+        server.terminate()
+        os.environ.clear()
+        os.environ.update(before)

@@ -5,12 +5,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete, open_run
 from tamis.pipeline.store.whereabouts import where
-from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes
+from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes, s3_server
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
 TAMIS = Path(sys.executable).with_name("tamis")
@@ -37,36 +35,8 @@ TAMIS = Path(sys.executable).with_name("tamis")
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A bucket `tamis` of a server of our own, and the environment that leads there."""
-    import s3fs
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    server = subprocess.Popen(
-        [TAMIS.with_name("moto_server"), "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    named = {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = dict(os.environ)
-    os.environ.update(named)
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    system = s3fs.S3FileSystem()
-    system.mkdir("tamis")
-    yield system
-    server.terminate()
-    os.environ.clear()
-    os.environ.update(before)
+    with s3_server() as system:
+        yield system
 
 
 def run_at(url: str, folder: Path, **changes: Any) -> Any:
