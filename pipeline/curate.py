@@ -24,7 +24,7 @@ from tamis.pipeline.columns.labels import read_labels
 from tamis.pipeline.emit.outputs import write_exports
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.explain.report.page import write_report
-from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.files.atomic import read_json, write_record
 from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
@@ -204,7 +204,7 @@ def read_inputs(folder: Path) -> None:
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "selection.parquet").unlink(missing_ok=True)
         (folder / "groups.json").unlink(missing_ok=True)
-        write_json(path, groups)
+        write_record(path, groups)
     run = open_run(folder)
     for maker in run.makers:  # settle the columns' folders here, alone, before shards are worked on side by side
         run.column(maker)

@@ -15,7 +15,7 @@ from tamis.pipeline.columns.declared import Maker, by_name, check_columns, decla
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
 from tamis.pipeline.errors import RecipeError, RunTaken, TamisError, said
-from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_json
+from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_record
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.files.sealed import SEALS, checking
 from tamis.pipeline.files.store_format import mark_format
@@ -212,14 +212,14 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
     elif not complete and known != request:  # the same, begun where its files then lay
-        write_json(path, request)
+        write_record(path, request)
 
 
 def _begin(folder: Path, request: dict[str, Any]) -> None:
     """A new run. What lies in its folder without a request is left of one that was being taken away."""
     if folder.exists() and not (folder / "manifest.json").exists():
         shutil.rmtree(folder)
-    write_json(folder / "request.json", request)
+    write_record(folder / "request.json", request)
 
 
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tamis.pipeline.choose.found import Found, found, nearest
 from tamis.pipeline.choose.groups import ASKED_FOR
 from tamis.pipeline.choose.ledger import Record, by_part
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import write_json, write_parquet
+from tamis.pipeline.files.atomic import write_parquet, write_record
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.schemas import KEEPING
@@ -65,7 +65,7 @@ def choose(folder: Path, step: int) -> None:
     if heavy := _heavy(plan, record):
         say(f"step {step} ({plan.name}): {'; '.join(heavy)}")
         facts = {**facts, "said": [*facts.get("said", []), *heavy]}
-    write_json(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
+    write_record(run.step_record(step), {**record.summary(budget, eligible), "facts": facts})
 
 
 def _of_kind(plan: StepPlan, told: Found | str | None) -> int:

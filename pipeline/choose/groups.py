@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.errors import GuardFailed, RecipeError
-from tamis.pipeline.files.atomic import write_json
+from tamis.pipeline.files.atomic import write_record
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import visible
 from tamis.pipeline.read.pool import Part
@@ -61,7 +61,7 @@ def watch(folder: Path) -> None:
         _hold(run, guard, left_of(run, guard.fields, len(run.steps)), 0, len(run.steps))
     left = left_of(run, _fields(run), len(run.steps), without=ASKED_FOR)
     found = [one for field in _fields(run) if field in left for one in vanishing(run, field, left[field])]
-    write_json(path, {"vanishing": [one._asdict() for one in found]})
+    write_record(path, {"vanishing": [one._asdict() for one in found]})
 
 
 def hold_step(folder: Path, step: int) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.hashed import ngrams_maker
-from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.files.atomic import read_json, write_record
 from tamis.pipeline.read.pool import Part, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
@@ -45,7 +45,7 @@ def write_history(run: Run) -> None:
         "kept_of_earlier": _inside(old.parts, chosen),
         "kl": _divergences(run, new.parts, old.parts) if new.rows and old.rows else {},
     }
-    write_json(path, told)
+    write_record(path, told)
 
 
 def lines(history: dict[str, Any]) -> list[str]:

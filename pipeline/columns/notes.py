@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.files.atomic import read_json, write_record
 
 _one = threading.RLock()
 
@@ -28,7 +28,7 @@ class Notes:
         with _one:
             known = read_json(self.record)
             if any(known.get(name) != fact for name, fact in facts.items()):
-                write_json(self.record, {**known, **facts}, sealed=False)
+                write_record(self.record, {**known, **facts}, sealed=False)
 
     def use(self, facts: dict[str, Any], who: str = "used") -> None:
         """What its model tells of itself."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import batch_writer, read_json, write_json
+from tamis.pipeline.files.atomic import batch_writer, read_json, write_record
 from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.read.pool import Part
 
@@ -29,7 +29,7 @@ def column_folder(base: Path, maker: Maker) -> Path:
         record = folder / "column.json"
         if not record.exists():
             about = {"column": maker.name, "fingerprint": maker.fingerprint, **maker.settings}
-            write_json(record, about, sealed=False)
+            write_record(record, about, sealed=False)
         if read_json(record)["fingerprint"] == maker.fingerprint:
             return folder
     raise RecipeError(f"column {maker.name}: two settings with one fingerprint; rename the column")

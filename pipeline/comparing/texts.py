@@ -21,7 +21,7 @@ from tamis.pipeline.columns.loss.causal_lm import LossModel, check_tokenizer, im
 from tamis.pipeline.columns.models.gate import model_folder
 from tamis.pipeline.comparing.training import DOUBLINGS
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.files.atomic import digest_of_folder, fingerprint, read_json, write_json
+from tamis.pipeline.files.atomic import digest_of_folder, fingerprint, read_json, write_record
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.store.runs import Run
 
@@ -113,7 +113,7 @@ class Trainer:
         losses, counts = model.losses(model.tokens(self.held_out))
         loss = float((losses * counts).sum() / counts.sum())
         shutil.rmtree(final)
-        write_json(known, {"loss": loss, "tokens": len(stream)})
+        write_record(known, {"loss": loss, "tokens": len(stream)})
         return loss
 
 

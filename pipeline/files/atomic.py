@@ -22,6 +22,8 @@ from tamis.pipeline.files.sealed import seal, seal_of
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
+DIGEST = "record_digest"  # the last key of a record
+
 _WRITTEN = count()
 
 
@@ -96,9 +98,26 @@ def batch_writer(
         out.write_table(pa.concat_tables([schema.empty_table(), *held]).combine_chunks())
 
 
+def write_record(final: Path, value: dict[str, Any], *, sealed: bool = True) -> None:
+    """Write a record: indented JSON that says that larger files are complete. Its last line is the digest of all before
+    it. `sealed`: whether its bytes are noted besides, which those that grow are not."""
+    above = json_bytes({**value, DIGEST: ""}).removesuffix(_last_line(""))
+    with atomic_path(final, sealed=sealed) as path:
+        path.write_bytes(above + _last_line(_digest_bytes(above)))
+
+
+def _last_line(digest: str) -> bytes:
+    return f'"{DIGEST}": "{digest}"\n}}\n'.encode()
+
+
+def _digest_bytes(held: bytes) -> str:
+    import xxhash
+
+    return xxhash.xxh3_128_hexdigest(held)
+
+
 def write_json(final: Path, value: Any, *, sealed: bool = True) -> None:
-    """Write indented JSON: these small files say that larger ones are complete. `sealed`: whether its bytes are noted,
-    which those that grow are not."""
+    """Write indented JSON that others read, or that is this process's own."""
     with atomic_path(final, sealed=sealed) as path:
         path.write_bytes(json_bytes(value))
 
@@ -119,13 +138,23 @@ def _is_text(text: str) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """Raises DamageFound where the file is not what was written."""
+    """What was written as a record, without its digest, or as JSON. Raises DamageFound where the file is not what was
+    written."""
+    held = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(held.decode("utf-8"))
     except ValueError as error:
-        raise DamageFound(
-            f"{path}: damaged ({error}). Restore it, or delete the run's folder and run again."
-        ) from error
+        raise _damaged(path, str(error)) from error
+    if isinstance(value, dict) and DIGEST in value:
+        last = _last_line(value.pop(DIGEST))
+        if not held.endswith(last) or last != _last_line(_digest_bytes(held.removesuffix(last))):
+            raise _damaged(path, "not the bytes that were written")
+    return value
+
+
+def _damaged(path: Path, how: str) -> DamageFound:
+    anew = "begin a new --store" if path.parent.name == ".groups" else f"delete {path.parent} and run again"
+    return DamageFound(f"{path}: damaged ({how}). Restore it, or {anew}.")
 
 
 def digest_file(path: Path) -> str:

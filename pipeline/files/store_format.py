@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import read_json, write_json
+from tamis.pipeline.files.atomic import read_json, write_record
 
 FORMAT = 1
 NAME = "store.json"
@@ -30,4 +30,4 @@ def mark_format(store: Path) -> None:
     """Say that a store is of this version, once there is one."""
     check_format(store)
     if not (store / NAME).exists():
-        write_json(store / NAME, {"format": FORMAT}, sealed=False)
+        write_record(store / NAME, {"format": FORMAT}, sealed=False)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.passes import Kept, TooLarge, retried
 from tamis.pipeline.errors import SourceError, StoreError
-from tamis.pipeline.files.atomic import digest_file, fingerprint, read_json, write_batches, write_json
+from tamis.pipeline.files.atomic import digest_file, fingerprint, read_json, write_batches, write_record
 from tamis.pipeline.files.patterns import literally
 from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.files.urls import let_go
@@ -138,7 +138,7 @@ def _settled(folder: Path, sources: list[Source], files: list[tuple[int, list[So
         new = ", ".join(name for name, _ in encoded[len(known["kept"]) :])
         raise StoreError(f"store {folder.parent}: its pool has no field {new}. Choose another --store.")
     if not known or len(asked) > len(known["sources"]):
-        write_json(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded}, sealed=False)
+        write_record(path, {"reader": READER_VERSION, "sources": asked, "kept": encoded}, sealed=False)
     return types
 
 
@@ -292,7 +292,7 @@ class GroupWriter:
             "leans_on": sorted(shards.leans_on),
             **({"gives_up": self._gives_up} if self._gives_up else {}),
         }
-        write_json(self.folder / ".groups" / f"{name}.json", record)
+        write_record(self.folder / ".groups" / f"{name}.json", record)
         self._gives_up = []
         self.current.append(record)
         self._next_group += 1
@@ -338,7 +338,7 @@ class Journal:
         def write(name: str, digest: str) -> None:
             digests = {**shards.digests, name: digest}
             parts = [{"name": part, "rows": count, "digest": digests[part]} for part, count in rows.items()]
-            write_json(self.path, {**told, "parts": parts}, sealed=False)
+            write_record(self.path, {**told, "parts": parts}, sealed=False)
 
         return write
 

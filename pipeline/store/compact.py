@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import digest_of, read_json, store_lock, write_batches, write_json, write_parquet
+from tamis.pipeline.files.atomic import digest_of, read_json, store_lock, write_batches, write_parquet, write_record
 from tamis.pipeline.files.sealed import check, checking, is_whole
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
@@ -106,7 +106,7 @@ def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> N
         "leans_on": sorted({other for one in chain for other in one["leans_on"]} - mine),
         "replaces": sorted(mine),
     }
-    write_json(pool / ".groups" / f"{group:05d}.json", merged)
+    write_record(pool / ".groups" / f"{group:05d}.json", merged)
 
 
 def _merge_column(folder: Path, members: list[str], digests: dict[str, str], name: str, digest: str) -> None:
@@ -125,4 +125,4 @@ def _merge_column(folder: Path, members: list[str], digests: dict[str, str], nam
     for what, counts in record.items():
         if isinstance(counts, dict) and (mine := [counts[member] for member in members if member in counts]):
             record[what] = {**counts, name: sum(mine)}
-    write_json(folder / "column.json", record, sealed=False)
+    write_record(folder / "column.json", record, sealed=False)

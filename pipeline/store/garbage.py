@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from tamis.pipeline.errors import StoreError, TamisError
-from tamis.pipeline.files.atomic import read_json, store_lock, write_json
+from tamis.pipeline.files.atomic import read_json, store_lock, write_record
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
@@ -146,7 +146,7 @@ def _size(path: Path) -> int:
 def _take_away(store: Path, one: Unneeded) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
-        write_json(one.group, {**record, "gone": True})
+        write_record(one.group, {**record, "gone": True})
     for path in one.paths:
         if not is_inside(store, path.parent):
             raise StoreError(f"{path}: leads out of the store by a link; nothing of it is deleted")

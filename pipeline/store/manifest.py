@@ -2,7 +2,6 @@
 
 `verify` holds the store against it: every file's digest, and every count against every other."""
 
-import json
 import platform
 import socket
 from collections import Counter
@@ -18,14 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import Maker
+from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import (
     digest_file,
     digest_of,
     fingerprint,
     json_bytes,
     read_json,
-    write_json,
     write_parquet,
+    write_record,
 )
 from tamis.pipeline.files.sealed import seal_of
 from tamis.pipeline.read.pool import Pool, reject_batches
@@ -76,8 +76,7 @@ def write_manifest(folder: Path) -> Path:
         "costs": stages,
         "money": money(stages, run.recipe.prices),
     }
-    read_back = json.loads(json_bytes(manifest))  # keys that are numbers are text from here on
-    write_json(folder / "manifest.json", {**manifest, "digest": fingerprint(read_back)})
+    write_record(folder / "manifest.json", manifest)
     return folder / "manifest.json"
 
 
@@ -134,7 +133,10 @@ def outputs(run: Run) -> list[Path]:
 
 def verify(run: Run) -> list[str]:
     """Everything that is not as the manifest says, one line each; nothing: all is well."""
-    manifest = read_json(run.folder / "manifest.json")
+    try:
+        manifest = read_json(run.folder / "manifest.json")
+    except DamageFound as error:
+        return [str(error)]
     if not _is_as_written(run.folder / "manifest.json", manifest):
         return [f"{run.folder / 'manifest.json'}: not the bytes that the run wrote"]
     damage: list[str] = []
@@ -166,7 +168,7 @@ def verify(run: Run) -> list[str]:
 
 
 def _is_as_written(path: Path, manifest: dict[str, Any]) -> bool:
-    """A manifest says its own digest; those of older versions do not."""
+    """Of an older version's, which says a digest of its own, or none."""
     if "digest" not in manifest:
         return True
     told = {name: value for name, value in manifest.items() if name != "digest"}

@@ -32,7 +32,7 @@ from tamis.pipeline.columns.loss.causal_lm import (
 from tamis.pipeline.columns.models.torch_models import devices
 from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.errors import RunFailed
-from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
+from tamis.pipeline.files.atomic import atomic_path, read_json, write_record
 from tamis.pipeline.machine import idle_cores
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.pool import Part
@@ -175,7 +175,7 @@ def train(settings: TrainedLM, parts: list[Part], final: Path, start: Path | Non
         _write_slice(settings, parts, final, start)
     tokens = np.load(final / "tokens.npy", mmap_mode="r", allow_pickle=False)
     told = train_stream(settings, tokens, final, start and start / "lm")
-    write_json(final / "model.json", {**read_json(final / "slice.json"), **told})
+    write_record(final / "model.json", {**read_json(final / "slice.json"), **told})
     _clean(final)
 
 
@@ -225,7 +225,7 @@ def _write_slice(settings: TrainedLM, parts: list[Part], final: Path, start: Pat
         learned = np.union1d(learned, np.load(start / "slice.npy", allow_pickle=False))
     with atomic_path(final / "slice.npy") as path, path.open("wb") as file:
         np.save(file, learned, allow_pickle=False)
-    write_json(final / "slice.json", {"tokens": int(taken.sum()), "texts": int((taken > 0).sum())})
+    write_record(final / "slice.json", {"tokens": int(taken.sum()), "texts": int((taken > 0).sum())})
 
 
 def _within(counts: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], settings: TrainedLM) -> npt.NDArray[np.int64]:
