@@ -61,19 +61,8 @@ def main() -> None:
 
 
 def tests(word: str) -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "fault",
-        "-k",
-        word,
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
+    plain = ["--collect-only", "-o", "addopts=--import-mode=importlib -q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-m", "fault", "-k", word, *plain]
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [line for line in told.splitlines() if "::" in line]
 

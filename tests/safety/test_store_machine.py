@@ -56,11 +56,6 @@ from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.whereabouts import forget, where
 
-pytestmark = pytest.mark.skipif(
-    "TAMIS_STORE_MACHINE" not in os.environ,
-    reason="takes minutes; TAMIS_STORE_MACHINE=1 runs it (not yet of the suite)",
-)
-
 CASES = int(os.environ.get("TAMIS_FAULT_CASES", "30"))  # histories of the long form
 
 KEYS = [f"k{number:02d}" for number in range(14)]
@@ -504,7 +499,7 @@ def kept_bytes(run: Path) -> dict[str, bytes]:
 
 def lasting(store: Path) -> dict[str, bytes]:
     """A store's files, without those that tell of times and costs."""
-    told = ("costs.", "manifest.json", "report.html", "forgotten.parquet", ".lock")
+    told = ("costs.", "manifest.json", "report.html", "forgotten.parquet", ".lock", ".sealed")
     return {
         name: content
         for name, content in bytes_of(store).items()
