@@ -284,18 +284,3 @@ main()
         assert wanted in ended.stderr, (verb, ended.stderr)
     assert {path: digest_file(path) for path in before} == before
     assert verify(open_complete(run)) == []
-
-
-def test_a_takedown_lists_what_was_delivered(run_in: Runner, place: Path) -> None:
-    asked = {**ASKED, "emit": ["keys", "jsonl", "webdataset"]}
-    run = run_in(place, **asked).folder
-    key = pq.read_table(run / "selection.parquet")["key"][0].as_py()
-    told = forget(place / "store", [key])
-    (path,) = (place / "store" / "removals").glob("*.parquet")
-    assert str(path) in told
-    rows = pq.read_table(path).to_pylist()
-    files = {row["file"] for row in rows}
-    assert {"exports/selection.jsonl", "selection.parquet", "report.html"} <= files
-    member = next(row for row in rows if row["member"])
-    assert (run / member["file"]).is_file() and member["file"].endswith(".tar") and member["key"] == key
-    assert member["member"].encode() in (run / member["file"]).read_bytes()
