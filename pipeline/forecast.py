@@ -11,6 +11,7 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.first_look import first_look
 from tamis.pipeline.machine import cores, memory_bytes
+from tamis.pipeline.progress import joined
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
 from tamis.pipeline.starting import check
@@ -50,7 +51,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
     lines.append(f"machine  {_machine()}")
     lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes)}")
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def _machine() -> str:

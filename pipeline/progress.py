@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -57,6 +57,11 @@ def hushed() -> Iterator[None]:
 def visible(text: str) -> str:
     """On one line and without control characters: untrusted text must not steer a terminal."""
     return " ".join(inert(" ".join(text.split())).split())
+
+
+def joined(lines: Iterable[str]) -> str:
+    """As many lines as were given: what comes from elsewhere can't begin one."""
+    return "\n".join("\\n".join(line.splitlines()) for line in lines)
 
 
 class Counter:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report.charts import recall_svg
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import joined, visible
 
 MEASURES = {  # name: (heading, what it means, format, whether more is better)
     "target_nats": ("target nats", "what an n-gram of the held-out target costs under its own", "{:.3f}", False),
@@ -34,7 +34,7 @@ def table(found: dict[str, Any]) -> str:
     for line in lines:
         cells = zip(line, wide, strict=True)
         shown.append("  ".join(t.ljust(w) if place == 0 else t.rjust(w) for place, (t, w) in enumerate(cells)))
-    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
+    return joined([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
 
 
 def megabytes(member: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.explain.report.data import wilson
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.recipe.expressions import quoted
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.database import rows
@@ -67,7 +67,7 @@ def explain(run: Run) -> str:
         if best["share"] >= 0.01
         else "None of the fields goes along with what was decided."
     )
-    return "\n".join(["field              explains  from most to least dropped", *lines, "", verdict])
+    return joined(["field              explains  from most to least dropped", *lines, "", verdict])
 
 
 def _told(group: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from tamis.pipeline.columns.parts import stands
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report.data import of_ids
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.active.label_errors import neighbour_votes
@@ -75,7 +75,7 @@ def probe(run: Run, column: str, field: str | None, page: Path | None = None) ->
     told = asked(run, column, field)
     if page is not None:
         write_page("probe.html", page, column=column, run=run, told=told, most=MOST)
-    return "\n".join([f"{column}, at most {MOST:,} samples", *(line for one in told for line in one.lines)])
+    return joined([f"{column}, at most {MOST:,} samples", *(line for one in told for line in one.lines)])
 
 
 def asked(run: Run, column: str, field: str | None) -> list[Told]:

@@ -6,7 +6,7 @@ from typing import Any
 from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
 from tamis.pipeline.emit.outputs import how_they_repeat
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.schemas import KEEPING
 from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
@@ -48,7 +48,7 @@ def summary(manifest: dict[str, Any]) -> str:
     lines += [f"  {line}" for line in vanishing_lines(manifest.get("vanishing") or [])]
     if manifest.get("history"):
         lines += [f"  {line}" for line in history_lines(manifest["history"])]
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def notes(step: dict[str, Any]) -> list[str]:

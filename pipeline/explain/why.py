@@ -5,7 +5,7 @@ from typing import Any
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
 from tamis.pipeline.explain.show import found_lines, reach_line
-from tamis.pipeline.progress import visible
+from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
@@ -28,7 +28,7 @@ def why(run: Run, key_or_id: str) -> str:
             f"Look for it: tamis sql {run.folder} \"select key from pool where key like '%{key_or_id[:20]}%'\""
         )
     stories = [_sample_story(run, sample) for sample in samples]
-    stories += ["\n".join(_reject_lines(reject)) for reject in rejects]
+    stories += [joined(_reject_lines(reject)) for reject in rejects]
     return "\n\n".join(stories)
 
 
@@ -58,7 +58,7 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
         lines.append(f"  text      {_shortened(sample['text'])}")
     for decision in decisions:
         lines += _step_lines(run, sample, decision)
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def _shortened(text: str | None) -> str:

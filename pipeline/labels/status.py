@@ -15,7 +15,7 @@ from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.emit.tasks import asked_ids
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.progress import inert
+from tamis.pipeline.progress import inert, joined
 from tamis.pipeline.store.query import column_folders
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.selectors.budget import shown
@@ -37,7 +37,7 @@ def status(store: Path, column: str | None) -> str:
     runs = sorted(_asking(store), key=lambda run: (run.folder / "manifest.json").stat().st_mtime_ns)
     last = {row["sample_id"]: row for rows in found for row in rows}
     blocks = [_rounds(store, found), _budgets(store, runs), _classes(last), _curve(store, found, runs, column)]
-    return "\n\n".join("\n".join(map(inert, block)) for block in blocks if block)
+    return "\n\n".join(joined(map(inert, block)) for block in blocks if block)
 
 
 def _asking(store: Path) -> Iterator[Run]:

@@ -15,7 +15,7 @@ from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_record
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.store_format import check_format
-from tamis.pipeline.progress import say
+from tamis.pipeline.progress import joined, say
 from tamis.pipeline.read.pool import checked
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.store.learned import model_path, prepared_path
@@ -51,7 +51,7 @@ def collect(store: Path, delete: bool, allow_code: bool = False) -> str:
     if not found:
         return f"{store}: everything is needed by a run"
     done = "deleted" if delete else "can go; --delete takes it away"
-    return "\n".join([*lines, f"  {whole:>10,.1f} MB  {done}"])
+    return joined([*lines, f"  {whole:>10,.1f} MB  {done}"])
 
 
 def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:

@@ -14,7 +14,7 @@ from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
 from tamis.pipeline.files.store_format import check_format
-from tamis.pipeline.progress import say, visible
+from tamis.pipeline.progress import joined, say, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import current_pool, records_of
 from tamis.pipeline.read.walk import is_store
@@ -31,7 +31,7 @@ REMOVALS = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("sample_id", pa.uint64(), nullable=False),
         pa.field("uid", pa.string()),  # where keys are DataComp's
-        pa.field("member", pa.string()),  # what its files in a tar begin with
+        pa.field("member", pa.string()),  # what its files in a tar are called, up to the first dot
     ]
 )
 
@@ -55,7 +55,7 @@ def where(store: Path, key: str) -> str:
             lines += [f"  labeled   {path.stem}: {visible(row['label'])}" for row in said.to_pylist()]
     if key in forgotten_keys(store).to_pylist():
         lines.append("  forgotten: no run from then on may choose it")
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def forget(store: Path, keys: list[str]) -> str:
@@ -78,7 +78,8 @@ def forget(store: Path, keys: list[str]) -> str:
         if len(mine):
             shown = mine["key"].to_pylist()
             more = f" and {len(shown) - SHOWN:,} more" if len(shown) > SHOWN else ""
-            lines.append(f"  run {folder.name} holds {len(shown):,} of them: {', '.join(shown[:SHOWN])}{more}")
+            named = ", ".join(visible(key) for key in shown[:SHOWN])
+            lines.append(f"  run {folder.name} holds {len(shown):,} of them: {named}{more}")
             held_by = list(_exports_with(folder, mine))
             lines += [f"    in {name}" for name in sorted({row["file"] for row in held_by})]
             delivered += held_by
@@ -86,7 +87,7 @@ def forget(store: Path, keys: list[str]) -> str:
         path = store / "removals" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.parquet"
         write_parquet(path, pa.Table.from_pylist(delivered, REMOVALS))
         lines.append(f"  to be taken out by whoever has these exports: {path}")
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def _exports_with(folder: Path, mine: pa.Table) -> Iterator[dict[str, Any]]:
@@ -97,18 +98,20 @@ def _exports_with(folder: Path, mine: pa.Table) -> Iterator[dict[str, Any]]:
     members: dict[str, tuple[str, str]] = {}
     if index.exists():
         table = pq.read_table(index, filters=pc.field("key").isin(pa.array(list(keys.values()), pa.string())))
-        members = {row["key"]: (row["shard"], row["member"]) for row in table.to_pylist()}
+        members = {row["key"]: (row["shard"], row["member"].partition(".")[0]) for row in table.to_pylist()}
     for top in sorted(path.name for path in exports.glob("[!.]*")):
         for sample_id, key in keys.items():
             shard, member = members.get(key, (None, None)) if top == "webdataset" else (None, None)
             file = f"exports/{shard or top}"
-            uid = key if UID.fullmatch(key) else None
-            yield {
-                "run": folder.name, "file": file, "key": key, "sample_id": sample_id, "uid": uid, "member": member,
-            }  # fmt: skip
+            yield _removal(folder, file, key, sample_id, member)
     for name in ("selection.parquet", "report.html"):
         for sample_id, key in keys.items():
-            yield {"run": folder.name, "file": name, "key": key, "sample_id": sample_id, "uid": None, "member": None}
+            yield _removal(folder, name, key, sample_id)
+
+
+def _removal(folder: Path, file: str, key: str, sample_id: int, member: str | None = None) -> dict[str, Any]:
+    uid = key if UID.fullmatch(key) else None
+    return {"run": folder.name, "file": file, "key": key, "sample_id": sample_id, "uid": uid, "member": member}
 
 
 def _checked(store: Path) -> Path:

@@ -52,7 +52,7 @@ def test_what_people_write_is_shown_as_it_is() -> None:
 
 
 def test_no_verb_lets_them_through(run_in: Runner, tmp_path: Path) -> None:
-    evil = "\x1b]0;PWNED\x07\x1b[31m\x9b2J\u202e"
+    evil = "\x1b]0;PWNED\x07\x1b[31m\x9b2J\u202e\nFORGED: all is well"
     rows = [{"id": f"k{n}{evil}", "text": f"text {n % 3} {evil}", "lang": evil} for n in range(9)]
     write_jsonl(tmp_path / f"pool{evil[:5]}.jsonl", [*rows, {"id": "empty" + evil, "text": ""}])
     pool = [{"format": "jsonl", "path": "pool*.jsonl", "key": "id", "keep": ["lang"]}]
@@ -60,7 +60,7 @@ def test_no_verb_lets_them_through(run_in: Runner, tmp_path: Path) -> None:
     tamis, store = Path(sys.executable).with_name("tamis"), str(run.parent.parent)
     (tmp_path / "r.yaml").write_text(json.dumps({"pool": pool, "steps": [{"random": {"budget": 2}}]}))
     (tmp_path / "bad.yaml").write_text(json.dumps({"pool": pool, "steps": [{"random": {"budget": f"x{evil}"}}]}))
-    (tmp_path / "answers.csv").write_text(f"key,label\n{rows[0]['id']},a{evil}\nunknown{evil},b\n")
+    (tmp_path / "answers.csv").write_text(f'key,label\n"{rows[0]["id"]}","a{evil}"\n"unknown{evil}",b\n')
     verbs = [
         ["why", str(run), rows[0]["id"]], ["why", str(run), "empty" + evil], ["why", str(run), f"absent{evil}"], ["where", store, rows[1]["id"]],
         ["forget", store, rows[2]["id"], f"absent{evil}"], ["sql", str(run), "select * from pool"], ["explain", str(run)], ["gc", store],
@@ -75,6 +75,8 @@ def test_no_verb_lets_them_through(run_in: Runner, tmp_path: Path) -> None:
         told = ended.stdout + ended.stderr
         if not verb[0].startswith("verb"):  # there the words are the person's own, who typed them
             assert not set(told) & set("\x1b\x07\x9b\u202e"), (verb, told)
+            typed = verb[0] == "sql" or verb[1].startswith("absent")
+            assert typed or "\nFORGED" not in told, (verb, told)
         assert "Traceback" not in told, (verb, told)
 
 
