@@ -144,7 +144,7 @@ def _json(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
 
 
 def _csv(batches: Iterator[pa.RecordBatch], out: TextIO) -> None:
-    writer = csv.writer(out)
+    writer = csv.writer(out, lineterminator="\n")
     names: list[str] = []
     for batch in batches:
         if not names:

@@ -104,6 +104,8 @@ def test_answers_print_in_three_styles_with_hex_ids(done: Run, style: str, capsy
     assert f"{selected(done)[0]['sample_id']:016x}" in out
     if style == "json":
         assert json.loads(out.splitlines()[0])["key"] == selected(done)[0]["key"]
+    if style == "csv":
+        assert out.startswith("sample_id,key,score\n") and out.count("\n") == 3 and "\\u" not in out
 
 
 def test_verify_finds_every_kind_of_damage(done: Run) -> None:
