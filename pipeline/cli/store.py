@@ -19,9 +19,10 @@ def where(store: Path, key: str) -> None:
         the sample's key
     """
     from tamis.pipeline.files.remote import readable
+    from tamis.pipeline.store.whereabouts import LEDGERS
     from tamis.pipeline.store.whereabouts import where as tell
 
-    show(tell(readable(store).absolute(), key))
+    show(tell(readable(store, LEDGERS).absolute(), key))
 
 
 def forget(store: Path, *keys: str, file: Path | None = None) -> None:
@@ -38,6 +39,7 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
     """
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.remote import working_copy
+    from tamis.pipeline.store.whereabouts import INDEXES
     from tamis.pipeline.store.whereabouts import forget as take_out
 
     try:
@@ -47,7 +49,7 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
     wanted = [key for key in (*keys, *more) if key]
     if not wanted:
         raise RecipeError("forget: name keys, or a --file with one a line")
-    with working_copy(store) as here:
+    with working_copy(store, also=INDEXES) as here:
         show(take_out(here, wanted))
 
 

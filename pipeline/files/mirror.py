@@ -18,7 +18,7 @@ from tamis.pipeline.progress import say
 
 STATE = ".remote.json"  # of the copy: what is known to be the same there
 RECORDS = (".json", SEALS)  # what speaks of other files
-OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay where they are
+OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay there
 
 
 class Mirror:
@@ -29,14 +29,15 @@ class Mirror:
         self.system, self.root = filesystem(url)
         self.known: dict[str, list[Any]] = read_json(here / STATE) if (here / STATE).exists() else {}
 
-    def pull(self, run: str | None) -> None:
-        """Fetch what is new there. If another machine has worked on it since, what was never put up from here goes."""
+    def pull(self, run: str | None, also: tuple[str, ...] = ()) -> None:
+        """Fetch what is new there: of one run all, of every run what `also` names. If another machine has worked on it
+        since, what was never put up from here goes."""
         there = self._listing()
         told = {name: version_of(info) for name, info in there.items()}
         for name, version in told.items():
             if name not in self.known and self._put_up_before(name, version):
                 self._remember(name, version)
-        seen = {name: version for name, version in told.items() if _wanted(name, run)}
+        seen = {name: version for name, version in told.items() if _wanted(name, run, also)}
         if self.known.keys() - told or any(self.known.get(name, [""])[0] != version for name, version in seen.items()):
             for name in self._local() - self.known.keys():
                 (self.here / name).unlink(missing_ok=True)
@@ -150,9 +151,11 @@ def in_order(names: list[str]) -> list[str]:
     return sorted(names, key=turn)
 
 
-def _wanted(name: str, run: str | None) -> bool:
-    parts = name.split("/")
-    return not (parts[0] == "runs" and len(parts) > 2 and parts[1] != run and parts[2] in OF_A_RUN)
+def _wanted(name: str, run: str | None, also: tuple[str, ...]) -> bool:
+    top, *rest = name.split("/", 2)
+    if top != "runs" or len(rest) < 2 or rest[0] == run or rest[1].split("/")[0] not in OF_A_RUN:
+        return True
+    return rest[1].startswith(also)
 
 
 def _stamp(path: Path) -> list[int]:

@@ -15,28 +15,29 @@ from tamis.pipeline.progress import say
 
 
 @contextmanager
-def working_copy(store: Path, run: str | None = None) -> Iterator[Path]:
+def working_copy(store: Path, run: str | None = None, also: tuple[str, ...] = ()) -> Iterator[Path]:
     """The store's folder on this machine, to be changed; of a URL a copy, put up as it grows and when the block ends.
 
-    `run`: the run that is worked on, whose ledger and exports are fetched, too. Raises StoreError, RunFailed."""
+    `run`: the run that is worked on, whose ledger and exports are fetched, too; `also`: what of every run is. Raises
+    StoreError, RunFailed."""
     url = as_url(store)
     if url is None:
         yield Path(store).resolve()
         return
     with _copy_of(url) as (mirror, here), lease(mirror) as held:
-        mirror.pull(run)
+        mirror.pull(run, also)
         with _putting_up(mirror, held):
             yield here
 
 
-def readable(place: Path) -> Path:
+def readable(place: Path, also: tuple[str, ...] = ()) -> Path:
     """A store's or a run's folder on this machine, for looking at; of a URL what it holds now. Raises StoreError."""
     url = as_url(place)
     if url is None:
         return place.resolve()  # links and `..` once, here: paths of the store are told from others by how they begin
     root, runs, run = url.partition("/runs/")
     with _copy_of(root) as (mirror, here):
-        mirror.pull(run.partition("/")[0])
+        mirror.pull(run.partition("/")[0], also)
     return here / "runs" / run if runs else here
 
 

@@ -24,6 +24,8 @@ from tamis.pipeline.store.set_aside import forget_keys, forgotten_keys
 
 SHOWN = 10  # keys of a list
 UID = re.compile(r"[0-9a-fA-F]{32}")
+LEDGERS = ("ledger/",)  # what `where` reads of every run
+INDEXES = ("exports/webdataset.parquet",)  # and what `forget` does
 REMOVALS = pa.schema(
     [
         pa.field("run", pa.string(), nullable=False),
@@ -99,7 +101,8 @@ def _exports_with(folder: Path, mine: pa.Table) -> Iterator[dict[str, Any]]:
     if index.exists():
         table = pq.read_table(index, filters=pc.field("key").isin(pa.array(list(keys.values()), pa.string())))
         members = {row["key"]: (row["shard"], row["member"].partition(".")[0]) for row in table.to_pylist()}
-    for top in sorted(path.name for path in exports.glob("[!.]*")):
+    made = read_json(folder / "manifest.json")["files"]  # not all of them lie here, if the store is a copy
+    for top in sorted({name.split("/")[1] for name in made if name.startswith("exports/")}):
         for sample_id, key in keys.items():
             shard, member = members.get(key, (None, None)) if top == "webdataset" else (None, None)
             file = f"exports/{shard or top}"

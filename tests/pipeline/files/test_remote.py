@@ -26,7 +26,7 @@ from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete, open_run
-from tamis.pipeline.store.whereabouts import where
+from tamis.pipeline.store.whereabouts import forget, where
 from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes, s3_server
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
@@ -82,6 +82,29 @@ def test_another_machine_reads_goes_on_and_takes_down(
     again = run_recipe(parse_recipe({**BASIC, "name": "run"}, workplace), workplace, Path("s3://tamis/moved"), "second")
     assert key not in pq.read_table(again.folder / "selection.parquet")["key"].to_pylist()
     assert {path: s3.info(path)["LastModified"] for path in made} == made, "columns that stand are not made again"
+
+
+def test_a_machine_that_never_saw_the_run_tells_where_a_sample_is_and_lists_what_was_delivered(
+    s3: Any, run_in: Runner, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"emit": ["jsonl", "webdataset"]}
+    run = run_in(workplace, name="run", **asked).folder
+    store, key = run.parent.parent, pq.read_table(run / "selection.parquet")["key"][0].as_py()
+    run_at("s3://tamis/unseen", workplace, **asked)
+
+    def told(*arguments: str) -> str:
+        env = {**os.environ, "TAMIS_CACHE": str(workplace / f"a machine for {arguments[0]}")}
+        return subprocess.run([TAMIS, *arguments], env=env, capture_output=True, text=True, check=True).stdout
+
+    assert told("where", "s3://tamis/unseen", key) == where(store, key) + "\n"
+    forget(store, [key])
+    told("forget", "s3://tamis/unseen", key)
+    s3.get("tamis/unseen/removals", str(workplace / "there"), recursive=True)
+    here, there = (
+        sorted((row for path in folder.glob("*.parquet") for row in pq.read_table(path).to_pylist()), key=str)
+        for folder in (store / "removals", workplace / "there")
+    )
+    assert here == there and {"exports/selection.jsonl", "report.html"} < {row["file"] for row in there}
 
 
 @pytest.mark.thorough
