@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound, StoreError
-from tamis.pipeline.files.sealed import seal, seal_of
+from tamis.pipeline.files.sealed import remember, seal, seal_of
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
@@ -29,8 +29,8 @@ _WRITTEN = count()
 
 @contextmanager
 def atomic_path(final: Path, *, sealed: bool = True) -> Iterator[Path]:
-    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error, safe on the disk; then
-    its digest, of the bytes that were just written, is noted.
+    """Yield a hidden path beside `final`, renamed onto it when the block ends without an error, safe on the disk, and
+    its digest noted, of the bytes that were just written.
 
     Its name is this process's own: a worker that outlives its run must not meet the next one's."""
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +39,12 @@ def atomic_path(final: Path, *, sealed: bool = True) -> Iterator[Path]:
         yield beside
         size, digest = beside.stat().st_size, digest_file(beside) if sealed else ""
         _to_disk(beside)
+        if sealed:
+            seal(final, size, digest)
         os.replace(beside, final)
         _to_disk(final.parent)
         if sealed:
-            seal(final, size, digest)
+            remember(final)
     finally:
         beside.unlink(missing_ok=True)
 

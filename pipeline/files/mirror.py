@@ -143,10 +143,12 @@ def _is_own(name: str) -> bool:
 
 
 def in_order(names: list[str]) -> list[str]:
-    """As they are put up: files, then the records that speak of them, those of runs later, their manifests last."""
+    """As they are put up: digests, files, then the records that speak of them, those of runs later, their manifests
+    last."""
 
-    def turn(name: str) -> tuple[bool, bool, bool, str]:
-        return name.endswith((*RECORDS, ".partial")), name.startswith("runs/"), name.endswith("/manifest.json"), name
+    def turn(name: str) -> tuple[bool, bool, bool, bool, str]:
+        record = name.endswith((".json", ".partial"))
+        return not name.endswith(SEALS), record, name.startswith("runs/"), name.endswith("/manifest.json"), name
 
     return sorted(names, key=turn)
 

@@ -1,9 +1,11 @@
 """Files whose bytes are known as they were written, so that damage is found and not built upon.
 
 Each file that is written whole gets a line in the `.sealed` of its home: a run's folder for all that is in it, else its
-own folder. The line comes when the file is safe on the disk. A file without one, where others have theirs, was never
-finished. While a run works, what an earlier process made is held against its line when it is first used; who only looks
-at results does not pay for that (`tamis verify` does it all)."""
+own folder. The line comes when the bytes are safe on the disk, and then they are put in place: so a kill at any moment
+leaves what a line speaks of. A file without one, where others have theirs, was never finished.
+
+While a run works, what an earlier process made is held against its line when it is first used; who only looks does not
+pay for that (`tamis verify` does it all). What nothing could make anew is checked by whoever reads it."""
 
 import fcntl
 import json
@@ -47,7 +49,7 @@ def checking() -> Iterator[None]:
 
 
 def seal(path: Path, size: int, digest: str) -> None:
-    """Note a file as it was written, which lies at its place by now."""
+    """Note what a file will be, whose bytes are safe on the disk and are put in place next."""
     home = _home(path)
     line = json.dumps([path.relative_to(home).as_posix(), size, digest]) + "\n"
     handle = os.open(home / SEALS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -57,7 +59,6 @@ def seal(path: Path, size: int, digest: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    _remember(path)
 
 
 def seal_of(path: Path) -> Seal | None:
@@ -67,7 +68,8 @@ def seal_of(path: Path) -> Seal | None:
         state = (home / SEALS).stat()
     except OSError:
         return None
-    return _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix())
+    known = _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix())
+    return known[-1] if known else None
 
 
 def is_whole(path: Path, digest: str | None = None) -> bool:
@@ -90,7 +92,7 @@ def is_whole(path: Path, digest: str | None = None) -> bool:
 
     if digest_file(path) != digest:
         return False
-    _remember(path)
+    remember(path)
     return True
 
 
@@ -113,7 +115,28 @@ def check(path: Path, digest: str) -> Path:
     return path
 
 
-def _remember(path: Path) -> None:
+def sound(path: Path) -> Path:
+    """The path of what nothing could make anew (answers, takedowns), where its bytes are any that were written there:
+    checked by whoever reads it. Raises DamageFound."""
+    home = _home(path)
+    try:
+        state, now = (home / SEALS).stat(), path.stat()
+    except OSError:
+        return path
+    known = _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix(), [])
+    if known and _good.get(str(path)) != (now.st_size, now.st_mtime_ns):
+        from tamis.pipeline.files.atomic import digest_file
+
+        if digest_file(path) not in {one.digest for one in known}:
+            raise DamageFound(
+                f"{path}: damaged: not the bytes that were written, and nothing makes them anew. Restore it from a copy"
+            )
+        remember(path)
+    return path
+
+
+def remember(path: Path) -> None:
+    """What lies there is as it was written; this process need not look again."""
     state = path.stat()
     _good[str(path)] = state.st_size, state.st_mtime_ns
 
@@ -126,13 +149,13 @@ def _home(path: Path) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _seals(home: Path, _size: int, _changed_ns: int) -> dict[str, Seal]:
-    """By name; a line that a kill cut short is passed over."""
-    found: dict[str, Seal] = {}
+def _seals(home: Path, _size: int, _changed_ns: int) -> dict[str, list[Seal]]:
+    """By name, the latest last; a line that a kill cut short is passed over."""
+    found: dict[str, list[Seal]] = {}
     for line in (home / SEALS).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             name, size, digest = json.loads(line)
-        except ValueError:
+            found.setdefault(str(name), []).append(Seal(int(size), str(digest)))
+        except (ValueError, TypeError):
             continue
-        found[str(name)] = Seal(int(size), str(digest))
     return found

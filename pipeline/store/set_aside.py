@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import fingerprint, read_json, write_parquet
+from tamis.pipeline.files.sealed import sound
 from tamis.pipeline.read.held_out import holds
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.recipe import Recipe
@@ -89,13 +90,13 @@ def _asked(folder: Path) -> dict[str, Any]:
 
 def forgotten_keys(store: Path) -> pa.Array:
     path = store / "forgotten.parquet"
-    return pq.read_table(path)["key"].combine_chunks() if path.exists() else pa.array([], pa.string())
+    return pq.read_table(sound(path))["key"].combine_chunks() if path.exists() else pa.array([], pa.string())
 
 
 def forget_keys(store: Path, keys: Iterable[str], now: str) -> list[str]:
     """Add keys to those that no run may choose; returns the new ones."""
     path = store / "forgotten.parquet"
-    known = pq.read_table(path).to_pylist() if path.exists() else []
+    known = pq.read_table(sound(path)).to_pylist() if path.exists() else []
     new = sorted(set(keys) - {row["key"] for row in known})
     if new:
         rows = [*known, *({"key": key, "forgotten_at": now} for key in new)]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
+from tamis.pipeline.files.sealed import sound
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import joined, say, visible
 from tamis.pipeline.read.identity import hex_id
@@ -52,7 +53,7 @@ def where(store: Path, key: str) -> str:
             verdict = _verdict(folder, sample["sample_id"])
             lines += [f"  run       {folder.name}: {verdict}"] if verdict else []
         for path in rounds(store / "labels"):
-            table = pq.read_table(path, columns=["sample_id", "label"])
+            table = pq.read_table(sound(path), columns=["sample_id", "label"])
             said = table.filter(pc.equal(table["sample_id"], pa.scalar(sample["sample_id"], pa.uint64())))
             lines += [f"  labeled   {path.stem}: {visible(row['label'])}" for row in said.to_pylist()]
     if key in forgotten_keys(store).to_pylist():

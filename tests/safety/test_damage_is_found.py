@@ -4,6 +4,7 @@ another version, and a machine that gives out, are one line of their own."""
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.pipeline.doors import import_labels
 from tamis.pipeline.errors import DamageFound, NoMemory, NoRoom, ReadOnly, RunError, StoreError, TooManyFiles, said
 from tamis.pipeline.files.atomic import digest_file, read_json, write_json
 from tamis.pipeline.files.sealed import SEALS, checking, is_whole, seal_of
@@ -22,6 +24,7 @@ from tamis.pipeline.store import runs
 from tamis.pipeline.store.compact import compact
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete, open_run
+from tamis.pipeline.store.set_aside import forgotten_keys
 from tamis.pipeline.store.whereabouts import forget, where
 from tests_support import Runner, result_bytes, write_jsonl
 
@@ -147,7 +150,7 @@ def test_each_file_is_safe_on_the_disk_before_its_line_is(tmp_path: Path, monkey
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *given, real=real, name=name: (done.append(name), real(*given))[1])
     write_json(tmp_path / "x.json", {"a": 1})
-    assert done == ["fsync", "replace", "fsync", "write", "fsync"], "file, name, folder, line, line's file"
+    assert done == ["fsync", "write", "fsync", "replace", "fsync"], "file, line, line's file, name, folder"
     known = seal_of(tmp_path / "x.json")
     assert known and known.digest == digest_file(tmp_path / "x.json")
 
@@ -284,3 +287,35 @@ main()
         assert wanted in ended.stderr, (verb, ended.stderr)
     assert {path: digest_file(path) for path in before} == before
     assert verify(open_complete(run)) == []
+
+
+@pytest.mark.parametrize("damage", [emptied, cut, zeroed, flipped])
+@pytest.mark.parametrize("name", ["forgotten.parquet", "labels/round-00001.parquet"])
+def test_what_people_said_is_never_read_damaged(
+    name: str, damage: Callable[[Path], None], run_in: Runner, place: Path
+) -> None:
+    run = run_in(place, **ASKED).folder
+    first = pq.read_table(run / "selection.parquet")["key"][0].as_py()
+    (place / "answers.csv").write_text(f"key,label\n{first},good\n")
+    import_labels(place / "store", place / "answers.csv")
+    forget(place / "store", [first])
+    damage(place / "store" / name)
+    asked = {**ASKED, "labels": "store/labels", "steps": [{"random": {"budget": 5}}]}
+    with pytest.raises(DamageFound, match=re.escape(name)):
+        run_in(place, name="next", **asked)
+    with pytest.raises(DamageFound, match=re.escape(name)):
+        where(place / "store", first)
+    assert verify(open_complete(run)) == [], "and what earlier runs made stands"
+
+
+def test_a_kill_before_a_list_is_put_in_place_leaves_the_one_before(
+    run_in: Runner, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_in(place, **ASKED)
+    forget(place / "store", ["one"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        forget(place / "store", ["two"])
+    assert forgotten_keys(place / "store").to_pylist() == ["one"]
+    forget(place / "store", ["two"])
+    assert forgotten_keys(place / "store").to_pylist() == ["one", "two"]

@@ -1,14 +1,13 @@
 """Promise: killed anywhere, and given again, every command ends in what it would have made in one go.
 
 A shift is what a team does on one store in turn: a run, labels that come in, a takedown, the next run. Each command of it
-is killed at random moments, by SIGKILL to it and all that it started, and given again until it ends. A few kills here;
-`python bench/faults.py` has a thousand."""
+is a process that is killed at random moments while it works, by SIGKILL to it and all that it started, and is given
+again until it ends. A few kills here; `python bench/faults.py` has a thousand."""
 
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from warm import Warm
 
 from tamis.flows import settings
 from tamis.pipeline.store.manifest import verify
@@ -30,8 +30,8 @@ from tests_support import BASIC, OF_PHOTOS, s3_server, write_tar
 settings.apply()
 KILLS = int(os.environ.get("TAMIS_FAULT_KILLS", "0"))  # for each engine; 0: a few, of what needs no server of its own
 SEED = int(os.environ.get("TAMIS_FAULT_SEED", "11"))
-OF_A_RUN, OF_OTHERS = 6, 2  # kills of one command before it may end
-TAMIS = Path(sys.executable).with_name("tamis")
+OF_A_RUN, OF_OTHERS = 8, 2  # kills of one command before it may end
+FLOW = ("tamis.flows.curate",)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def prefect() -> Iterator[dict[str, Any]]:
     from tamis.flows.server import server
 
     with server() as address:
-        yield {"engine": ["--engine", "prefect"], "env": {"PREFECT_API_URL": address}}
+        yield {"engine": ["--engine", "prefect"], "env": {"PREFECT_API_URL": address}, "loads": FLOW}
 
 
 @contextmanager
@@ -59,7 +59,8 @@ def ray() -> Iterator[dict[str, Any]]:
         env |= served["env"]
         subprocess.run([command, *start], env={**os.environ, **env}, check=True, capture_output=True)
         try:
-            yield {"engine": ["--engine", "ray", "--address", address], "env": env}
+            loads = (*FLOW, "ray", "prefect_ray")
+            yield {"engine": ["--engine", "ray", "--address", address], "env": env, "loads": loads}
         finally:
             subprocess.run([command, "stop", "--force"], check=False, capture_output=True)
 
@@ -68,7 +69,7 @@ def ray() -> Iterator[dict[str, Any]]:
 def bucket() -> Iterator[dict[str, Any]]:
     """The store on object storage; whoever goes on is on one of two machines."""
     with s3_server() as system:
-        yield {"engine": ["--engine", "local"], "system": system}
+        yield {"engine": ["--engine", "local"], "system": system, "loads": ("s3fs",)}
 
 
 @pytest.mark.thorough
@@ -90,9 +91,9 @@ def test_killed_at_random_moments(
     with where() as told:
         counts: Counter[str] = Counter()
         for recipe in ("texts", "images"):
-            shift = Shift(workplace, recipe, random.Random(f"{SEED} {recipe}"), **told)
-            while counts["kills"] < (kills if recipe == "images" else kills * 3 // 5):
-                counts += shift.worked(kills - counts["kills"])
+            with Shift.of(workplace, recipe, random.Random(f"{SEED} {recipe}"), **told) as shift:
+                while counts["kills"] < (kills if recipe == "images" else kills * 3 // 5):
+                    counts += shift.worked(kills - counts["kills"])
     record_property("counts", json.dumps(counts))
 
 
@@ -101,10 +102,10 @@ class Shift:
 
     def __init__(
         self, folder: Path, recipe: str, chance: random.Random, *, engine: list[str], env: dict[str, str] | None = None,
-        system: Any = None,
+        system: Any = None, loads: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.folder, self.recipe, self.chance, self.system = folder, recipe, chance, system
-        self.env = {**os.environ, **(env or {})}
+        self.warm = Warm(loads, {**os.environ, **(env or {})})
         pool = {**BASIC, "emit": ["parquet", "jsonl", "csv", "webdataset"]}
         if recipe == "images":
             tars = {"pool": [{"format": "webdataset", "path": "tars/*.tar"}], "steps": [{"random": {"budget": 30}}]}
@@ -114,6 +115,15 @@ class Shift:
         self.times = [self._timed(arguments) for arguments in self._commands("whole")]
         self.wanted = made(self._here("whole"))
         self.number = 0
+
+    @classmethod
+    @contextmanager
+    def of(cls, *told: Any, **more: Any) -> Iterator["Shift"]:
+        shift = cls(*told, **more)
+        try:
+            yield shift
+        finally:
+            shift.warm.close()
 
     def _store(self, name: str) -> str:
         return f"{'s3://tamis/' if self.system else ''}{self.recipe}-{name}"
@@ -131,10 +141,7 @@ class Shift:
 
     def _timed(self, arguments: list[str]) -> float:
         began = time.monotonic()
-        ended = subprocess.run(
-            [TAMIS, *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
+        assert not self._killed(arguments, None)
         return time.monotonic() - began
 
     def worked(self, most: int) -> Counter[str]:
@@ -159,22 +166,13 @@ class Shift:
         return counts
 
     def _killed(self, arguments: list[str], after_s: float | None) -> bool:
-        env = {**self.env, "TAMIS_CACHE": str(self.folder / f"machine {self.chance.randrange(2)}")}
+        env = {"TAMIS_CACHE": str(self.folder / f"machine {self.chance.randrange(2)}")}
         said = self.folder / "said"
-        with said.open("w") as told:
-            process = subprocess.Popen(
-                [TAMIS, *arguments], cwd=self.folder, env=env, stderr=told, stdout=told, start_new_session=True
-            )
-        try:
-            process.wait(after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        else:
-            assert process.returncode == 0, said.read_text()
+        code = self.warm.run(arguments, self.folder, env, said, after_s)
+        assert code == 0 or (code == -9 and after_s is not None), said.read_text()
         for path in self.folder.glob(f"{self.recipe}-killed-*/**/part-*.parquet"):
             pq.read_metadata(path)
-        return process.returncode != 0
+        return code != 0
 
     def _here(self, name: str) -> Path:
         """A store as a folder: of object storage a copy."""

@@ -5,11 +5,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tamis.pipeline.files.sealed import sound
+
 
 def rounds(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*.parquet"))
 
 
 def round_rows(folder: Path) -> list[list[dict[str, Any]]]:
-    """The rows of each round."""
-    return [pq.read_table(path).to_pylist() for path in rounds(folder)]
+    """The rows of each round. Raises DamageFound."""
+    return [pq.read_table(sound(path)).to_pylist() for path in rounds(folder)]
