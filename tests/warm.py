@@ -72,7 +72,10 @@ def serve() -> None:
 if __name__ == "__main__":
     for module in sys.argv[1:]:
         importlib.import_module(module)
-    serve()
     from tamis.pipeline.cli.app import main
+    from tamis.selectors.texts.ngrams import Ngrams, load_loops
+
+    load_loops(Ngrams())
+    serve()
 
     main()
