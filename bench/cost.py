@@ -8,7 +8,6 @@ and the interval that holds the true one with 95% at least, by the sign test (of
 ended stands in F/cells.jsonl and is not done again."""
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -17,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cells import add_cell, cells_in
 from speed import COUNT, RECIPE
 
 from real_text import write_pool
@@ -36,7 +36,7 @@ def main() -> None:
     folder = asked.folder.absolute()
     checkouts = {"this": as_package(HERE, folder / "this"), "other": as_package(asked.other, folder / "other")}
     record = folder / "cells.jsonl"
-    known = dict(map(json.loads, record.read_text().splitlines())) if record.exists() else {}
+    known = dict(cells_in(record))
     print("| MB | pairs | other, s | this, s | ratio | interval |\n|---:|---:|---:|---:|---:|---|")
     for size in asked.sizes:
         recipe = recipe_of(size, folder)
@@ -45,8 +45,7 @@ def main() -> None:
                 cell = f"{size} {which} {number}"
                 if cell not in known:
                     known[cell] = seconds(checkouts[which], recipe, folder / "work")
-                    with record.open("a") as file:
-                        file.write(json.dumps([cell, known[cell]]) + "\n")
+                    add_cell(record, [cell, known[cell]])
         pairs = [(known[f"{size} other {n}"], known[f"{size} this {n}"]) for n in range(1, asked.pairs + 1)]
         ratios = sorted(this / other for other, this in pairs)
         theirs, ours = (statistics.median(some) for some in zip(*pairs, strict=True))

@@ -18,6 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cells import add_cell, cells_in
+
 ROOT = Path(__file__).resolve().parent.parent
 CELL = {"KILLS": 50, "FLIPS": 1000}
 LONG = {"test_killed_at_random_moments": "KILLS", "test_flipped_bits_are_found_or_harmless": "FLIPS"}
@@ -45,16 +47,14 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     record = asked.folder / "cells.jsonl"
-    lines = record.read_text().splitlines() if record.exists() else []
-    done = {Cell(*told.pop("cell")): told for told in map(json.loads, lines)}
+    done = {Cell(*told.pop("cell")): told for told in cells_in(record)}
     cells = list(cells_of(tests(asked.only), {"KILLS": asked.kills, "FLIPS": asked.flips}))
     for number, cell in enumerate(cells, 1):
         if not done.get(cell, {"fault": True})["fault"]:
             continue
         print(f"{number} of {len(cells)}: {cell.node} {cell.number or ''}", file=sys.stderr)
         done[cell] = ran(cell, asked.cases, asked.folder / "record.xml")
-        with record.open("a") as file:
-            file.write(json.dumps({"cell": cell, **done[cell]}) + "\n")
+        add_cell(record, {"cell": cell, **done[cell]})
     told = [(cell, done[cell]) for cell in cells]
     print(*table(told), sep="\n")
     sys.exit(any(one["fault"] for _, one in told))
@@ -84,7 +84,12 @@ def ran(cell: Cell, cases: int, record: Path) -> dict[str, Any]:
         env |= {f"TAMIS_FAULT_{of}": str(cell.size), "TAMIS_FAULT_SEED": str(cell.number)}
     command = [sys.executable, "-m", "pytest", cell.node, f"--junit-xml={record}", "-o", "junit_family=xunit1"]
     began = time.monotonic()
-    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, env=env, check=False, stdout=sys.stderr)
+    record.unlink(missing_ok=True)  # the last cell's
+    ended = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, env=env, check=False, stdout=sys.stderr)
+    if not record.exists():
+        sys.exit(
+            f"{cell.node}: pytest ended with {ended.returncode} and told nothing; the same command goes on from here"
+        )
     case = next(ET.parse(record).iter("testcase"))
     told = {one.get("name"): one.get("value", "") for one in case.iter("property")}
     bad = [f"{kind}: {one.get('message') or ''}" for kind in ("skipped", "failure", "error") for one in case.iter(kind)]

@@ -8,7 +8,6 @@ of an input with a fault stay there, too. Prints what became of the inputs, and 
 fault once more."""
 
 import argparse
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from cells import add_cell, cells_in
 from generated_inputs import BATCH, FORMATS
 from generated_runs import Reader
 
@@ -55,22 +55,17 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / "fuzz.jsonl"
-    whole = (
-        [line for line in kept.read_text().splitlines(keepends=True) if line.endswith("}\n")] if kept.exists() else []
-    )
-    kept.write_text("".join(whole))  # without a line that was being written when it was stopped
-    lines = [json.loads(line) for line in whole]
+    lines = cells_in(kept)
     known = {(line["format"], line["first"]): line for line in lines if not (asked.again and line["faults"])}
     print("| format | inputs | samples | rejects | refused | peak MB | faults |\n|---|---:|---:|---|---:|---:|---:|")
     faults: list[str] = []
-    with Reader(asked.folder / "inputs") as reader, kept.open("a") as out:
+    with Reader(asked.folder / "inputs") as reader:
         for format_ in asked.format or FORMATS:
             mine = []
             for first in range(0, asked.inputs, BATCH):
                 if (format_, first) not in known:
                     known[format_, first] = read_batch(reader, format_, first, first + BATCH)
-                    out.write(json.dumps(known[format_, first]) + "\n")
-                    out.flush()
+                    add_cell(kept, known[format_, first])
                 mine.append(known[format_, first])
             print(told(format_, mine), flush=True)
             faults += [fault for line in mine for fault in line["faults"]]

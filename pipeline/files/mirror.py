@@ -1,7 +1,7 @@
 """A folder of this machine and the URL that it is a copy of: fetching what is new there, putting up what is new here.
 
-There is no rename on object storage, so order makes things whole: a record goes up after the files that it speaks of, a
-run's after those of pool and columns, its manifest last of all."""
+There is no rename on object storage, so order makes things whole: digests go up first, a record after the files that it
+speaks of, a run's after those of pool and columns, its manifest last of all."""
 
 import hashlib
 from collections.abc import Callable
