@@ -63,12 +63,7 @@ def seal(path: Path, size: int, digest: str) -> None:
 
 def seal_of(path: Path) -> Seal | None:
     """As it was written last; None where that is not known."""
-    home = _home(path)
-    try:
-        state = (home / SEALS).stat()
-    except OSError:
-        return None
-    known = _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix())
+    known = _seals_of(path)
     return known[-1] if known else None
 
 
@@ -118,13 +113,11 @@ def check(path: Path, digest: str) -> Path:
 def sound(path: Path) -> Path:
     """The path of what nothing could make anew (answers, takedowns), where its bytes are any that were written there:
     checked by whoever reads it. Raises DamageFound."""
-    home = _home(path)
-    try:
-        state, now = (home / SEALS).stat(), path.stat()
-    except OSError:
+    known = _seals_of(path)
+    if not known:
         return path
-    known = _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix(), [])
-    if known and _good.get(str(path)) != (now.st_size, now.st_mtime_ns):
+    state = path.stat()
+    if _good.get(str(path)) != (state.st_size, state.st_mtime_ns):
         from tamis.pipeline.files.atomic import digest_file
 
         if digest_file(path) not in {one.digest for one in known}:
@@ -146,6 +139,16 @@ def _home(path: Path) -> Path:
         if (folder / OF_A_RUN).exists():
             return folder
     return path.parent
+
+
+def _seals_of(path: Path) -> list[Seal]:
+    """All that were ever written there, the latest last."""
+    home = _home(path)
+    try:
+        state = (home / SEALS).stat()
+    except OSError:
+        return []
+    return _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix(), [])
 
 
 @lru_cache(maxsize=64)
