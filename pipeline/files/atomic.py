@@ -155,7 +155,11 @@ def read_json(path: Path) -> Any:
 
 
 def _damaged(path: Path, how: str) -> DamageFound:
-    anew = "begin a new --store" if path.parent.name == ".groups" else f"delete {path.parent} and run again"
+    anew = "begin a new --store"
+    if path.name == "column.json":
+        anew = f"delete {path.parent} and run again: it is made anew"
+    elif "runs" in path.parts:
+        anew = "delete the run's folder and run again"
     return DamageFound(f"{path}: damaged ({how}). Restore it, or {anew}.")
 
 

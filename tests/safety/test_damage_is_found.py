@@ -289,6 +289,21 @@ main()
     assert verify(open_complete(run)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("store.json", "begin a new --store"), ("pool/.pool.json", "begin a new --store"),
+        ("pool/.groups/00000.json", "begin a new --store"), ("columns/t/column.json", "delete .*columns/t and run again"),
+        ("runs/run/inputs.json", "delete the run's folder"),
+    ],
+)  # fmt: skip
+def test_nobody_is_told_to_delete_more_than_is_made_anew(name: str, advice: str, run_in: Runner, place: Path) -> None:
+    run_in(place, **ASKED)
+    flipped(place / "store" / name)
+    with pytest.raises(DamageFound, match=advice):
+        read_json(place / "store" / name)
+
+
 @pytest.mark.parametrize("damage", [emptied, cut, zeroed, flipped])
 @pytest.mark.parametrize("name", ["forgotten.parquet", "labels/round-00001.parquet"])
 def test_what_people_said_is_never_read_damaged(
