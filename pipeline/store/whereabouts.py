@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
+from tamis.pipeline.files.atomic import fingerprint, read_json, store_lock, write_parquet
 from tamis.pipeline.files.sealed import sound
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import joined, say, visible
@@ -87,7 +87,8 @@ def forget(store: Path, keys: list[str]) -> str:
             lines += [f"    in {name}" for name in sorted({row["file"] for row in held_by})]
             delivered += held_by
     if delivered:
-        path = store / "removals" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.parquet"
+        # Its own name for what it lists: another takedown of the same second stands beside it.
+        path = store / "removals" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{fingerprint(delivered)}.parquet"
         write_parquet(path, pa.Table.from_pylist(delivered, REMOVALS))
         lines.append(f"  to be taken out by whoever has these exports: {path}")
     return joined(lines)

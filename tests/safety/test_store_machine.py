@@ -6,6 +6,7 @@ makes to the store. tests/store_model.py says what must hold, tests/dying.py how
 have found stands below them, by name."""
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -498,10 +499,10 @@ def kept_bytes(run: Path) -> dict[str, bytes]:
 
 
 def lasting(store: Path) -> dict[str, bytes]:
-    """A store's files, without those that tell of times and costs."""
+    """A store's files, without those that tell of times and costs; a list of removals is called by what it lists."""
     told = ("costs.", "manifest.json", "report.html", "forgotten.parquet", ".lock", ".sealed")
     return {
-        name: content
+        re.sub(r"^removals/\d+T\d+Z-", "removals/", name): content
         for name, content in bytes_of(store).items()
         if not name.rpartition("/")[2].startswith(told)
         and "/.work/" not in name

@@ -100,6 +100,13 @@ def test_asked_twice_and_for_what_was_never_delivered(run_in: Runner, place: Pat
     assert first and all(row in first for row in again), "a list that was lost is had again"
 
 
+def test_two_takedowns_of_one_second_are_both_listed(run_in: Runner, place: Path) -> None:
+    run_in(place, **asked("jsonl"))
+    for key in ODD[:3]:
+        forget(place / "store", [key])
+    assert {row["key"] for row in removals(place / "store")} == set(ODD[:3])
+
+
 def test_the_next_run_delivers_none_of_them(run_in: Runner, place: Path) -> None:
     run_in(place, **asked("jsonl"))
     forget(place / "store", ODD[:3])
