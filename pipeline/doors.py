@@ -33,9 +33,10 @@ def pick(
 
     Of equal samples one, unless `repeats`; none that is in the target, unless `known`.
 
-    Pool and target are a file, a folder, a list of texts or of dicts, a data frame, or an Arrow table. With `out`
-    (.jsonl, .parquet, .csv, or .txt for keys) the selection is written there, too. Raises TamisError, of these
-    NothingFound where there is no n, and nothing of the kind.
+    Pool and target are a file, a folder, a pattern, a list of Paths, a list of texts or of dicts, a data frame, or an
+    Arrow table. `keep` names fields to carry along; "all" are all. With `out` (.jsonl, .parquet, .csv, or .txt for
+    keys) the selection is written there, too. Raises TamisError, of these NothingFound where there is no n, and nothing
+    of the kind.
 
     >>> picked = pick("pool.jsonl", like="target.jsonl", n=20)
     >>> picked.selection().num_rows
@@ -46,13 +47,13 @@ def pick(
     >>> round(as_found.facts["1 importance_resampling"]["found"]["number"]["value"]) == as_found.selected
     True
     """
-    from tamis.pipeline.given import as_path
+    from tamis.pipeline.given import as_paths
     from tamis.pipeline.quick import pick as pick_samples
 
     fields = (keep,) if isinstance(keep, str) else tuple(keep)
     where = None if out is None else _path(out)
     picked = pick_samples(
-        as_path(pool), as_path(like), None if n is None else int(n), where,
+        as_paths(pool), as_paths(like), None if n is None else int(n), where,
         keep=fields, seed=seed, form=form, repeats=repeats, known=known,
     )  # fmt: skip
     return Result(picked.run, fresh=picked.outcome.fresh, out=picked.out)

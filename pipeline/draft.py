@@ -1,29 +1,65 @@
 """`tamis init`: look at data and write a commented recipe for it."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pyarrow import ArrowException, Table
 
 from tamis.pipeline.errors import SourceError
+from tamis.pipeline.files.patterns import is_pattern, matching
+from tamis.pipeline.progress import visible
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix, suffixes_of
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
 from tamis.pipeline.read.tables.saved import SPLITS, STATE, saved_files
 from tamis.pipeline.read.walk import below
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS
+from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, PLAIN_FIELD, RESERVED
 
 TEXT_NAMES = ("text", "content", "body", "document", "caption", "raw_content", "prompt", "instruction")
 KEY_NAMES = ("id", "key", "uid", "uuid", "doc_id", "_id", "url")
 
 
-def source_for(path: Path, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+Paths = Path | Sequence[Path]
+ALL = "all"  # fields to keep
+SCHEMA = "tamis.schema.json"  # beside a recipe: by it editors complete and check
+WIDE = 120  # characters of a line
+TABLES = ("jsonl", "csv", "parquet")  # formats of which a folder may hold several
+
+
+def sources_for(paths: Paths, keep: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """How to read files, folders and patterns of such: one source for all that are read alike, in the order given.
+    Raises SourceError."""
+    alike: dict[str, list[str]] = {}
+    for path in several(paths):
+        places = [path] if path.exists() else matching(Path.cwd(), str(path))
+        if not places:
+            missing = ", and nothing fits it as a pattern" if is_pattern(str(path)) else ""
+            raise SourceError(f"{path}: no such file or folder{missing}")
+        for place in places:
+            for kind in formats_of(place):
+                reading = json.dumps({**source_for(place, keep, kind), "path": None})
+                alike.setdefault(reading, []).append(str(place))
+    found = []
+    for reading, some in alike.items():
+        once = list(dict.fromkeys(some))
+        found.append({**json.loads(reading), "path": once[0] if len(once) == 1 else once})
+    return found
+
+
+def several(paths: Paths) -> Sequence[Path]:
+    return [paths] if isinstance(paths, Path) else paths
+
+
+def source_for(path: Path, keep: tuple[str, ...] = (), kind: str | None = None) -> dict[str, Any]:
     """How to read a file or folder, judged by its name and first rows. Raises SourceError."""
-    kind = format_of(path)
+    kind = kind or formats_of(path)[0]
     source: dict[str, Any] = {"format": kind, "path": str(path)}
     if kind in IMAGE_FORMATS:
         more = ["label"] if kind != "img2dataset" else []
-        return source | ({"keep": list(dict.fromkeys([*more, *keep]))} if more or keep else {})
+        more += [name for name in keep if name != ALL]  # what else a picture's own files hold is not known by name
+        return source | ({"keep": list(dict.fromkeys(more))} if more else {})
     if kind == "texts":
         return source
     try:
@@ -35,17 +71,26 @@ def source_for(path: Path, keep: tuple[str, ...] = ()) -> dict[str, Any]:
         source["image"] = image
         if captions := [name for name in TEXT_NAMES if name in fields]:
             source["caption"] = captions
-        return source | _key_and_keep(fields, keep)
+        return source | _key_and_keep(fields, keep, [image, *captions])
     text = next((name for name in TEXT_NAMES if name in fields), None) or _longest_text(fields)
     if text is None:
         raise SourceError(f"{path}: found no field with texts (fields: {', '.join(fields) or 'none'}). Write a recipe.")
     source["text"] = text
-    return source | _key_and_keep(fields, keep)
+    return source | _key_and_keep(fields, keep, [text])
 
 
-def _key_and_keep(fields: dict[str, list[Any]], keep: tuple[str, ...]) -> dict[str, Any]:
+def _key_and_keep(fields: dict[str, list[Any]], keep: tuple[str, ...], used: Sequence[str]) -> dict[str, Any]:
     key = next((name for name in KEY_NAMES if name in fields and _unique(fields[name])), None)
-    return {**({"key": key} if key else {}), **({"keep": list(keep)} if keep else {})}
+    wanted = [name for name in fields if name not in (*used, key)] if ALL in keep and ALL not in fields else keep
+    told = {_kept_as(name): name for name in wanted}
+    kept = list(told) if all(name == origin for name, origin in told.items()) else told
+    return {**({"key": key} if key else {}), **({"keep": kept} if kept else {})}
+
+
+def _kept_as(name: str) -> str:
+    """The pool's name of a source's field."""
+    plain = name if PLAIN_FIELD.fullmatch(name) else re.sub(r"[^\w.\- ]", "_", name).lstrip(" .-") or "field"
+    return f"source_{plain}" if plain.casefold() in RESERVED else plain
 
 
 def _holds_images(values: list[Any]) -> bool:
@@ -59,18 +104,23 @@ def _holds_images(values: list[Any]) -> bool:
     )
 
 
-def format_of(path: Path) -> str:
+def formats_of(path: Path) -> list[str]:
+    """The format of a file or folder; of a folder with tables of several formats each. Raises SourceError."""
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     if path.is_dir() and any((path / name).is_file() for name in (SPLITS, STATE)):
-        return "hf"
+        return ["hf"]
     names = [Path(name).name.lower() for name in _files_of(path)]
     stems = [{Path(name).stem for name in names if name.endswith(ending)} for ending in SUFFIXES["img2dataset"]]
     if stems[0] & stems[1]:
-        return "img2dataset"
-    for kind in ("images", "webdataset", "jsonl", "csv", "texts", "parquet"):
-        if any(has_suffix(name, suffixes_of(kind)) for name in names):
-            return kind
+        return ["img2dataset"]
+    there = [
+        kind
+        for kind in ("images", "webdataset", *TABLES, "texts")
+        if any(has_suffix(name, suffixes_of(kind)) for name in names)
+    ]
+    if there:
+        return [kind for kind in there if kind in TABLES] if there[0] in TABLES else there[:1]
     raise SourceError(
         f"{path}: no format that tamis reads "
         "(JSONL, Parquet, CSV, text files, images, tars of images, a saved HF dataset)"
@@ -122,42 +172,62 @@ def _few_values(values: list[Any]) -> bool:
     return len(filled) == len(values) > 0 and (len(set(filled)) <= max(1, len(filled) // 3))
 
 
-def draft(path: Path, folder: Path) -> str:
-    """The text of a recipe for the data at `path`, which lies beside or below `folder`; a target is left to fill in."""
-    source = source_for(path)
-    fields = {} if source["format"] in ("texts", *IMAGE_FORMATS) else fields_of(path, source["format"])
-    pool_names = ("source", "text", "key", "uri", "position")
-    keep = [
-        name for name, values in fields.items() if _few_values(values) and name not in (*pool_names, source.get("text"))
-    ] + source.get("keep", [])
-    try:
-        shown = str(path.absolute().relative_to(folder.absolute()))
-    except ValueError:
-        shown = str(path.absolute())
+def draft(paths: Paths, folder: Path) -> str:
+    """The text of a recipe for the data at `paths`, which lie beside or below `folder`; a target is left to fill in.
+    Raises SourceError."""
+    given = several(paths)
+    sources = sources_for(given)
+    of_images = {reads_images(source) for source in sources}
+    if len(of_images) > 1:
+        raise SourceError(f"{', '.join(map(str, given))}: some hold images, others texts; a pool is of one of them")
+    pattern = str(given[0]) if len(given) == len(sources) == 1 else None  # it finds what comes later, too
+    template = _IMAGES_TEMPLATE if of_images == {True} else _TEMPLATE
+    return template.format(schema=SCHEMA, sources="".join(_reading(source, folder, pattern) for source in sources))
+
+
+def reads_images(source: dict[str, Any]) -> bool:
+    return source["format"] in IMAGE_FORMATS or "image" in source
+
+
+def _reading(source: dict[str, Any], folder: Path, pattern: str | None) -> str:
+    """The lines of a source in a recipe of that folder; with a `pattern` under that."""
+    places = [source["path"]] if isinstance(source["path"], str) else source["path"]
+    bare = source["format"] in ("texts", *IMAGE_FORMATS)
+    fields = {} if bare else fields_of(Path(places[0]), source["format"])
     used = (source.get("key"), source.get("text"), source.get("image"), *source.get("caption", []))
-    others = [name for name in fields if name not in keep and name not in used]
-    reading = [f"format: {source['format']}", f"path: {json.dumps(shown, ensure_ascii=False)}"]
+    keep = {_kept_as(name): name for name, values in fields.items() if _few_values(values) and name not in used}
+    keep |= {name: name for name in source.get("keep", [])}
+    kept = list(keep) if all(name == origin for name, origin in keep.items()) else keep
+    paths = [_shown(place, folder) for place in ([pattern] if pattern else places)]
+    told = {**source, "path": paths[0] if len(paths) == 1 else paths, **({"keep": kept} if kept else {})}
+    reading = [f"format: {source['format']}"]
     reading += [
-        f"{name}: {json.dumps(source[name], ensure_ascii=False)}"
-        for name in ("key", "text", "image", "caption")
-        if name in source
+        f"{name}: {json.dumps(told[name], ensure_ascii=False)}"
+        for name in ("path", "key", "text", "image", "caption", "keep")
+        if name in told
     ]
-    if keep:
-        reading.append(f"keep: {json.dumps(keep, ensure_ascii=False)}")
-    template = _IMAGES_TEMPLATE if source["format"] in IMAGE_FORMATS or "image" in source else _TEMPLATE
-    return template.format(
-        reading=", ".join(reading),
-        others=f"  # other fields: {', '.join(others)}\n" if others else "",
-    )
+    line = f"  - {{{', '.join(reading)}}}\n"
+    if len(line) > WIDE:
+        line = f"  - {reading[0]}\n" + "".join(f"    {part}\n" for part in reading[1:])
+    others = [name for name in fields if name not in keep.values() and name not in used]
+    return line + (f"  # other fields: {', '.join(map(visible, others))}\n" if others else "")
+
+
+def _shown(place: str, folder: Path) -> str:
+    path = Path(place).expanduser().absolute()
+    try:
+        return str(path.relative_to(folder.absolute()))
+    except ValueError:
+        return str(path)
 
 
 _TEMPLATE = """\
+# yaml-language-server: $schema={schema}
 # Made by `tamis init`. Check it:  tamis plan THIS_FILE     Run it:  tamis run THIS_FILE --store my-store
 seed: 0                     # the same seed chooses the same samples, whatever the number of threads
 
 pool:                       # what to choose from; several sources may be listed
-  - {{{reading}}}
-{others}
+{sources}
 # target:                   # samples that the selection should resemble; needed by importance_resampling
 #   - {{format: jsonl, path: target.jsonl, text: text}}
 
@@ -170,12 +240,12 @@ steps:                      # applied in order; each sees what the ones before k
 emit: [parquet, jsonl]      # also: csv, keys
 """
 _IMAGES_TEMPLATE = """\
+# yaml-language-server: $schema={schema}
 # Made by `tamis init`. Check it:  tamis plan THIS_FILE     Run it:  tamis run THIS_FILE --store my-store
 seed: 0                     # the same seed chooses the same samples, whatever the number of threads
 
 pool:                       # what to choose from; several sources may be listed
-  - {{{reading}}}
-{others}
+{sources}
 # target:                   # images that the selection should resemble; needed by importance_resampling
 #   - {{format: images, path: examples}}
 

@@ -1,7 +1,7 @@
 """Data that is in memory, as a file that a recipe can read: written once to the cache, named by what it holds."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,14 @@ import pyarrow as pa
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files.atomic import digest_file, write_parquet
 from tamis.pipeline.files.urls import cache_folder
+
+
+def as_paths(data: Any) -> list[Path]:
+    """Paths as they are, one or several; else the one file of what is in memory. Raises SourceError."""
+    several = isinstance(data, Sequence) and not isinstance(data, str) and data
+    if several and all(isinstance(one, Path) for one in data):
+        return [path.expanduser() for path in data]
+    return [as_path(data)]
 
 
 def as_path(data: Any) -> Path:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.draft import source_for
+from tamis.pipeline.draft import Paths, reads_images, several, sources_for
 from tamis.pipeline.emit.outputs import export
 from tamis.pipeline.errors import NothingFound, RecipeError
 from tamis.pipeline.explain.show import found_lines, shortest
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.files.urls import cache_folder
 from tamis.pipeline.read.sources import find_files
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, parse_recipe
+from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import Outcome, run_recipe
 
 OUT_FORMATS = {".jsonl": "jsonl", ".parquet": "parquet", ".csv": "csv", ".txt": "keys"}
@@ -29,8 +29,8 @@ class Picked:
 
 
 def pick(
-    pool: str | Path,
-    like: str | Path,
+    pool: Paths,
+    like: Paths,
     n: int | None = None,
     out: str | Path | None = None,
     *,
@@ -41,27 +41,30 @@ def pick(
     known: bool = False,
 ) -> Picked:
     """Choose the n samples of `pool` most like `like`, or as many as there are of its kind, and write them to `out`
-    (.jsonl, .parquet, .csv, or .txt for keys), best first. Of equal samples one, unless `repeats`; none that is in the
-    target, unless `known`.
+    (.jsonl, .parquet, .csv, or .txt for keys), best first. Both are files, folders or patterns. Of equal samples one,
+    unless `repeats`; none that is in the target, unless `known`.
 
     Works in a store in the cache folder (TAMIS_CACHE, else ~/.cache/tamis), so that `tamis why` can tell each
     sample's story afterwards, and the same pool is not read twice. Raises TamisError; of these NothingFound where there
     is no `n` and nothing of the kind: the run stands, and nothing is written."""
+    if n is not None and n < 1:
+        raise RecipeError(f"-n {n}: wanted a number of samples, 1 or more")
     out = None if out is None else Path(out)
     if out is not None and out.suffix not in OUT_FORMATS:
         raise RecipeError(f"-o {out}: can't tell the format; end it in {', '.join(OUT_FORMATS)}")
     if out is not None and not os.access(out.absolute().parent, os.W_OK):
         raise RecipeError(f"-o {out}: can't write in {out.absolute().parent}")
-    sources = {"pool": [source_for(Path(pool), keep)], "target": [source_for(Path(like))]}
+    sources = {"pool": sources_for(pool, keep), "target": sources_for(like)}
     own = "mark" if known else "exclude"
     budget = "auto" if n is None else n
     step: dict[str, Any] = {"importance_resampling": {"form": form, "budget": budget, "in_target": own}}
     asked = {**sources, "seed": seed, "steps": [*([] if repeats else [{"exact_dedup": {}}]), step]}
-    if of_images := all(_reads_images(some[0]) for some in sources.values()):
+    of_images = all(reads_images(source) for some in sources.values() for source in some)
+    if of_images:
         step["importance_resampling"] = {"features": "look", "budget": budget, "in_target": own}
         asked["columns"] = {"look": {"embed": "classic"}}
-    elif any(_reads_images(some[0]) for some in sources.values()):
-        raise RecipeError(f"{pool} and {like}: one holds images, the other texts")
+    elif any(reads_images(source) for some in sources.values() for source in some):
+        raise RecipeError(f"{_named(pool)} and {_named(like)}: some hold images, others texts")
     if of_images and form != "tamis":
         raise RecipeError("--form is of n-grams; images are compared by their look")
     recipe = parse_recipe({"name": "pick", **asked, "emit": []}, Path.cwd())
@@ -75,17 +78,19 @@ def pick(
     return Picked(out, outcome)
 
 
-def _nothing(pool: str | Path, like: str | Path, outcome: Outcome) -> str:
+def _named(paths: Paths) -> str:
+    some = several(paths)
+    return ", ".join(map(str, some[:3])) + (f" and {len(some) - 3:,} more" if len(some) > 3 else "")
+
+
+def _nothing(pool: Paths, like: Paths, outcome: Outcome) -> str:
     said, *nearest = found_lines(outcome.manifest["steps"][-1]["facts"].get("found"))
     more = f"-n N takes the nearest N all the same; tamis why {shortest(outcome.folder)} KEY tells of each"
-    return "\n  ".join([f"{pool}, {like}: {said}", *nearest, more])
-
-
-def _reads_images(source: dict[str, Any]) -> bool:
-    return source["format"] in IMAGE_FORMATS or "image" in source
+    return "\n  ".join([f"{_named(pool)}, {_named(like)}: {said}", *nearest, more])
 
 
 def cache_store(sources: list[dict[str, Any]]) -> Path:
     """One store for each pool and way of reading it."""
-    paths = [str(Path(source["path"]).absolute()) for source in sources]
+    given = [[path] if isinstance(path := source["path"], str) else path for source in sources]
+    paths = [[str(Path(path).absolute()) for path in some] for some in given]
     return cache_folder() / fingerprint([sources, paths])

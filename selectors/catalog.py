@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -90,7 +89,7 @@ MORE = {
     "decontaminate with column: COLUMN": DecontaminateVectors,
     "importance_resampling with features: COLUMN": DensityRatio,
     "near_dedup with column: COLUMN": NearDedupImages,
-}  # for `tamis selectors`
+}  # what such a name means with such a setting
 
 
 GROUP = "tamis.selectors"  # entry points of installed packages, by the step's name
@@ -176,37 +175,3 @@ def _checked(key: str, value: Any, wanted: Any) -> Any:
     except ValidationError as error:
         messages = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise ValueError(f"{key}: {'; or '.join(messages)}, found {value!r}") from error
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def _in_words(held: Any) -> str:
-    """A setting's type."""
-    told = str(held).replace("typing.Literal", "one of ")
-    return told.removeprefix("typing.Optional[").removesuffix("]") + " | None" if "Optional" in told else told
-
-
-def describe() -> str:
-    """All selectors with their first line and settings, for `tamis selectors`."""
-    lines = []
-    kinds: dict[str, Any] = {**SELECTORS, **MORE}
-    for name in plugged():
-        try:
-            kinds[name] = find(name)
-        except ValueError as error:
-            lines.append(f"{name}: of {package_of(name)}; {error}")
-    for name, kind in sorted(kinds.items()):
-        told = (inspect.getmodule(kind).__doc__ or kind.__doc__ or "").strip().partition("\n")[0]
-        lines.append(f"{name}: {told}" + (f" (of {package_of(name)})" if name in plugged() else ""))
-        for field in dataclasses.fields(kind):
-            if field.name not in ("seed", "step"):
-                held = field.type
-                wanted = held.__name__ if isinstance(held, type) else _in_words(held)
-                default = "required" if _required(field) else f"default {_default(field)!r}"
-                lines.append(f"    {field.name:<14} {wanted}, {default}")
-        lines.append(
-            f"    also           {', '.join([' or '.join(kind.budgets), 'where'] if kind.budgets else ['where'])}"
-        )
-    return "\n".join(lines)

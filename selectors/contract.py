@@ -209,6 +209,7 @@ class Selector:
     needs_labels: ClassVar[bool] = False  # of the recipe's `labels`
     by_chance: ClassVar[bool] = False  # equal contents may be decided otherwise, by a hash of their ids
     adds_up: ClassVar[bool] = False  # whether its fit sums counts of shards: `count` and `fit_counts`
+    no_fields: ClassVar[tuple[str, ...]] = ()  # that a setting may have in place of a field's name
     budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
     unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score
     outside: ClassVar[str] = ""  # reason why it drops what the step's `where` leaves out; empty: the step says

@@ -2,8 +2,14 @@
 
 In: words typed. Out: results on stdout, progress on stderr, exit codes. Calls everybody; nobody calls it.
 
-    app.py      each verb a thin face on one call
-    compare.py  its verbs that judge selections and columns
-    label.py    its verbs for labels
-    store.py    its verbs that look after a store
+    app.py            the verbs in their families, and the entry point
+    families.py       the families, and how a verb joins one
+    choose.py         pick, init, plan, run
+    look.py           report, why, sql, runs, explain, compare, probe
+    label.py          tasks out, answers in
+    store.py          where, forget, verify, gc, compact
+    operate.py        serve, doctor, demo, and what recipes may say
+    engines.py        which engine carries a run
+    recipe_schema.py  the JSON Schema of recipes
+    health.py         what is installed here, and whether it works
 """

@@ -1,25 +1,21 @@
-"""`tamis label`: tasks out to labeling tools, answers back in. Heavy imports wait inside the verbs, as in cli.py."""
+"""`tamis label`: tasks out to labeling tools, answers back in. Heavy imports wait inside the verbs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import App, Parameter
-
+from tamis.pipeline.cli.families import LABEL, Flag, Out, family, join
 from tamis.pipeline.progress import show
 
-label = App(name="label", help="Tasks out to labeling tools, answers back in, round after round.")
 
-
-@label.command(name="export")
 def label_export(
     run: Path,
     *,
     to: Literal["label-studio", "cvat", "csv", "coco"],
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Out | None = None,
     classes: Path | None = None,
     root: str | None = None,
     url: str | None = None,
-    allow_code: Annotated[bool, Parameter(negative=())] = False,
+    allow_code: Flag = False,
 ) -> None:
     """Write the selection of a run as tasks for a labeling tool.
 
@@ -39,6 +35,11 @@ def label_export(
         of Label Studio: what stands before an image's path below root (default: /data/local-files/?d=)
     allow_code
         let the run's recipe run the Python code that it names
+
+    Examples
+    --------
+    tamis label export my-store/runs/recipe --to label-studio -o tasks.json
+    tamis label export my-store/runs/recipe --to csv -o ask.csv
     """
     from tamis.pipeline.columns.detect.file import read_class_names
     from tamis.pipeline.emit.tasks import export_tasks
@@ -48,15 +49,14 @@ def label_export(
     show(export_tasks(open_complete(run, allow_code), to, out, named, root=root, url=url))
 
 
-@label.command(name="import")
 def label_import(
     store: Path,
     file: Path,
     *,
     classes: Path | None = None,
     control: str | None = None,
-    held_out: bool = False,
-    replace: bool = False,
+    held_out: Flag = False,
+    replace: Flag = False,
 ) -> None:
     """Add the answers of a labeling tool's export to a store, as one round.
 
@@ -75,6 +75,11 @@ def label_import(
         these labels only measure: nothing learns from them (a round of `active: {acquire: random}` suits)
     replace
         these answers settle earlier ones (a round of `label_errors`); else a contradiction is left out
+
+    Examples
+    --------
+    tamis label import my-store answers.csv
+    tamis label import my-store project.json --classes classes.txt
     """
     from tamis.pipeline.columns.detect.file import read_class_names
     from tamis.pipeline.errors import RecipeError
@@ -92,7 +97,6 @@ def label_import(
         raise RecipeError(f"labels {file}: not one answer of it was taken in, as said above")
 
 
-@label.command(name="status")
 def label_status(store: Path, *, column: str | None = None) -> None:
     """Show a store's rounds of labels: what was asked and answered, at which cost, of which classes, and how accurate a
     head is that learns from them.
@@ -103,8 +107,23 @@ def label_status(store: Path, *, column: str | None = None) -> None:
         the store
     column
         the vectors that the head learns on (default: those of the last run that asked)
+
+    Examples
+    --------
+    tamis label status my-store
     """
     from tamis.pipeline.files.remote import readable
     from tamis.pipeline.labels.status import status
 
     show(status(readable(store).absolute(), column))
+
+
+label = family(
+    name="label",
+    group=LABEL,
+    help="Tasks out to labeling tools, answers back in, round after round.",
+    help_epilogue="`tamis label VERB --help` has each one's settings and examples.",
+)
+join(label, None, label_export, name="export")
+join(label, None, label_import, name="import")
+join(label, None, label_status, name="status")

@@ -1,10 +1,10 @@
-"""`tamis where`, `forget`, `gc`, `compact`: a store looked after. Heavy imports wait inside the verbs, as in cli.py."""
+"""`tamis where`, `forget`, `verify`, `gc`, `compact`: a store looked after.
+
+Heavy imports wait inside the verbs, so that --help answers at once."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from tamis.pipeline.cli.families import Flag
 from tamis.pipeline.progress import show
 
 
@@ -17,6 +17,10 @@ def where(store: Path, key: str) -> None:
         the store
     key
         the sample's key
+
+    Examples
+    --------
+    tamis where my-store 'doc-17'
     """
     from tamis.pipeline.files.remote import readable
     from tamis.pipeline.store.whereabouts import LEDGERS
@@ -36,6 +40,11 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
         keys of samples; those that are not in the pool yet are remembered
     file
         more keys, one a line
+
+    Examples
+    --------
+    tamis forget my-store 'doc-17' 'doc-18'
+    tamis forget my-store --file takedown.txt
     """
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.remote import working_copy
@@ -53,11 +62,28 @@ def forget(store: Path, *keys: str, file: Path | None = None) -> None:
         show(take_out(here, wanted))
 
 
+def verify(run: Path) -> None:
+    """Check every digest and every sum of a run; exit 1 on damage.
+
+    Examples
+    --------
+    tamis verify my-store/runs/recipe
+    """
+    from tamis.pipeline.errors import DamageFound
+    from tamis.pipeline.store.manifest import verify as check
+    from tamis.pipeline.store.runs import open_complete
+
+    damage = check(open_complete(run))
+    if damage:
+        raise DamageFound("\n".join(damage))
+    show(f"{run}: every file is as it was written, and every count adds up")
+
+
 def gc(
     store: Path,
     *,
-    delete: Annotated[bool, Parameter(negative=())] = False,
-    allow_code: Annotated[bool, Parameter(negative=())] = False,
+    delete: Flag = False,
+    allow_code: Flag = False,
 ) -> None:
     """Tell what a store holds that none of its runs needs.
 
@@ -69,6 +95,11 @@ def gc(
         take it away
     allow_code
         let the runs' recipes run the Python code that they name: without it, models stay where one names any
+
+    Examples
+    --------
+    tamis gc my-store
+    tamis gc my-store --delete
     """
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.store.garbage import collect
@@ -84,6 +115,10 @@ def compact(store: Path) -> None:
     ----------
     store
         the store
+
+    Examples
+    --------
+    tamis compact my-store
     """
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.store.compact import compact as merge

@@ -15,6 +15,7 @@ below and a line in catalog.py (contract.py says what it is).
     notes.py         what a column tells of itself
     parts.py         a column's part: where it lies, whether it stands
     pieces.py        batches of texts cut where they are large
+    reference.py     which kinds there are, told from the code
     user.py          the user's own function or kind
     classify/        `classify:` and `topic:`: probabilities and nearness
     detect/          `detect:`: objects in images

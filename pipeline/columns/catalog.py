@@ -109,7 +109,7 @@ def kind_of(name: str, settings: dict[str, Any], folder: Path, allow_code: bool)
     if not isinstance(asked, str) or asked not in known[verb]:
         names = ", ".join(sorted(known[verb]))
         raise RecipeError(f"columns.{name}: no {NOUNS.get(verb, verb)} {asked!r}; known: {names}")
-    return _built(name, _class_of(known[verb][asked]), rest, folder)
+    return _built(name, class_of(known[verb][asked]), rest, folder)
 
 
 def others_code(kind: ColumnKind, settings: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -122,7 +122,7 @@ def others_code(kind: ColumnKind, settings: dict[str, Any], folder: Path) -> dic
     return {} if held is None else {"code": f"{held.name} {held.version}"}
 
 
-def _class_of(found: type[ColumnKind] | EntryPoint) -> type[ColumnKind]:
+def class_of(found: type[ColumnKind] | EntryPoint) -> type[ColumnKind]:
     if not isinstance(found, EntryPoint):
         return found
     try:

@@ -419,7 +419,10 @@ def overridden(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
         *walk, last = place.split(".")
         node: Any = changed
         try:
-            for key in walk:
+            for number, key in enumerate(walk):
+                if isinstance(node, dict) and key not in node and walk[:1] == ["steps"] and number == 2:
+                    there = ", ".join(map(repr, node))
+                    raise RecipeError(f"--set {place}: step {walk[1]} is {there}, not {key!r}")
                 node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
             if isinstance(node, list):
                 node[int(last)] = wanted

@@ -7,6 +7,7 @@ nothing.
     costs.py        what each task of a run cost
     database.py     DuckDB in memory over Parquet
     garbage.py      what no run needs, and taking it away
+    listing.py      the runs of a store
     learned.py      what a step learned, stored without pickle
     manifest.py     provenance, and verify
     query.py        SQL over a run, locked

@@ -42,10 +42,15 @@ ENOUGH = 2  # labels a class, from which on they are believed rather than prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Active(Ranker):
-    """column: the vectors; acquire: how candidates are chosen (auto: k_means without labels, unsure_clusters while they
-    are few, then margin); balance: pcb evens out the classes (auto: where acquire is auto); head: what predicts them;
-    prompts: the class output of an open_clip column, believed while labels are few; radius: of probability_cover, a
-    distance of unit vectors; pool_share: of the candidates that pcb chooses from."""
+    """column      of vectors
+    acquire     how candidates are chosen (auto: k_means without labels, unsure_clusters while they are few, then
+                margin)
+    balance     pcb evens out the classes (auto: where acquire is auto)
+    head        what predicts them
+    prompts     the class output of an open_clip column, believed while labels are few
+    radius      of probability_cover, a distance of unit vectors
+    pool_share  of the candidates that pcb chooses from
+    """
 
     fitted: ClassVar[type | None] = Ranked
 

@@ -19,7 +19,7 @@ from tamis.selectors.ranked import Ranked
 
 @dataclass(frozen=True, kw_only=True)
 class KCenter(Ranker):
-    """column: the vectors. Without labels the first pick is the sample nearest to the mean."""
+    """column  of vectors. Without labels the first pick is the sample nearest to the mean."""
 
     fitted: ClassVar[type | None] = Ranked
 

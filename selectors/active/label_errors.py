@@ -33,7 +33,11 @@ FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class LabelErrors(Ranker):
-    """column: the vectors; flag: a rule of confident learning; neighbours: how many are asked; head: what predicts."""
+    """column      of vectors
+    flag        a rule of confident learning
+    neighbours  how many are asked
+    head        what predicts
+    """
 
     needs_labels: ClassVar[bool] = True
     fitted: ClassVar[type | None] = Labeled

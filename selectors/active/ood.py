@@ -23,8 +23,11 @@ ROUNDING = 1e-5  # of a distance, between one order of sums and another
 
 @dataclass(frozen=True, kw_only=True)
 class Ood(Scorer):
-    """column: the vectors; k: which nearest reference counts; share: of the references that would pass, or max_distance
-    (of unit vectors, 0 to 2): without them a budget says how many of the nearest are kept."""
+    """column        of vectors
+    k             which nearest reference counts
+    share         of the references that would pass themselves: what is as near as these is kept
+    max_distance  of unit vectors, 0 to 2: what is nearer is kept. Without both, a budget says how many of the nearest
+    """
 
     column: str
     k: int = 5

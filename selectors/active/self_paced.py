@@ -35,8 +35,11 @@ LISTED = 20  # contradictions in the step's facts
 
 @dataclass(frozen=True, kw_only=True)
 class SelfPaced(Ranker):
-    """column: the vectors; precision: wanted of claims on samples not seen; pace: one for all classes instead (0:
-    nothing labels itself); turns: how often classifiers learn from the pseudo-labels of the turn before."""
+    """column     of vectors
+    precision  wanted of claims on samples not seen
+    pace       one for all classes instead (0: nothing labels itself)
+    turns      how often classifiers learn from the pseudo-labels of the turn before
+    """
 
     fitted: ClassVar[type | None] = Labeled
 

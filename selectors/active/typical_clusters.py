@@ -25,7 +25,9 @@ MOST_COMPARED = 8192  # of a cluster, that its samples' neighbours are looked fo
 
 @dataclass(frozen=True, kw_only=True)
 class TypicalClusters(Ranker):
-    """column: the vectors; neighbours: that tell how typical a sample is."""
+    """column      of vectors
+    neighbours  that tell how typical a sample is
+    """
 
     fitted: ClassVar[type | None] = Ranked
 

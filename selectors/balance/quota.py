@@ -20,7 +20,10 @@ from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class Quota(Scorer, Fitted):
-    """by: a field of the pool; shares: group -> share (any positive numbers; they are scaled to sum 1)."""
+    """by          a field of the pool
+    shares      group -> share (any positive numbers; they are scaled to sum 1)
+    max_epochs  times that a sample of a group that is too small may stand in the selection
+    """
 
     by_chance: ClassVar[bool] = True
     budgets: ClassVar[tuple[str, ...]] = ("budget",)

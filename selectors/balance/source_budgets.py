@@ -35,9 +35,13 @@ MOST_BYTES = 1 << 30  # of second moments
 
 @dataclass(frozen=True, kw_only=True)
 class SourceBudgets(Scorer):
-    """column: the vectors; by: the field that names a sample's source; predict: a field that sources teach to predict,
-    numbers or classes; floor: least of each source, so that none is forgotten; cap: most of each; penalty: instead of
-    the one that is found."""
+    """column   of vectors
+    by       the field that names a sample's source
+    predict  a field that sources teach to predict, numbers or classes
+    floor    least of each source, so that none is forgotten
+    cap      most of each
+    penalty  instead of the one that is found
+    """
 
     by_chance: ClassVar[bool] = True
     budgets: ClassVar[tuple[str, ...]] = ("budget",)

@@ -19,7 +19,7 @@ from tamis.selectors.contract import Batches, Filter, Fitted, Floats, Inputs
 
 @dataclass(frozen=True, kw_only=True)
 class ExactDedup(Filter, Fitted):
-    """of: what is equal: whole samples, or images whatever their captions."""
+    """of    what is equal: whole samples, or images whatever their captions"""
 
     unscored: ClassVar[bool] = True
 

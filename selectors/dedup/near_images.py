@@ -36,6 +36,7 @@ class NearDedupImages(RankingFilter):
     """
 
     fitted: ClassVar[type | None] = Ranked
+    no_fields: ClassVar[tuple[str, ...]] = ("first", "largest")
 
     column: str
     distance: int = 4

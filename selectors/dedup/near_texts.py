@@ -48,6 +48,7 @@ class NearDedup(RankingFilter):
     """
 
     fitted: ClassVar[type | None] = Ranked
+    no_fields: ClassVar[tuple[str, ...]] = ("first", "longest")
 
     keep: str = "first"
     similarity: float | None = None

@@ -48,6 +48,7 @@ class SemanticDedup(RankingFilter):
     """
 
     fitted: ClassVar[type | None] = Ranked
+    no_fields: ClassVar[tuple[str, ...]] = ORDERS
     prepared: ClassVar[type | None] = SimilarityTable
 
     column: str

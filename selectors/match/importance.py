@@ -46,16 +46,21 @@ FORMS: dict[str, dict[str, Any]] = {
 class ImportanceResampling(Scorer):
     """Settings; those left out are the form's (see FORMS).
 
-    features     what a text is made of; hashed n-grams
-    tokens       tamis: letters of scripts without spaces are tokens of their own; published: what spaces part
-    ngrams       highest order of the n-grams
-    smoothing    pseudo-count added to observed and expected counts; 0: the published floor of 1e-8 instead
-    weight       of a text's log ratios: their sum, mean, or mean shrunk to the pool's
-    min_length   tokens; shorter texts are never chosen
-    quality_mask keep to texts that look like prose (published preprocessing)
-    temperature  of the Gumbel noise on the scores; 0 is the same as `choose: top`
-    targets      pooled: one distribution; by_size, or a list of proportions: one for each target source in turn
-    in_target    pool texts that are in the target, too: marked in the ledger, or never chosen
+    features      what a text is made of: hashed n-grams
+    form          tamis: each n-gram once a text, mean of log ratios; published: the paper's sum over hashed buckets
+    tokens        tamis: letters of scripts without spaces are tokens of their own; published: what spaces part
+    ngrams        highest order of the n-grams
+    buckets       that n-grams are hashed into
+    hash          of an n-gram: fnv1a, or the published sha256
+    occurrences   of an n-gram in a text that count: each once, or all
+    smoothing     pseudo-count added to observed and expected counts; 0: the published floor of 1e-8 instead
+    weight        of a text's log ratios: their sum, mean, or mean shrunk to the pool's
+    choose        top: the best; sample: in proportion to the weights, by Gumbel noise
+    temperature   of the Gumbel noise on the scores; 0 is the same as `choose: top`
+    min_length    tokens; shorter texts are never chosen
+    quality_mask  keep to texts that look like prose (the published preprocessing)
+    targets       pooled: one distribution; by_size, or a list of proportions: one for each target source in turn
+    in_target     pool texts that are in the target, too: marked in the ledger, or never chosen
     """
 
     needs_target: ClassVar[bool] = True

@@ -17,7 +17,9 @@ from tamis.selectors.ranked import Ranked, ranked
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRoundRobin(Ranker):
-    """column: the objects; confidence: what an object must have, one number or by class. Within a class by chance."""
+    """column      of objects
+    confidence  what an object must have, one number or by class. Within a class by chance.
+    """
 
     fitted: ClassVar[type | None] = Ranked
 

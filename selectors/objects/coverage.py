@@ -27,9 +27,12 @@ GROWTH = 1.1  # more clusters than the share of uncovered ones asks for, so that
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectCoverage(Ranker):
-    """column: the objects; pick: of a cluster the object nearest to its centre, or the one that the detector is surest
-    of; negatives: share of the budget for images without objects; confidence: what an object must have, one number or
-    by class; classes: those to cover (default: all that are proposed)."""
+    """column      of objects
+    pick        of a cluster the object nearest to its centre, or the one that the detector is surest of
+    negatives   share of the budget for images without objects
+    confidence  what an object must have, one number or by class
+    classes     those to cover (default: all that are proposed)
+    """
 
     fitted: ClassVar[type | None] = Ranked
 

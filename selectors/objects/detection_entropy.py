@@ -16,7 +16,7 @@ from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionEntropy(Scorer, Fitted):
-    """column: the objects. Labeled samples are left out."""
+    """column  of objects. Labeled samples are left out."""
 
     column: str
 

@@ -21,13 +21,13 @@ LIMITS = (  # setting, reason, whether it is a least
 
 @dataclass(frozen=True, kw_only=True)
 class ImageQuality(Filter, ByVerdict):
-    """column      of `measure: image`
-    least_side  pixels of the shorter side
-    most_aspect longer side over the shorter
-    sharpness   least variance of the Laplacian; less is blurred
-    dark        most share of black pixels
-    bright      most share of burnt pixels
-    contrast    least standard deviation of grey, 0 to 1; less is near-constant
+    """column       of `measure: image`
+    least_side   pixels of the shorter side
+    most_aspect  longer side over the shorter
+    sharpness    least variance of the Laplacian; less is blurred
+    dark         most share of black pixels
+    bright       most share of burnt pixels
+    contrast     least standard deviation of grey, 0 to 1; less is near-constant
     """
 
     unscored: ClassVar[bool] = True

@@ -19,8 +19,10 @@ FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 
 @dataclass(frozen=True, kw_only=True)
 class FastText(ColumnKind):
-    """model: a .bin or .ftz file of fastText; label: whose probability, with or without `__label__`; without a label,
-    that of the likeliest one, which `NAME_best` tells."""
+    """model  a .bin or .ftz file of fastText
+    label  whose probability, with or without `__label__`; without a label, that of the likeliest one, which
+           `NAME_best` tells
+    """
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "fasttext"

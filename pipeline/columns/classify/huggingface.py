@@ -24,8 +24,10 @@ WINDOW = 512  # tokens of a sequence classifier, where it does not say less
 
 @dataclass(frozen=True, kw_only=True)
 class HuggingFace(ColumnKind):
-    """model: a name on the hub or a folder with a sequence classifier; label: whose probability, by name or number;
-    precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+    """model      a name on the hub or a folder with a sequence classifier
+    label      whose probability, by name or number
+    precision  `auto` is bf16 on a GPU and fp32 elsewhere
+    """
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "huggingface"

@@ -29,7 +29,10 @@ NGRAMS = Ngrams(order=2, buckets=1 << 18, distinct=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(ColumnKind):
-    """train: what is told apart; features: ngrams, or a column of vectors; strength: inverse of the regularisation."""
+    """train     what is told apart
+    features  ngrams, or a column of vectors
+    strength  inverse of the regularisation
+    """
 
     verb: ClassVar[str] = "classify"
     kind: ClassVar[str] = "linear"

@@ -26,8 +26,10 @@ NEIGHBOURS = 20  # of the local outlier factor, as published
 
 @dataclass(frozen=True, kw_only=True)
 class Topic(ColumnKind):
-    """words: what it is about; features: a column of vectors that can embed words, too; documents: how many nearest
-    samples stand for it."""
+    """words      what it is about
+    features   a column of vectors that can embed words, too
+    documents  how many nearest samples stand for it
+    """
 
     verb: ClassVar[str] = "topic"
     kind: ClassVar[str] = "keywords"

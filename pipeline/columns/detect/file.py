@@ -1,5 +1,6 @@
-"""`detect: file`: any detector's output, or boxes that people drew: COCO (instances or results), YOLO, VOC, Parquet, or
-the rounds of `tamis label import`.
+"""`detect: file`: any detector's output, or boxes that people drew.
+
+COCO (instances or results), YOLO, VOC, Parquet, or the rounds of `tamis label import`.
 
 An image's boxes are found by its name: the path below the pool's root, with or without suffix; else by the only name
 that one of the two ends with (`labels/train/1.txt` is of `images/train/1.jpg`); else by a basename that is unique in
@@ -36,10 +37,13 @@ DETECT_FILE_VERSION = 2  # raise when the same file would give other objects
 
 @dataclass(frozen=True, kw_only=True)
 class FileBoxes(Detector):
-    """path: a .json of COCO, a .parquet, a folder of YOLO's .txt or VOC's .xml, or STORE/labels; images: for COCO
-    results, the instances file that lists images and categories; classes: the only ones that are kept, for YOLO in
-    their order (or a file of them); confidence: the least, one number or by class; unlisted: what an image without a
-    record is, unknown, or background, without objects."""
+    """path        a .json of COCO, a .parquet, a folder of YOLO's .txt or VOC's .xml, or STORE/labels
+    images      for COCO results, the instances file that lists images and categories
+    classes     the only ones that are kept, for YOLO in their order (or a file of them)
+    confidence  the least, one number or by class
+    features    an embedder, {embed: NAME, ...}, that describes each object's crop
+    unlisted    what an image without a record is, unknown, or background, without objects
+    """
 
     kind: ClassVar[str] = "file"
     joins_by_name: ClassVar[bool] = True

@@ -37,9 +37,17 @@ COCO_80 = [
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxDetector(Detector):
-    """model: the file; size: [height, width] of its input; classes: their names in order, or a file of them (default:
-    COCO's 80); confidence: the least, one number or by class; overlap: of two boxes of a class that share more (IoU)
-    the surer stays; channels, scale: what the input is like; decoded: whether the file decodes its grid itself."""
+    """model            the file
+    size             [height, width] of its input
+    classes          their names in order, or a file of them (default: COCO's 80)
+    confidence       the least, one number or by class
+    overlap          of two boxes of a class that share more (IoU) the surer stays
+    channels, scale  what the input is like
+    fill             grey that pads an image, 0 to 255
+    decoded          whether the file decodes its grid itself
+    batch            images at once
+    features         an embedder, {embed: NAME, ...}, that describes each object's crop
+    """
 
     kind: ClassVar[str] = "onnx"
     extra: ClassVar[str] = "onnx"

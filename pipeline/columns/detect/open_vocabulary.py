@@ -39,8 +39,15 @@ FILLS = {"owlv2": 128}  # grey, as it was trained
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVocabulary(Detector):
-    """model: a name on the hub or a folder; classes: names, or a prompt for each; confidence: the least, a number or by
-    class; overlap: of two boxes of a class that share more (IoU) the surer stays; side: pixels of the longer side."""
+    """model       a name on the hub or a folder
+    classes     names, or a prompt for each
+    confidence  the least, a number or by class
+    overlap     of two boxes of a class that share more (IoU) the surer stays
+    side        pixels of the longer side
+    precision   `auto` is fp16 on a GPU and fp32 elsewhere
+    batch       images at once
+    features    an embedder, {embed: NAME, ...}, that describes each object's crop
+    """
 
     kind: ClassVar[str] = "open_vocabulary"
     extra: ClassVar[str] = "detect"

@@ -1,4 +1,6 @@
-"""`embed: classic`: shape and colour of an image, without weights; see decode/classic.py."""
+"""`embed: classic`: shape and colour of an image, without weights.
+
+decode/classic.py computes it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -25,9 +25,21 @@ ONNX_VERSION = 1  # raise when the same pixels would give another vector
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx(Embedder):
-    """model: the file; size: [height, width] in pixels; resize, interpolation, fill: as in docs/recipe.md; mean, std:
-    of the channels, on a scale of 0 to 1; channels: their order; layout: of the input; output: its name (default: the
-    first); tokens: how three dimensions become two; dims: keep the leading dimensions; batch: images at once."""
+    """model                        the file
+    size                         [height, width] in pixels
+    resize                       what becomes the size: the shortest side, then the middle is cut out; the longest, then
+                                 the rest is filled; or squash both
+    interpolation                of pixels while resizing
+    fill                         grey that fills the rest, 0 to 255
+    mean, std                    of the channels, on a scale of 0 to 1
+    channels                     their order
+    layout                       of the input: channels before or behind height and width
+    output                       its name (default: the first)
+    tokens                       how three dimensions become two
+    dims                         keep the leading dimensions
+    scaled_decode                let the JPEG decoder shrink (faster, other pixels)
+    batch                        images at once
+    """
 
     kind: ClassVar[str] = "onnx"
     extra: ClassVar[str] = "onnx"

@@ -29,10 +29,15 @@ LOCAL = "local-dir:"  # how open_clip calls a model in a folder
 
 @dataclass(frozen=True, kw_only=True)
 class OpenClip(WordEmbedder):
-    """model: an architecture of open_clip; pretrained: a tag, a file, or `random`; precision: `auto` is fp16 on a GPU
-    and fp32 elsewhere; outputs: towers to run; classes: a YAML file of prompts by class; dims: keep the leading
-    dimensions (for models trained so); scaled_decode: let the JPEG decoder shrink (faster, other pixels);
-    batch: images at once, else found."""
+    """model          an architecture of open_clip
+    pretrained     a tag, a file, or `random`
+    precision      `auto` is fp16 on a GPU and fp32 elsewhere
+    outputs        towers to run
+    classes        a YAML file of prompts by class
+    dims           keep the leading dimensions (for models trained so)
+    scaled_decode  let the JPEG decoder shrink (faster, other pixels)
+    batch          images at once, else found
+    """
 
     kind: ClassVar[str] = "open_clip"
     extra: ClassVar[str] = "clip"

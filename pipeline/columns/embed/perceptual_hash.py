@@ -1,4 +1,6 @@
-"""`embed: perceptual_hash`: 64 bits that copies of an image share; see decode/perceptual_hash.py."""
+"""`embed: perceptual_hash`: 64 bits that copies of an image share.
+
+decode/perceptual_hash.py computes them."""
 
 from dataclasses import dataclass
 from pathlib import Path

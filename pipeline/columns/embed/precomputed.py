@@ -26,8 +26,12 @@ FILES_HELD = 4  # of vectors, in memory; DataComp's shards hold 10,000
 
 @dataclass(frozen=True, kw_only=True)
 class Precomputed(ColumnKind):
-    """path: files or a glob (.parquet, .npz, .npy); key: the field of keys in Parquet, or the array in .npz; vector:
-    the field or array of vectors; on: the pool's field that the keys are matched with; dims: keep the leading ones."""
+    """path    files or a glob (.parquet, .npz, .npy)
+    key     the field of keys in Parquet, or the array in .npz
+    vector  the field or array of vectors
+    on      the pool's field that the keys are matched with
+    dims    keep the leading ones
+    """
 
     verb: ClassVar[str] = "embed"
     kind: ClassVar[str] = "precomputed"

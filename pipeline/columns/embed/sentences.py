@@ -27,8 +27,12 @@ MOST_WINDOWS = 256  # of one text: 65,000 tokens; the rest of a book is cut, and
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceTransformers(WordEmbedder):
-    """model: a name on the hub or a folder; long: what becomes of texts beyond the window; dims: keep the leading
-    dimensions; batch: windows at once."""
+    """model      a name on the hub or a folder
+    long       what becomes of texts beyond the window
+    precision  `auto` is fp16 on a GPU and fp32 elsewhere
+    dims       keep the leading dimensions
+    batch      windows at once
+    """
 
     kind: ClassVar[str] = "sentence_transformers"
     extra: ClassVar[str] = "text"

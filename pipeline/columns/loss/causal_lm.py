@@ -40,8 +40,12 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class CausalLM(ColumnKind):
-    """model: a name on the hub or a folder; context: tokens of a window; stride: between the windows' beginnings;
-    max_tokens: of a text that are read; precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+    """model       a name on the hub or a folder
+    context     tokens of a window
+    stride      between the windows' beginnings
+    max_tokens  of a text that are read
+    precision   `auto` is bf16 on a GPU and fp32 elsewhere
+    """
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "causal_lm"

@@ -23,8 +23,11 @@ from tamis.pipeline.files.atomic import digest_of_folder
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTextLM(ColumnKind):
-    """model: a name on the hub or a folder; prompt: what stands between image and caption; max_tokens: of a caption
-    that are read; precision: `auto` is bf16 on a GPU and fp32 elsewhere."""
+    """model       a name on the hub or a folder
+    prompt      what stands between image and caption
+    max_tokens  of a caption that are read
+    precision   `auto` is bf16 on a GPU and fp32 elsewhere
+    """
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "image_text_lm"

@@ -30,8 +30,10 @@ DIGIT = re.compile(r"\d")
 
 @dataclass(frozen=True, kw_only=True)
 class KenLM(ColumnKind):
-    """model: an ARPA or binary file of KenLM; pieces: a SentencePiece model (default: white space);
-    normalise: CCNet's rules, or none."""
+    """model      an ARPA or binary file of KenLM
+    pieces     a SentencePiece model (default: white space)
+    normalise  CCNet's rules, or none
+    """
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "kenlm"

@@ -13,8 +13,11 @@ from tamis.pipeline.errors import RecipeError
 
 @dataclass(frozen=True, kw_only=True)
 class PrecomputedLoss(ColumnKind):
-    """path: Parquet, .npz, or .npy beside keys, as for precomputed vectors; key: the field or array of keys; value:
-    that of the numbers; match: the pool's field that the keys are matched with."""
+    """path   Parquet, .npz, or .npy beside keys, as for precomputed vectors
+    key    the field or array of keys
+    value  that of the numbers
+    match  the pool's field that the keys are matched with
+    """
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "precomputed"

@@ -71,10 +71,19 @@ TEXTS = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedLM(ColumnKind):
-    """on: what it is trained on; tokens: how many, as `2M` (default: all there are); size: of a model from scratch;
-    start: the column whose model is trained further (`from` in a recipe); epochs: passes over the tokens;
-    rate: peak learning rate; batch: windows at once; tokenizer: learned byte pairs, or bytes; context, stride,
-    max_tokens (default: one window), precision: of the losses, as in causal_lm."""
+    """on          what it is trained on
+    tokens      how many, as `2M` (default: all there are)
+    size        of a model from scratch
+    start       the column whose model is trained further (`from` in a recipe)
+    epochs      passes over the tokens
+    rate        peak learning rate
+    batch       windows at once
+    tokenizer   learned byte pairs, or bytes
+    stride      tokens between the windows' beginnings
+    max_tokens  of a text that are read (default: one window)
+    precision   of the losses; `auto` is bf16 on a GPU and fp32 elsewhere
+    context     tokens of a window
+    """
 
     verb: ClassVar[str] = "loss"
     kind: ClassVar[str] = "train"

@@ -1,4 +1,6 @@
-"""`measure: image`: sharpness, brightness and contrast of each image, made in the decode; see decode/quality.py."""
+"""`measure: image`: sharpness, brightness and contrast of each image, made in the decode.
+
+decode/quality.py computes them."""
 
 from dataclasses import dataclass
 from pathlib import Path

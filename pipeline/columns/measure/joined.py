@@ -30,8 +30,11 @@ SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True, kw_only=True)
 class Join(ColumnKind):
-    """path: the file; key: its field of keys; value: its field of numbers; match: the pool's field that the keys are
-    matched with."""
+    """path   the file
+    value  its field of numbers
+    key    its field of keys
+    match  the pool's field that the keys are matched with
+    """
 
     verb: ClassVar[str] = "join"
     kind: ClassVar[str] = "file"

@@ -20,7 +20,9 @@ SQL_VERSION = 1  # raise when the same rows would get other values
 
 @dataclass(frozen=True, kw_only=True)
 class SqlColumn(ColumnKind):
-    """expression: over the fields of a row, as in `where`."""
+    """expression  over the fields of a row, as in `where`
+    reads       fields and columns that it names (found in the expression; not for a recipe to give)
+    """
 
     verb: ClassVar[str] = "sql"
     kind: ClassVar[str] = "expression"

@@ -15,8 +15,10 @@ NAMES = ("words", *(name for name in FIELDS if name != "words"))
 
 @dataclass(frozen=True, kw_only=True)
 class TextMeasures(ColumnKind):
-    """words: of Gopher's measures, as white space parts them (space), or marks are words, too (marks); word_ngram,
-    character_ngram: whose repetition is told. Thresholds are a step's."""
+    """words                        of Gopher's measures, as white space parts them (space), or marks are words, too
+                                 (marks)
+    word_ngram, character_ngram  whose repetition is told. Thresholds are a step's.
+    """
 
     verb: ClassVar[str] = "measure"
     kind: ClassVar[str] = "text"

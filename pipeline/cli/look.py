@@ -1,0 +1,220 @@
+"""`tamis why`, `sql`, `report`, `runs`, `explain`, `compare`, `probe`: what came of a run, and what it is worth.
+
+Heavy imports wait inside the verbs, so that --help answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from tamis.pipeline.cli.families import Flag, Out
+from tamis.pipeline.progress import show
+
+
+def why(run: Path, key: str) -> None:
+    """Tell one sample's story in a run: where it came from, each step's decision, and what it would have taken.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    key
+        the sample's key, or its id (16 hex digits)
+
+    Examples
+    --------
+    tamis why my-store/runs/recipe 'doc-17'
+    """
+    from tamis.pipeline.explain.why import why as tell
+    from tamis.pipeline.store.runs import open_complete
+
+    show(tell(open_complete(run), key))
+
+
+def sql(
+    run: Path,
+    query: str,
+    *,
+    format: Literal["table", "csv", "json"] = "table",
+    seconds: float = 3600,
+    spill: float | None = None,
+) -> None:
+    """Answer one SELECT over a run: views pool, rejects, ledger, selection, spikes, and each column.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    query
+        for instance "select reason, count(*) from ledger group by all"
+    format
+        how to print the answer
+    seconds
+        that it may take
+    spill
+        gigabytes that it may put on the disk (default: 100, and never more than half of what is free)
+
+    Examples
+    --------
+    tamis sql my-store/runs/recipe "select reason, count(*) from ledger group by all"
+    tamis sql my-store/runs/recipe "select key, score from selection order by rank" --format csv
+    """
+    from tamis.pipeline.store.query import ask, print_answer
+    from tamis.pipeline.store.runs import open_complete
+
+    most = None if spill is None else int(spill * 1e9)
+    print_answer(ask(open_complete(run), query, seconds, most), format)
+
+
+def report(run: Path, *, open: Annotated[bool, Parameter(name="--open", show_default=False)] = False) -> None:
+    """Print where the run's report lies, a single HTML file to open in a browser.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+    open
+        open it in this machine's browser
+
+    Examples
+    --------
+    tamis report my-store/runs/recipe
+    tamis report my-store/runs/recipe --open
+    """
+    import webbrowser
+
+    from tamis.pipeline.store.runs import open_complete
+
+    page = open_complete(run).folder / "report.html"
+    show(page)
+    if open and not webbrowser.open(page.as_uri()):
+        show("tamis: found no browser here; copy that file to where there is one", sys.stderr)
+
+
+def runs(store: Path) -> None:
+    """List a store's runs, newest last: what was chosen, when, in which time, by which steps; what has not ended.
+
+    Parameters
+    ----------
+    store
+        the store
+
+    Examples
+    --------
+    tamis runs my-store
+    """
+    from tamis.pipeline.files.remote import readable
+    from tamis.pipeline.store.listing import told
+
+    show(told(readable(store)))
+
+
+def explain(run: Path) -> None:
+    """Say which of the pool's fields go along with being dropped, and how strongly.
+
+    Parameters
+    ----------
+    run
+        the run's folder, STORE/runs/NAME
+
+    Examples
+    --------
+    tamis explain my-store/runs/recipe
+    """
+    from tamis.pipeline.explain.drops import explain as tell
+    from tamis.pipeline.store.runs import open_complete
+
+    show(tell(open_complete(run)))
+
+
+def compare(
+    selections: list[Path],
+    *,
+    store: Path | None = None,
+    column: str | None = None,
+    oracle: str | None = None,
+    train: str | None = None,
+    by: str | None = None,
+    held_out: Path | None = None,
+    seeds: int = 3,
+    out: Out = Path("compare.html"),
+    allow_code: Flag = False,
+) -> None:
+    """Compare selections of one pool: what they share, hold and cost, and how well they serve the target.
+
+    Parameters
+    ----------
+    selections
+        runs (STORE/runs/NAME), or recipes, which are run on --store; random of the same size is added
+    store
+        where recipes are run
+    column
+        vectors to measure nearness in (default: the first that a run has)
+    oracle
+        FIELD=VALUE of a kept field that names the true group: what could be gained at most
+    train
+        train on each: tiny, small or medium, a language model from scratch; a folder, that one further; head, a
+        linear head on --column by the classes of --by. Reports each one's loss on what no selection holds
+    by
+        the kept field with the classes, for --train head
+    held_out
+        JSON lines of target texts that no selection saw, for --train (default: the target itself)
+    seeds
+        trainings of each
+    out
+        the page; the same figures as JSON beside it
+    allow_code
+        let recipes run the Python code that they name
+
+    Examples
+    --------
+    tamis compare my-store/runs/a my-store/runs/b
+    tamis compare a.yaml b.yaml --store my-store --oracle domain=medicine --train tiny
+    """
+    from tamis.pipeline.comparing.page import table, write_comparison
+    from tamis.pipeline.comparing.selections import comparison
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.files.atomic import write_json
+
+    if out.suffix == ".json":
+        raise RecipeError(f"-o {out}: the page is HTML; the figures go to a .json beside it")
+    found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds, by)
+    write_comparison(found, out)
+    write_json(out.with_suffix(".json"), found)
+    show(table(found))
+    show(out, sys.stderr)
+
+
+def probe(
+    run: Path,
+    column: str,
+    *,
+    by: str | None = None,
+    out: Out = Path("probe.html"),
+    allow_code: Flag = False,
+) -> None:
+    """Say whether a column of vectors carries your classes, or your target, at all: before labels are paid for.
+
+    Parameters
+    ----------
+    run
+        a run that has the column
+    column
+        its name
+    by
+        a kept field with classes, or `labels` (default: the first that has some)
+    out
+        the page: some samples with their nearest neighbours
+    allow_code
+        let the run's recipe run the Python code that it names
+
+    Examples
+    --------
+    tamis probe my-store/runs/recipe clip --by label
+    """
+    from tamis.pipeline.explain.probe import probe as tell
+    from tamis.pipeline.store.runs import open_complete
+
+    show(tell(open_complete(run, allow_code), column, by, out))
+    show(out, sys.stderr)

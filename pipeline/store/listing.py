@@ -1,0 +1,77 @@
+"""`tamis runs`: the runs of a store, newest last, and those that have not ended."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tamis.pipeline.errors import StoreError
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.files.store_format import check_format
+from tamis.pipeline.progress import joined, visible
+from tamis.pipeline.read.walk import is_store
+
+NAMED = 60  # characters of a run's steps
+
+
+class Listed(NamedTuple):
+    """A run in one line; numbers are None where it has not ended."""
+
+    name: str
+    ended: str  # UTC, to the minute; where it has not ended, how far it came
+    selected: int | None
+    pool: int | None
+    seconds: float | None
+    steps: list[str]
+
+
+def listed(store: Path) -> list[Listed]:
+    """Complete runs by when they ended, then the others by name. Raises StoreError where there is no store."""
+    if not is_store(store):
+        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    check_format(store)
+    folders = [path.parent for path in (store / "runs").glob("*/request.json")]
+    ended = [_ended(folder) for folder in folders if (folder / "manifest.json").exists()]
+    others = [_begun(folder) for folder in folders if not (folder / "manifest.json").exists()]
+    return [*sorted(ended, key=lambda run: (run.ended, run.name)), *sorted(others)]
+
+
+def _ended(folder: Path) -> Listed:
+    manifest = read_json(folder / "manifest.json")
+    steps = manifest["steps"]
+    selected = steps[-1]["kept"] if steps else manifest["pool"]["samples"]
+    seconds = sum(stage["wall_s"] for stage in manifest.get("costs") or [])
+    when = manifest["ended"][:16].replace("T", " ")
+    return Listed(
+        folder.name, when, selected, manifest["pool"]["samples"], seconds, [step["selector"] for step in steps]
+    )
+
+
+def _begun(folder: Path) -> Listed:
+    asked: list[dict[str, Any]] = read_json(folder / "request.json")["recipe"].get("steps") or []
+    taken = len(list((folder / "steps").glob("step-*.json")))
+    far = f"not ended, {taken} of {len(asked)} steps" if (folder / "inputs.json").exists() else "not ended, reading"
+    return Listed(folder.name, far, None, None, None, [next(iter(step)) for step in asked])
+
+
+def told(store: Path) -> str:
+    """The same as a table. Raises StoreError."""
+    found = listed(store)
+    if not found:
+        return f"{store}: no run yet; `tamis run RECIPE --store {store}` makes one"
+    rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "steps")]
+    for run in found:
+        numbers = ["" if number is None else f"{number:,}" for number in (run.selected, run.pool)]
+        seconds = "" if run.seconds is None else f"{run.seconds:,.1f}"
+        steps = visible(", ".join(run.steps)) or "none"
+        steps = steps if len(steps) <= NAMED else steps[: NAMED - 1] + "…"
+        rows.append((visible(run.name), run.ended, *numbers, seconds, steps))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = (True, True, False, False, False, True)
+    lines = [
+        "  ".join(
+            f"{word:{'<' if is_left else '>'}{w}}" for word, w, is_left in zip(row, wide, left, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    if any(run.selected is None for run in found):
+        lines.append("What has not ended goes on with the same `tamis run`.")
+    return joined(lines)

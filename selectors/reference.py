@@ -1,0 +1,156 @@
+"""What a recipe may say, told from the code: each setting with its type, its default and what it means.
+
+A setting's meaning stands in the docstring of the class that has it, one line a setting: its name, two spaces or more,
+the meaning; lines that are indented go on with it. Settings that mean one thing in several classes are told once, in
+the class that they inherit from."""
+
+import dataclasses
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from tamis.selectors.catalog import MORE, SELECTORS, findable, package_of, plugged
+from tamis.selectors.contract import Selector
+
+TOLD = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
+OF_EACH = ("seed", "step")  # filled in
+WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "map", "Any": "any"}
+
+
+class Setting(NamedTuple):
+    """One key that a step or a column may have."""
+
+    name: str
+    type: Any
+    default: Any
+    required: bool
+    meaning: str
+
+    @property
+    def wanted(self) -> str:
+        return in_words(self.type)
+
+    @property
+    def otherwise(self) -> str:
+        """What holds where it is not given, in the words of a recipe."""
+        if self.required:
+            return "required"
+        return "optional" if self.default is None else f"default {in_yaml(self.default)}"
+
+
+def settings_of(kind: type, without: tuple[str, ...] = OF_EACH) -> list[Setting]:
+    """The settings of a dataclass, required ones first, then in the order of its fields."""
+    hints, meanings = get_type_hints(kind), meanings_of(kind)
+    found = [
+        Setting(field.name, hints[field.name], _default(field), _required(field), meanings.get(field.name, ""))
+        for field in dataclasses.fields(kind)
+        if field.name not in without
+    ]
+    return sorted(found, key=lambda setting: not setting.required)
+
+
+def meanings_of(kind: type) -> dict[str, str]:
+    """By setting; the nearest class that tells of one counts."""
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        names: list[str] = []
+        for line in inspect.cleandoc(vars(one).get("__doc__") or "").splitlines():
+            if told := TOLD.match(line):
+                names = told[1].split(", ")
+                found |= dict.fromkeys(names, told[2])
+            elif names and line.startswith("  "):
+                found |= {name: f"{found[name]} {line.strip()}" for name in names}
+            else:
+                names = []
+    return found
+
+
+def first_line(kind: type) -> str:
+    """What it is, in a sentence."""
+    module = inspect.getmodule(kind)
+    return ((module and module.__doc__) or kind.__doc__ or "").strip().partition("\n")[0]
+
+
+def in_words(wanted: Any) -> str:
+    """A type as a recipe's author thinks of it."""
+    if wanted is NoneType:
+        return "nothing"
+    if isinstance(wanted, type) and not get_args(wanted):
+        return WORDS.get(wanted.__name__, wanted.__name__)
+    origin, inside = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        return " | ".join(map(in_yaml, inside))
+    if origin in (list, tuple):
+        return f"list of {in_words(inside[0])}" if inside else "list"
+    if origin is dict:
+        return f"map of {in_words(inside[1])}" if inside else "map"
+    if origin is Union or type(wanted).__name__ in ("Union", "UnionType"):
+        return " or ".join(in_words(one) for one in inside if one is not NoneType)
+    return in_words(inside[0]) if inside else WORDS.get(str(wanted).removeprefix("typing."), str(wanted))
+
+
+def in_yaml(value: Any) -> str:
+    """A default as a recipe would say it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {in_yaml(one)}" for key, one in value.items()) + "}"
+    return str(value)
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def steps() -> dict[str, type[Selector]]:
+    """All steps by name, those whose settings choose between two methods under both; ours first."""
+    found = dict(sorted({**SELECTORS, **MORE}.items()))
+    for name in plugged():
+        if kind := findable(name):
+            found[name] = kind
+    return found
+
+
+def table_of(settings: list[Setting]) -> list[str]:
+    """One line a setting, and its meaning below it."""
+    lines = []
+    for setting in settings:
+        lines.append(f"  {setting.name}: {setting.wanted}, {setting.otherwise}")
+        lines += [f"      {setting.meaning}"] if setting.meaning else []
+    return lines
+
+
+def described(name: str | None = None) -> str:
+    """Every step in a line, or one with its settings, as text. Raises ValueError for a name that is none."""
+    known = steps()
+    if name is None:
+        return "\n".join([*listed(known), "", "One with its settings: tamis selectors NAME"])
+    wanted = {title: kind for title, kind in known.items() if name in (title, title.partition(" ")[0])}
+    if not wanted:
+        close = difflib.get_close_matches(name, [title.partition(" ")[0] for title in known], n=1)
+        raise ValueError(f"no step {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
+    told = []
+    for title, kind in wanted.items():
+        package = package_of(title)
+        told += [f"{title}: {first_line(kind)}" + (f" (of {package})" if package != "tamis" else "")]
+        told += table_of(settings_of(kind))
+        budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
+        told += [f"  also: {budget}; where, outside, guard, as every step", ""]
+    return "\n".join(told[:-1])
+
+
+def listed(kinds: Mapping[str, type]) -> list[str]:
+    """A line for each, of its name and its first sentence."""
+    wide = max(map(len, kinds))
+    return [f"{name:<{wide}}  {first_line(kind)}" for name, kind in kinds.items()]
