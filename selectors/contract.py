@@ -283,6 +283,10 @@ class Selector:
         """What it would have taken not to be dropped for this reason, in words."""
         return None
 
+    def line(self, reason: str) -> tuple[float | None, float | None] | None:
+        """Of a rule the least and the most that it takes, of the number with which the ledger's detail ends."""
+        return None
+
     def restored(self, values: dict[str, Any], prepared: bool = False) -> Any:
         """What was learned, or prepared, from what was stored of it; a field that was not is the settings."""
         kind: Any = self.prepared if prepared else self.fitted or type(self)

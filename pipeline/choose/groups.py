@@ -1,6 +1,7 @@
 """What is left of each source, kept value and language after each step; and guards, to which too little is an error.
 
-One pass over the pool's fields and the ledger. A group nearly vanishes where it keeps less than a tenth of what all
+One pass over the pool's fields and the ledger. What goes because the user asked for it does not count: by a condition,
+or because a step prefers the target's kind. A group nearly vanishes where it keeps less than a tenth of what all
 keep together, has more than 100 rows, and would have ten by that rate: chance alone does that once in 2,000 groups."""
 
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,8 @@ def _left_of_part(
         ids, stays = ledger["sample_id"].to_numpy(), ledger["kept"].to_numpy()
         kept.append(ids[stays])
         if without:
-            meant = pc.is_in(ledger["reason"], value_set=pa.array(without)).to_numpy()
+            preferred = ("below_cut",) if run.recipe.target and run.steps[step].selector.needs_target else ()
+            meant = pc.is_in(ledger["reason"], value_set=pa.array([*without, *preferred])).to_numpy()
             asked_for.append(ids[meant & ~stays])
     gone = np.concatenate(asked_for)
     for batch in side_by_side(run, part, Inputs(fields=tuple(dict.fromkeys(names.values()))), of_target=False):

@@ -44,18 +44,19 @@ class Axes:
 
 
 def map_of(run: Run, kept: npt.NDArray[np.uint64]) -> dict[str, Any] | None:
-    """Column, share of the spread (None for UMAP), and [points, 2] of kept and dropped, from 0 to 1; None without a
-    column of vectors. `kept` are the selection's ids, sorted."""
+    """Column, share of the spread (None for UMAP), how many lie `beyond` the frame, and [points, 2] of both sides, from
+    0 to 1; None without a column of vectors. `kept` are the selection's ids, sorted."""
     axes = axes_of(run, kept)
     if axes is None:
         return None
-    places = _umap(np.concatenate([axes.kept, axes.dropped]))
-    if places is None:
-        placed = {side: np.clip(axes.of(rows), 0, 1) for side, rows in (("kept", axes.kept), ("dropped", axes.dropped))}
-    else:
-        placed = {"kept": places[: len(axes.kept)], "dropped": places[len(axes.kept) :]}
-    share = axes.share if places is None else None
-    return {"column": axes.column, "share": share, **{side: rows.tolist() for side, rows in placed.items()}}
+    every, share = np.concatenate([axes.kept, axes.dropped]), None
+    flat = _umap(every)
+    if flat is None:
+        flat, share = axes.of(every), axes.share
+    beyond = int(((flat < 0) | (flat > 1)).any(1).sum())
+    points = np.clip(flat, 0, 1).tolist()
+    sides = {"kept": points[: len(axes.kept)], "dropped": points[len(axes.kept) :]}
+    return {"column": axes.column, "share": share, "beyond": beyond, **sides}
 
 
 def axes_of(run: Run, kept: npt.NDArray[np.uint64]) -> Axes | None:

@@ -1,6 +1,8 @@
 """A run's result in a terminal: the funnel, what it cost, and where everything lies."""
 
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
 from tamis.pipeline.choose.groups import lines as vanishing_lines
@@ -12,6 +14,8 @@ from tamis.pipeline.store.runs import open_run
 from tamis.selectors.budget import shown
 
 BAR = 24
+NAMED = 3  # reasons of a stage; the rest are told together
+LEAST_BESIDE = 24  # characters beside the bars that reasons are written in; else they stand below
 TELLS = 0.8  # of the candidates: a number that is larger only says that the score tells no kinds apart
 LEAST_FOUND = 3  # groups of the target that are named
 
@@ -29,7 +33,15 @@ def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    return ", ".join(f"-{count:,} {reason}" for reason, count in sorted(counts.items()))
+    """The largest few, and the rest in one."""
+    largest = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    named = [f"-{count:,} {reason}" for reason, count in largest[:NAMED]]
+    rest = largest[NAMED:]
+    if len(rest) == 1:
+        named.append(f"-{rest[0][1]:,} {rest[0][0]}")
+    elif rest:
+        named.append(f"-{sum(count for _, count in rest):,} for {len(rest)} more reasons")
+    return ", ".join(named)
 
 
 def summary(manifest: dict[str, Any]) -> str:
@@ -38,9 +50,15 @@ def summary(manifest: dict[str, Any]) -> str:
     most = max(rows for _, rows, _ in stages) or 1
     width = max(len(name) for name, _, _ in stages)
     lines = []
+    columns = get_terminal_size((120, 24)).columns
+    beside, below = columns - width - BAR - 17, max(LEAST_BESIDE, columns - width - 16)
     for name, rows, lost in stages:
         bar = "█" * max(round(BAR * rows / most), 1 if rows else 0)
-        lines.append(f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}  {lost}".rstrip())
+        parts = _wrapped(lost, beside) if beside >= LEAST_BESIDE else []
+        line = f"  {name:<{width}} {rows:>11,}  {bar:<{BAR}}"
+        lines.append(f"{line}  {parts[0] if parts else ''}".rstrip())
+        lines += [f"{'':<{width + BAR + 17}}{part}" for part in parts[1:]]
+        lines += [f"{'':<{width + 16}}{part}" for part in ([] if parts else _wrapped(lost, below))]
     for step in manifest["steps"]:
         lines += [f"  {note}" for note in notes(step)]
     if any(step.get("weight", step["kept"]) != step["kept"] for step in manifest["steps"]):
@@ -49,6 +67,14 @@ def summary(manifest: dict[str, Any]) -> str:
     if manifest.get("history"):
         lines += [f"  {line}" for line in history_lines(manifest["history"])]
     return joined(lines)
+
+
+def _wrapped(lost: str, wide: int) -> list[str]:
+    """Parted between reasons alone."""
+    return [
+        line.replace("\xa0", " ")
+        for line in wrap(lost.replace(", ", ",\0").replace(" ", "\xa0").replace("\0", " "), wide)
+    ]
 
 
 def notes(step: dict[str, Any]) -> list[str]:

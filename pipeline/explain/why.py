@@ -4,18 +4,20 @@ from typing import Any
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
+from tamis.pipeline.explain.report.data import of_ids
 from tamis.pipeline.explain.show import found_lines, reach_line
 from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
-from tamis.pipeline.store.query import key_of, ledger_rows, pool_rows, reject_rows
+from tamis.pipeline.store.query import ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.budget import shown
 from tamis.selectors.catalog import findable
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
+NOT_MET, OUT_OF_SCOPE = "condition_not_met", "not_in_scope"  # of the step's `where`
 
 
 def why(run: Run, key_or_id: str) -> str:
@@ -47,7 +49,8 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
     decisions = ledger_rows(run, sample["sample_id"])
     kept = all(decision["kept"] for decision in decisions) and len(decisions) == len(run.recipe.steps)
     lines = [f"{visible(sample['key'])}  ({hex_id(sample['sample_id'])})  {'SELECTED' if kept else 'NOT SELECTED'}"]
-    lines.append(f"  from      {sample['source']}:{sample['position']}, {sample['n_bytes']:,} bytes")
+    place = sample["source"] if sample["uri"] == sample["source"] else f"{sample['source']}:{sample['position']}"
+    lines.append(f"  from      {place}, {sample['n_bytes']:,} bytes")
     more = {name: value for name, value in sample.items() if name not in POOL.names and value is not None}
     if more:
         lines.append("  fields    " + ", ".join(f"{name}={visible(str(value))}" for name, value in more.items()))
@@ -69,19 +72,22 @@ def _shortened(text: str | None) -> str:
 def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> list[str]:
     summary = run.summary(decision["step"])
     verdict = "kept" if decision["kept"] else "dropped"
-    meaning = LEDGER_REASONS.get(decision["reason"], "")
+    meaning = _meaning(decision["reason"], summary)
     head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
     lines = [f"{head}, {decision['reason']}" + (f" ({meaning})" if meaning else "")]
-    if decision["rank"] is not None:
-        scored = decision["score"] is not None and decision["score"] == decision["score"]
-        told = f"score {decision['score']:.6g}, " if scored else ""
-        lines.append(f"            {told}rank {decision['rank']:,} of {summary['eligible']:,}")
+    numbers = []
+    scored = decision["score"] is not None and decision["score"] == decision["score"]
+    if scored and (summary["budget"] is not None or not decision["detail"]):
+        numbers.append(f"score {decision['score']:.6g}")
+    if decision["rank"] is not None and summary["budget"] is not None:
+        numbers.append(f"rank {decision['rank']:,} of {summary['eligible']:,}")
+    lines += [f"            {', '.join(numbers)}"] if numbers else []
     if decision["weight"] != 1:
         lines.append(f"            counts {decision['weight']:g} times")
     if decision["detail"]:
         lines.append(f"            {visible(decision['detail'])}")
     if decision["related_id"] is not None:
-        lines.append(f"            decided by {key_of(run, decision['related_id'])} ({hex_id(decision['related_id'])})")
+        lines += _winner(run, decision["related_id"])
     lines += _what_it_takes(run, decision, summary)
     if told_found := (summary.get("facts") or {}).get("found"):
         known_of = [*found_lines(told_found), *filter(None, [reach_line(told_found)])]
@@ -100,6 +106,21 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     return lines
 
 
+def _meaning(reason: str, summary: dict[str, Any]) -> str:
+    if reason == "chosen":
+        return "its rule keeps it" if summary["budget"] is None else "ranked within the budget"
+    return LEDGER_REASONS.get(reason, "")
+
+
+def _winner(run: Run, sample_id: int) -> list[str]:
+    """The sample that decided: by key and text, or by key and picture; of the pool, or of what is read beside it."""
+    found = pool_rows(run, hex_id(sample_id)) or [*of_ids(run.beside.parts if run.beside else [], [sample_id]).values()]
+    if not found:
+        return [f"            decided by {hex_id(sample_id)}"]
+    shown = found[0].get("uri") or _shortened(found[0]["text"])
+    return [f"            decided by {visible(found[0]['key'])} ({hex_id(sample_id)})", f"            {visible(shown)}"]
+
+
 def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     """The distance to the line between kept and dropped, for steps with a budget."""
     last, first = summary["last_kept"], summary["first_dropped"]
@@ -115,6 +136,8 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
         return [f"            {budget} keeps none"]
     if decision["reason"] == "chosen" and first:
         return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
+    if decision["reason"] in (NOT_MET, OUT_OF_SCOPE):
+        return [f"            it took {visible(str(run.recipe.steps_given[decision['step']].where))}"]
     told = None if selector is None else selector.takes(decision["reason"])
     return [f"            it took {told}"] if told else []
 

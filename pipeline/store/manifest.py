@@ -67,7 +67,7 @@ def write_manifest(folder: Path) -> Path:
         "vanishing": run.vanishing,
         "selected": pq.read_metadata(folder / "selection.parquet").num_rows,
         "files": {str(path.relative_to(folder)): _file(path) for path in outputs(run)},
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,6 +94,11 @@ def _of_target(run: Run, maker: Maker, target: Pool) -> dict[str, Any]:
         "target_folder": str(folder.relative_to(run.store)),
         "target_parts": {part.name: digest_of(folder / part.name) for part in target.parts},
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of what a run's results depend on; None where it is not installed."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

@@ -221,12 +221,6 @@ def ledger_rows(run: Run, sample_id: int) -> list[dict[str, Any]]:
         return rows(con, "select * from ledger where sample_id = $id::ubigint order by step", {"id": sample_id})
 
 
-def key_of(run: Run, sample_id: int) -> str | None:
-    with views(run) as con:
-        found = rows(con, "select key from pool where sample_id = $id::ubigint", {"id": sample_id})
-        return found[0]["key"] if found else None
-
-
 def hex_number(text: str) -> int | None:
     try:
         return int(text, 16) if len(text) == 16 else None

@@ -49,6 +49,12 @@ class Ood(Scorer):
         """Whether it decides without a budget."""
         return self.share is not None or self.max_distance is not None
 
+    def takes(self, reason: str) -> str | None:
+        if reason != "out_of_band":
+            return None
+        told = f"that {self.share:.4g} of them would pass" if self.share is not None else f"at most {self.max_distance}"
+        return f"a distance to the {self.k}th nearest reference, {told}"
+
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column,), optional=("labels",))
 

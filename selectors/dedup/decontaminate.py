@@ -52,6 +52,9 @@ class Decontaminate(Filter):
         if self.common is not None and self.common < 1:
             raise ValueError(f"common is a number of texts, found {self.common}")
 
+    def takes(self, reason: str) -> str | None:
+        return f"fewer than {self.ngram} words in a row that an item has" if reason == "in_evaluation" else None
+
     def inputs(self) -> Inputs:
         return Inputs(fields=("text", "key"))
 

@@ -45,6 +45,11 @@ class DecontaminateVectors(Filter):
         """The cosine: of vectors of 64 numbers +-1/8 it is 1 - bits / 32."""
         return self.similarity if self.similarity is not None else 1 - 2 * (self.distance or 0) / BITS
 
+    def takes(self, reason: str) -> str | None:
+        bits = f"more than {self.distance} bits of {BITS} other than every item's"
+        told = bits if self.distance is not None else f"a cosine below {self.similarity} to every item"
+        return told if reason == "in_evaluation" else None
+
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column, "key"))
 

@@ -52,6 +52,9 @@ class NearDedupImages(RankingFilter):
     def compares_with(self) -> str | None:
         return self.beside
 
+    def takes(self, reason: str) -> str | None:
+        return f"more than {self.distance} bits of 64 other than a kept one's" if reason == "near_duplicate" else None
+
     def inputs(self) -> Inputs:
         more = {"first": (), "largest": ("width", "height")}.get(self.keep, (self.keep,))
         return Inputs(fields=(self.column, "key", *more), pool_only=more)

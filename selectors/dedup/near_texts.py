@@ -77,6 +77,15 @@ class NearDedup(RankingFilter):
     def compares_with(self) -> str | None:
         return self.beside
 
+    def takes(self, reason: str) -> str | None:
+        if reason != "near_duplicate":
+            return None
+        return f"a Jaccard index below {self.least_alike:.2f} to every kept one" if self.verify else "no band in common"
+
+    @property
+    def least_alike(self) -> float:
+        return self.sketch.line if self.similarity is None else self.similarity
+
     def inputs(self) -> Inputs:
         more = {"first": (), "longest": ("text",)}.get(self.keep, (self.keep,))
         return Inputs(fields=("key", "n_bytes", "width", *more), minhash=self.sketch, pool_only=more)
@@ -84,8 +93,7 @@ class NearDedup(RankingFilter):
     def rank(self, pool: Batches, budget: Budget | Fraction | None) -> Ranked:
         """`pool` is read several times. Raises ValueError where `keep` names a field without numbers."""
         given = Members.of(pool, has_shingles, self._worse, self._bytes)
-        similarity = self.sketch.line if self.similarity is None else self.similarity
-        compared = (Signed if self.verify else Estimated)(self.sketch, similarity)
+        compared = (Signed if self.verify else Estimated)(self.sketch, self.least_alike)
         return decided(self, given, pool, _roots(pool, given, self.sketch), compared, chains=not self.verify)
 
     def _bytes(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:

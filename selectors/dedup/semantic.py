@@ -70,6 +70,10 @@ class SemanticDedup(RankingFilter):
         if self.clusters is not None and self.clusters < 1:
             raise ValueError(f"clusters must be 1 or more, found {self.clusters}")
 
+    def takes(self, reason: str) -> str | None:
+        line = f"{self.similarity:g}" if self.similarity is not None else f"the one at which {self.keep_share:.4g} stay"
+        return f"a cosine below {line} to every kept one" if reason == "near_duplicate" else None
+
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column, "key", *(() if self.keep in ORDERS else (self.keep,))))
 
@@ -187,5 +191,5 @@ class SemanticDedup(RankingFilter):
             said += f"; {further:,} lie further from any kept one than that, at the end of a chain: greedy keeps these"
         return filtered(
             self, given.ids, kept, "near_duplicate", values=scores, related=related, facts={**facts, "said": [said]},
-            candidates=candidates,
+            candidates=candidates, shown="cosine {:.4f}",
         )  # fmt: skip

@@ -33,6 +33,9 @@ class _Best(Scorer, Fitted):
     def choice(self) -> str:
         return "budget" if self.ties == "by_id" else "budget_with_ties"
 
+    def takes(self, reason: str) -> str | None:
+        return f"a score of at least {self.at_least:g}" if reason == "below_threshold" else None
+
     def barred_by(self, scores: Floats) -> list[str | None]:
         if self.at_least is None:
             return [None] * len(scores)

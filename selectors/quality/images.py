@@ -62,6 +62,12 @@ class ImageQuality(Filter, ByVerdict):
                 return f"{_named(name)} of at {'least' if is_least else 'most'} {getattr(self, name):g}"
         return None
 
+    def line(self, reason: str) -> tuple[float | None, float | None] | None:
+        for name, mine, is_least in LIMITS:
+            if reason == mine:
+                return (getattr(self, name), None) if is_least else (None, getattr(self, name))
+        return None
+
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """Of each row the first reason against it, and the measure; an image that is gone has none of them."""
         width, height = (_numbers(batch, name) for name in ("width", "height"))

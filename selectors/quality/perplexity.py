@@ -63,6 +63,14 @@ class Perplexity(Scorer):
     def tokens_field(self) -> str:
         return f"{self.column}_tokens"
 
+    def takes(self, reason: str) -> str | None:
+        if reason != "out_of_band":
+            return None
+        group = f" of its {self.by}" if self.by else " of the candidates"
+        if self.band is not None:
+            return f"a {self.column} between those of {self.band[0]:.4g} and {self.band[1]:.4g}{group}"
+        return f"the {BUCKETS[KEPT_BUCKET[self.keep]]} of {self.column}{group}: {self.buckets or self.cutoffs}"
+
     def check(self, fields: Collection[str], targets: int) -> None:
         if self.exclude_training and not trained_here(self.inputs().optional, fields):
             raise ValueError("exclude_training: none of its columns is of a model trained here")

@@ -159,13 +159,23 @@ class TextQuality(Filter, ByVerdict):
 
     def takes(self, reason: str) -> str | None:
         """What the rule of this name asks for."""
-        rule = next((one for family in self.apply for one in RULES[family] if one.name == reason), None)
+        rule = self._rule(reason)
         if rule is None:
             return None
         least, most = self.limits.get(rule.name, (rule.least, rule.most))
         bounds = [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None]
         own = " in English, otherwise by language" if self.language and rule.name in BY_LANGUAGE else ""
         return f"{rule.measure} of {' and '.join(bounds)}{own}"
+
+    def line(self, reason: str) -> tuple[float | None, float | None] | None:
+        rule = self._rule(reason)
+        if rule is None:
+            return None
+        least, most = self.limits.get(rule.name, (rule.least, rule.most))
+        return least, most
+
+    def _rule(self, name: str) -> Rule | None:
+        return next((one for family in self.apply for one in RULES[family] if one.name == name), None)
 
     def _fields(self, column: str) -> dict[str, str]:
         """Measures of the families asked for -> names of the column's fields."""

@@ -45,6 +45,17 @@ class Threshold(Scorer):
         limits = (self.above, self.below, self.above_quantile, self.below_quantile)
         return any(limit is not None for limit in limits)
 
+    def takes(self, reason: str) -> str | None:
+        if reason != "out_of_band":
+            return None
+        asked = [
+            f"{word} {limit:g}" for word, limit in (("above", self.above), ("below", self.below)) if limit is not None
+        ]
+        shares = (("above", self.above_quantile), ("below", self.below_quantile))
+        group = f" of its {self.by}" if self.by else " of the candidates"
+        asked += [f"{word} that of {share:.4%}{group}" for word, share in shares if share is not None]
+        return f"{self.column} {' and '.join(asked)}"
+
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column, *((self.by,) if self.by else ())))
 

@@ -34,36 +34,31 @@ def histogram_svg(data: dict[str, Any]) -> Markup:
     return Markup(f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{axis}{"".join(bars)}{"".join(ticks)}</svg>')
 
 
-def funnel_svg(stages: list[tuple[str, int, str]]) -> Markup:
-    """One bar a stage, its width the rows left; what was lost stands beside it."""
-    row, left, most = 44, 190, max((rows for _, rows, _ in stages), default=1) or 1
-    parts = []
-    for number, (name, count, lost) in enumerate(stages):
-        y = number * row
-        wide = max(2.0, (WIDTH - left - 10) * count / most) if count else 0
-        parts.append(f'<text class="name" x="{left - 12}" y="{y + 20}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<rect class="stage" x="{left}" y="{y + 4}" width="{wide:.1f}" height="22" rx="3"/>')
-        inside = wide > 90
-        place = left + wide - 8 if inside else left + wide + 8
-        kind, anchor = ("inside", "end") if inside else ("count", "start")
-        parts.append(f'<text class="{kind}" x="{place:.1f}" y="{y + 20}" text-anchor="{anchor}">{count:,}</text>')
-        parts.append(f'<text class="lost" x="{left}" y="{y + 38}">{escape(lost)}</text>')
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {len(stages) * row}" role="img">{"".join(parts)}</svg>')
-
-
 def rate_svg(group: dict[str, Any], most: float) -> Markup:
-    """A keep rate with its 95% interval, on a scale from 0 to `most`."""
+    """A rate as a dot with its 95% interval as a thin line, on a scale from 0 to `most`; hollow where the interval is
+    wider than half of the scale, for then the dot tells little. `fair`, if there is one, is marked on the scale."""
     wide, middle = 220, 9
 
     def x(rate: float) -> float:
-        return min(1.0, rate / most) * wide if most else 0.0
+        return 6 + min(1.0, rate / most) * (wide - 12) if most else 6.0
 
     low, high, rate = x(group["low"]), x(group["high"]), x(group["rate"])
+    unsure = " unsure" if group["high"] - group["low"] > most / 2 else ""
+    fair = x(group["fair"]) if "fair" in group else None
+    mark = "" if fair is None else f'<line class="fair" x1="{fair:.1f}" x2="{fair:.1f}" y1="1" y2="17"/>'
     return Markup(
-        f'<svg class="rate" viewBox="0 0 {wide} 18"><rect class="track" width="{wide}" height="6" y="6" rx="3"/>'
-        f'<rect class="bar" width="{rate:.1f}" height="6" y="6" rx="3"/>'
-        f'<line x1="{low:.1f}" x2="{max(high, low + 1):.1f}" y1="{middle}" y2="{middle}"/></svg>'
+        f'<svg class="rate" viewBox="0 0 {wide} 18"><rect class="track" x="6" width="{wide - 12}" height="2" y="8"/>'
+        f"{mark}"
+        f'<line class="interval" x1="{low:.1f}" x2="{max(high, low + 1):.1f}" y1="{middle}" y2="{middle}"/>'
+        f'<circle class="dot{unsure}" cx="{rate:.1f}" cy="{middle}" r="4"/></svg>'
     )
+
+
+def scale_of(rates: list[float]) -> float:
+    """The end of a common scale from 0: the next of 1, 2, 5, 10, ... per cent that no rate exceeds."""
+    steps = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    most = max(rates, default=1.0)
+    return next((step for step in steps if most <= step), 1.0)
 
 
 COLOURS = ("#1a7f5a", "#2f6fb0", "#b3541e", "#7a4fa3", "#8a7a1c", "#b03060", "#4a5a6a", "#2a9d9d", "#996633", "#555599")

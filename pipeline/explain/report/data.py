@@ -2,15 +2,15 @@
 
 All of it is asked from the ledger and pool with SQL; nothing here is larger than a page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.groups import grouping, nearly_vanishes
-from tamis.pipeline.explain.report.thumbnails import with_thumbnails
+from tamis.pipeline.choose.groups import grouping
+from tamis.pipeline.explain.report.thumbnails import colour_of, with_thumbnails
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.expressions import quoted
@@ -21,9 +21,9 @@ from tamis.sql import text as sql_text
 
 BINS = 48
 MOST_GROUPS = 24  # of a kept field; the largest are shown, the others as one row
-EACH_SIDE = 20  # samples shown on each side of the line
+EACH_SIDE = 12  # samples shown on each side of the line
 SHOWN_CHARS = 280
-EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection, and as many of what was dropped
+EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection
 
 
 def histogram(con: Any, step: int) -> dict[str, Any] | None:
@@ -38,8 +38,9 @@ def histogram(con: Any, step: int) -> dict[str, Any] | None:
     return {"low": low, "high": high, "kept": kept, "dropped": dropped}
 
 
-def composition(con: Any, field: str) -> dict[str, Any] | None:
-    """Groups of a kept field before and after, with keep rates and 95% intervals (Wilson 1927)."""
+def composition(con: Any, field: str, vanishing: Collection[str] = ()) -> dict[str, Any] | None:
+    """Groups of a kept field before and after, with keep rates and 95% intervals (Wilson 1927); `vanishing` are those
+    that went without being asked to."""
     query = sql_text("composition").replace("$field", quoted(field))  # a name can't be bound; it is quoted
     found = rows(con, query)
     if not 2 <= len(found) <= 5000:
@@ -54,20 +55,20 @@ def composition(con: Any, field: str) -> dict[str, Any] | None:
                 "selection": sum(r["selection"] for r in rest),
             }
         )
+    fair = chosen / pool if pool else 0.0
     groups = []
     for row in shown:
         low, high = wilson(row["selection"], row["pool"])
-        fair = chosen / pool if pool else 0.0
         groups.append(
             {
                 "name": "∅" if row["name"] is None else str(row["name"]),
                 "pool": row["pool"], "selection": row["selection"],
                 "pool_share": row["pool"] / pool, "share": row["selection"] / chosen if chosen else 0.0,
                 "rate": row["selection"] / row["pool"], "low": low, "high": high,
-                "vanishing": nearly_vanishes(row["pool"], row["selection"], fair),
+                "fair": fair, "vanishing": str(row["name"]) in vanishing,
             }
         )  # fmt: skip
-    return {"field": field, "groups": groups, "fair": chosen / pool if pool else 0.0}
+    return {"field": field, "groups": groups, "fair": fair}
 
 
 def wilson(kept: int, total: int) -> tuple[float, float]:
@@ -105,27 +106,22 @@ def of_ids(parts: list[Part], ids: list[int]) -> dict[int, dict[str, Any]]:
     return {row["sample_id"]: row for row in with_thumbnails(found)}
 
 
-def examples(
-    con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]
-) -> dict[str, list[dict[str, Any]]]:
-    """The first samples of the selection, and some of what was dropped: by id, which is a hash, so as if by chance.
-
-    `objects` gives what was proposed in samples, by id, and is drawn into their pictures."""
+def examples(con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """The first samples of the selection. `objects` gives what was proposed in samples, by id, and is drawn into their
+    pictures."""
     place = ", ".join(f"p.{quoted(name)}" for name in FIELDS)
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
-    kept = (
+    query = (
         f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
     )
-    dropped = f"select null as rank, null as score, {place} from pool p anti join selection s using (sample_id)"
-    found = {"kept": rows(con, kept), "dropped": rows(con, f"{dropped} order by p.sample_id limit {most}")}
-    for some in found.values():
-        for row in some:
-            row["text"] = shortened(row["text"])
-    drawn = objects([row["sample_id"] for some in found.values() for row in some])
-    for row in (row for some in found.values() for row in some):
-        row["classes"] = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
-    return {name: with_thumbnails(some, drawn) for name, some in found.items()}
+    found = rows(con, query)
+    drawn = objects([row["sample_id"] for row in found])
+    for row in found:
+        row["text"] = shortened(row["text"])
+        classes = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
+        row["classes"] = [(one, colour_of(one)) for one in classes]
+    return with_thumbnails(found, drawn)
 
 
 def shortened(text: str | None) -> str:

@@ -1,10 +1,12 @@
 """The report: one HTML file that opens anywhere. No network, no script; texts are untrusted and escaped."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import yaml
 
 from tamis.pipeline.choose.groups import lines as vanishing_lines
 from tamis.pipeline.choose.history import lines as history_lines
@@ -14,14 +16,18 @@ from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report import data
 from tamis.pipeline.explain.report.charts import (
     curve_svg,
-    funnel_svg,
     histogram_svg,
     map_svg,
     rate_svg,
     recall_svg,
+    scale_of,
 )
+from tamis.pipeline.explain.report.dropped import dropped
 from tamis.pipeline.explain.show import funnel, notes, reach_line
 from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.progress import inert
+from tamis.pipeline.store.costs import by_stage, money, noted
+from tamis.pipeline.store.manifest import versions
 from tamis.pipeline.store.query import column_folders, views
 from tamis.pipeline.store.runs import Run, open_run
 
@@ -39,26 +45,46 @@ def contents(run: Run) -> dict[str, Any]:
         "steps": summaries,
     }
     column = objects_column(run)
+    gone = {field: {one["group"] for one in run.vanishing if one["field"] == field} for field in data.kept_fields(run)}
     with views(run) as con:
-        steps = [_step(con, run, summary) for summary in summaries]
-        compositions = [data.composition(con, field) for field in data.kept_fields(run)]
+        drops = dropped(con, run)
+        steps = [_step(con, run, summary, drops[summary["step"]]) for summary in summaries]
+        compositions = [found for field in gone if (found := data.composition(con, field, gone[field]))]
         chosen = data.examples(con, lambda ids: objects_of(run, column, ids) if column else {})
-    for found in filter(None, compositions):
-        most = max(group["high"] for group in found["groups"])
-        for group in found["groups"]:
-            group["drawn"] = rate_svg(group, most)
+    scale = scale_of([group["rate"] for found in compositions for group in found["groups"]])
+    for group in (group for found in compositions for group in found["groups"]):
+        group["drawn"] = rate_svg(group, scale)
+    stages = funnel(counts)
+    most = max(count for _, count, _ in stages) or 1
     return {
         "run": run,
-        "funnel": funnel_svg(funnel(counts)),
+        "funnel": [(name, count, 100 * count / most, lost) for name, count, lost in stages],
+        "scale": scale,
+        **_provenance(run),
         "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
         "history": history_lines(run.history) if run.history else [],
         "vanishing": vanishing_lines(run.vanishing),
         "rejects": sorted(run.pool.rejects.items()),
         "steps": steps,
         "columns": _columns(run),
-        "compositions": [found for found in compositions if found],
+        "compositions": compositions,
         "examples": chosen,
         "map": _map(run),
+    }
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """Recipe as it ran, versions, what it cost up to here, and when."""
+    recipe = yaml.safe_dump(
+        run.recipe.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=110
+    )
+    stages = by_stage(noted(run.folder))
+    return {
+        "recipe": inert(recipe),
+        "versions": {name: told for name, told in versions().items() if told},
+        "costs": stages,
+        "price": money(stages, run.recipe.prices),
+        "made": datetime.now(UTC).isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC"),
     }
 
 
@@ -109,16 +135,17 @@ def _columns(run: Run) -> list[dict[str, Any]]:
     return shown
 
 
-def _step(con: Any, run: Run, summary: dict[str, Any]) -> dict[str, Any]:
+def _step(con: Any, run: Run, summary: dict[str, Any], drops: list[dict[str, Any]]) -> dict[str, Any]:
     looked_at_together = summary.get("ranked")  # then scores and ranks are of the picks alone
     spread = None if looked_at_together else data.histogram(con, summary["step"])
-    ranked = not looked_at_together and (summary["last_kept"] is not None or summary["first_dropped"] is not None)
+    lined = not looked_at_together and summary["last_kept"] is not None and summary["first_dropped"] is not None
     return {
         "summary": summary,
         "settings": run.recipe.steps[summary["step"]][summary["selector"]] or {},
         "notes": notes(summary),
         "histogram": histogram_svg(spread) if spread else None,
-        "boundary": data.boundary(con, summary["step"]) if ranked else None,
+        "boundary": data.boundary(con, summary["step"]) if lined else None,
+        "dropped": drops,
         "facts": summary.get("facts") or {},
         "found": _found(summary),
     }

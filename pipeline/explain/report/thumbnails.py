@@ -34,6 +34,11 @@ def with_thumbnails(
     ]
 
 
+def colour_of(name: str) -> str:
+    """Of a class's boxes."""
+    return COLOURS[zlib.crc32(name.encode()) % len(COLOURS)]
+
+
 def _thumbnail(row: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> str | None:
     from PIL import ImageDraw
 
@@ -46,8 +51,8 @@ def _thumbnail(row: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> 
     image.thumbnail((SIDE, SIDE))
     scale = image.width / row["width"]
     for item in objects:
-        colour = COLOURS[zlib.crc32(item["class"].encode()) % len(COLOURS)]
-        ImageDraw.Draw(image).rectangle([side * scale for side in item["box"]], outline=colour, width=2)
+        box = [side * scale for side in item["box"]]
+        ImageDraw.Draw(image).rectangle(box, outline=colour_of(item["class"]), width=2)
     held = io.BytesIO()
     image.save(held, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()

@@ -1,6 +1,7 @@
 """why, sql, verify, report: the account of every decision, read-only and safe."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from tamis.pipeline.errors import QueryError, RunError
 from tamis.pipeline.explain.drops import _share
+from tamis.pipeline.explain.report.charts import rate_svg, scale_of
+from tamis.pipeline.explain.show import funnel, summary
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask, print_answer
@@ -53,6 +56,21 @@ def test_why_names_the_duplicate_that_was_kept(done: Run) -> None:
     story = why(done, "twin")
     assert "dropped, duplicate" in story and "decided by atwin" in story
     assert "key_conflict" in story, "the rejected row of the same key is told, too"
+
+
+def test_why_shows_the_one_that_was_kept_and_what_the_rule_takes(run_in: Runner, workplace: Path) -> None:
+    same = "the quick brown fox jumps over the lazy dog and then it rests in the warm sun for a while"
+    texts = [same + " at noon", same + " at night", "another text of eight words or so here", "short"]
+    write_jsonl(workplace / "pool.jsonl", [{"id": f"k{n}", "text": text, "n": n} for n, text in enumerate(texts)])
+    steps = [{"near_dedup": {}}, {"sql": {"where": "n_bytes > 10"}}, {"threshold": {"column": "n", "below": 2}}]
+    pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["n"]}]
+    run = open_complete(run_in(workplace, pool=pool, target=[], columns={}, steps=steps).folder)
+    pair = why(run, "k1")
+    assert "decided by k0" in pair and f"{same} at noon" in pair and "it took a Jaccard index below 0.72" in pair
+    assert "it took n_bytes > 10" in why(run, "k3")
+    out = why(run, "k2")
+    assert "score 2" in out and "it took n below 2" in out, "the number and the line"
+    assert "chosen (its rule keeps it)" in out and "rank" not in out, "a rule ranks nothing"
 
 
 def test_why_knows_rejects_and_says_when_it_knows_nothing(done: Run) -> None:
@@ -152,6 +170,58 @@ def test_the_report_shows_funnel_rates_and_the_line(done: Run) -> None:
     for words in ("Funnel", "Composition by part", "Just kept", "Just dropped", "KL reduction", "N-grams gained"):
         assert words in page
     assert page.count("<svg") >= 3
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_the_report_shows_what_was_dropped_beside_what_stays(run_in: Runner, workplace: Path) -> None:
+    words = "the of and to that have with some words of prose in it"
+    far = [f"{words} number {n} is another one than all of the others here, {n * 7}" for n in range(30)]
+    same = "a page of one form that repeats nearly word for word what was said in another place, on day"
+    twins = [f"{same} {n}" for n in range(4)]
+    short = [f"{words[:40]} {n}" for n in range(9)]
+    texts = [*far, *twins, *short, *far[:3]]
+    write_jsonl(workplace / "pool.jsonl", [{"id": f"k{n:02d}", "text": text} for n, text in enumerate(texts)])
+    steps = [
+        {"exact_dedup": {}}, {"near_dedup": {}}, {"text_quality": {"apply": ["gopher"], "limits": {"gopher_word_count": [12, None]}}},
+        {"random": {"budget": 5}},
+    ]  # fmt: skip
+    pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
+    run = open_complete(run_in(workplace, pool=pool, target=[], columns={}, steps=steps).folder)
+    sections = (run.folder / "report.html").read_text().split("<section")
+    of = {name: text_of(next(part for part in sections if f'id="{name}"' in part)) for name in (
+        "funnel", "step-0", "step-1", "step-2", "step-3", "selection", "made",
+    )}  # fmt: skip
+    assert "dropped kept in its place" in of["step-0"] and far[0] in of["step-0"]
+    assert of["step-1"].count("Jaccard 0.") == 3 + 1 and of["step-1"].count(same) == 6, "each beside the one kept"
+    assert "it took words of at least 12" in of["step-2"] and "near the line" in of["step-2"]
+    assert "Just kept" not in of["step-1"] + of["step-2"], "rules have no line to be just above"
+    assert "Just kept" in of["step-3"] and "ranked beyond the budget" in of["step-3"]
+    assert "near_dedup" in of["made"] and "pyarrow" in of["made"] and "peak MB" in of["made"]
+
+
+def test_a_funnel_names_three_reasons_and_folds_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = {"chosen": 10, **{f"rule_{n}": 100 * n for n in range(1, 10)}}
+    step = {"selector": "text_quality", "kept": 10, "reasons": reasons, "budget": None, "unit": "rows"}
+    manifest = {"pool": {"rows": 4510, "samples": 4510, "rejects": {}}, "steps": [step], "recipe": {}}
+    assert funnel(manifest)[2][2] == "-900 rule_9, -800 rule_8, -700 rule_7, -2,100 for 6 more reasons"
+    for columns in (60, 80, 100, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = summary(manifest).splitlines()
+        assert max(map(len, lines)) <= columns
+        told = " ".join(" ".join(lines).split())
+        assert "-900 rule_9, -800 rule_8," in told and "-2,100 for 6 more reasons" in told
+
+
+def test_rates_are_drawn_on_one_scale_that_no_small_group_stretches() -> None:
+    assert scale_of([0.038, 0.07]) == 0.1 and scale_of([0.36]) == 0.5 and scale_of([0.9]) == 1.0 and scale_of([]) == 1.0
+    small = rate_svg({"rate": 0.0, "low": 0.0, "high": 0.3, "fair": 0.05}, 0.1)
+    large = rate_svg({"rate": 0.0, "low": 0.0, "high": 0.0001, "fair": 0.05}, 0.1)
+    dot = re.compile(r'<circle class="dot( unsure)?" cx="([\d.]+)"')
+    assert dot.findall(small) == [(" unsure", "6.0")] and dot.findall(large) == [("", "6.0")], "at zero, and hollow"
+    assert 'x2="214.0"' in small, "an interval ends with the scale"
 
 
 SIZES = {
