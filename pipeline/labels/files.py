@@ -20,13 +20,14 @@ from tamis.pipeline.files.plain_xml import load_xml
 from tamis.pipeline.files.sheets import from_sheets
 from tamis.pipeline.labels import label_studio
 from tamis.pipeline.labels.answers import Answer, Boxes
+from tamis.pipeline.progress import visible
 
 MOST_BYTES = 1 << 30  # of a file of answers, and of what is unpacked of a zip
 UNPACKED = (".txt", ".xml", ".json", ".yaml", ".yml")  # images stay where they are
 SUFFIXES = (".csv", ".tsv", ".json", ".xml", ".zip")
 UNREADABLE = (  # an encrypted zip is a RuntimeError
     OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, zipfile.BadZipFile, RuntimeError, EOFError,
-    zlib.error, lzma.LZMAError, struct.error,
+    zlib.error, lzma.LZMAError, struct.error, OverflowError,
 )  # fmt: skip
 OF_STUDIO = "annotation_id"  # a column of every CSV of Label Studio
 
@@ -71,7 +72,8 @@ def _table(path: Path, control: str | None, delimiter: str) -> Iterator[Answer]:
             yield from label_studio.of_rows([dict(row) for row in rows], control)
             return
         if not {"key", "label"} <= set(header):
-            raise RecipeError(f"labels {path}: wanted columns key and label, found {', '.join(header) or 'none'}")
+            found = visible(", ".join(header)) or "none"
+            raise RecipeError(f"labels {path}: wanted columns key and label, found {found}")
         for given in rows:
             if None in given or None in given.values():
                 raise RecipeError(f"labels {path}: line {rows.line_num} has not {len(header)} fields")

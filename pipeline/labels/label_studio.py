@@ -174,5 +174,5 @@ def _name(who: Any) -> str | None:
 def _minutes(seconds: Any) -> float | None:
     try:
         return round(float(seconds) / 60, 4)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -18,6 +18,7 @@ from tamis.pipeline.recipe.recipe import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+LONGEST_DAYS = 999_999_999  # of a span, for Python
 FIRST_DAY, LAST_DAY = (date(1, 1, 1) - date(1970, 1, 1)).days, (date(9999, 12, 31) - date(1970, 1, 1)).days + 1
 JSON_TEXT = pa.large_string()  # of a kept field whose values have no one Arrow type: each is JSON, texts are quoted
 
@@ -228,7 +229,8 @@ def _drop_unsayable(source: str, table: pa.Table, name: str, rejects: list[Rejec
 
 
 def _drop_far_dates(source: str, table: pa.Table, names: Sequence[str], rejects: list[Reject]) -> pa.Table:
-    """Dates and times outside of the years 1 to 9999, which Arrow can hold and hardly anybody else."""
+    """Dates and times outside of the years 1 to 9999, and spans beyond Python's: Arrow can hold them and hardly anybody
+    else."""
     for name in names:
         kind = table[name].type
         if pa.types.is_nested(kind):
@@ -242,6 +244,11 @@ def _drop_far_dates(source: str, table: pa.Table, names: Sequence[str], rejects:
             first, last = (day * a_day for day in (FIRST_DAY, LAST_DAY))
             far = pc.or_(pc.less(days, first), pc.greater_equal(days, last)).fill_null(False)
             table = _reject(source, table, far, "wrong_type", f"field {name!r}: not of the years 1 to 9999", rejects)
+        elif pa.types.is_duration(kind) and kind.unit in ("s", "ms"):  # of others 64 bits hold no more
+            most = LONGEST_DAYS * 86_400 * UNITS[kind.unit]
+            spans = table[name].cast(pa.int64())
+            far = pc.or_(pc.less(spans, -most), pc.greater(spans, most)).fill_null(False)
+            table = _reject(source, table, far, "wrong_type", f"field {name!r}: longer than 2.7 million years", rejects)
     return table
 
 

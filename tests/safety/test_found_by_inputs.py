@@ -1,5 +1,6 @@
 """What generated inputs have found, each as small as it could be made."""
 
+import json
 import os
 import struct
 import subprocess
@@ -188,3 +189,67 @@ def test_a_zip_of_answers_that_is_damaged_anywhere_is_told_in_one_line(tmp_path:
             path.write_bytes(other)
             with suppress(RecipeError):
                 read_answers(path)
+
+
+def test_a_number_of_more_digits_than_python_reads_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"text,n\na text,{'9' * 5000}\nanother,-{'1' * 20}\n")
+    assert (read(tmp_path, format="csv", path="p.csv", keep=["n"]).rows) == 2
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_span_that_python_has_no_word_for_is_a_reject(tmp_path: Path, unit: str) -> None:
+    spans = pa.array([1, (1 << 63) - 1, -(1 << 63) + 1, None], pa.int64()).cast(pa.duration(unit))
+    pq.write_table(pa.table({"text": ["a", "b", "c", "d"], "span": spans}), tmp_path / "p.parquet")
+    pool = read(tmp_path, format="parquet", path="p.parquet", keep=["span"])
+    held = [row for part in pool.parts for row in pq.read_table(part.path).to_pylist()]
+    assert len(held) + pool.rejects.get("wrong_type", 0) == 4
+    assert len(held) == (2 if unit in ("s", "ms") else 4)
+
+
+@pytest.mark.parametrize("source", [
+    {"format": "parquet"}, {"format": "parquet", "image": "jpg"}, {"format": "img2dataset"},
+], ids=["texts", "table of images", "img2dataset"])  # fmt: skip
+def test_a_column_whose_name_is_no_text_costs_its_file(tmp_path: Path, source: dict[str, Any]) -> None:
+    (tmp_path / "pool").mkdir()
+    path = tmp_path / "pool" / "00000.parquet"
+    pq.write_table(pa.table({"text": ["a"], "jpg": [b"x"], "odd_name": [1], "key": ["k"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"odd_name", b"\xff\xfe\xe1name"[:8]))
+    with suppress(SourceError):
+        pool = read(tmp_path, path="pool", **source)
+        assert pool.rows == 0 and set(pool.rejects) <= {"unreadable_file", "missing_image", "no_image"}
+
+
+@pytest.mark.parametrize("listed", [[{}], [3], {"filename": "a"}, [{"filename": "d" * 5000}]])
+def test_a_saved_dataset_that_lists_its_files_oddly_is_told_in_one_line(tmp_path: Path, listed: Any) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "state.json").write_text(json.dumps({"_data_files": listed}))
+    with pytest.raises(SourceError) as refusal:
+        read(tmp_path, format="hf", path="d")
+    assert "\n" not in str(refusal.value)
+
+
+LARGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", 'key,"lab\nel"\na,b\n'),
+        ("a.json", json.dumps([{"data": {"key": "a"}, "annotations": [{"lead_time": LARGE, "result": []}]}])),
+        ("a.json", json.dumps([{"data": {"key": "a"}, "annotations": [{"result": [
+            {"type": "rectanglelabels", "from_name": "l", "value": {"x": LARGE, "y": 1, "width": 1, "height": 1, "rectanglelabels": ["a"]}}
+        ]}]}])),
+        ("a.json", json.dumps({"images": [{"id": 1, "file_name": "a", "width": LARGE, "height": 1}], "annotations": [], "categories": []})),
+        ("a.json", json.dumps({
+            "images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 1, "name": "c"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [LARGE, 1, 1, 1]}],
+        })),
+    ],
+    ids=["a name of two lines", "minutes", "a box of Label Studio's", "a size of COCO's", "a box of COCO's"],
+)  # fmt: skip
+def test_answers_with_odd_names_or_numbers_are_read_or_told_in_one_line(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    try:
+        read_answers(tmp_path / name)
+    except RecipeError as refusal:
+        assert "\n" not in str(refusal)

@@ -32,6 +32,9 @@ from tamis.pipeline.read.walk import below
 
 MOST_CLASSES = 100_000
 CLASS_FILES = ("classes.txt", "data.yaml", "obj.names")
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError, pa.ArrowException,
+)  # fmt: skip
 DETECT_FILE_VERSION = 2  # raise when the same file would give other objects
 
 
@@ -182,7 +185,7 @@ def found_in(place: Path, settings: FileBoxes, folder: Path) -> Iterator[tuple[s
             raise RecipeError(f"detect: file: {place}: wanted a .json (COCO), a .parquet or a folder (YOLO, VOC)")
     except RecipeError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         told = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise RecipeError(f"detect: file: {place}: can't be read ({told})") from error
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tamis.pipeline.decode.decoders import Encoded
 from tamis.pipeline.errors import Unusable
@@ -174,7 +173,7 @@ def _records(
 
 def _batches(path: Path, root: Path, names: list[str] | None, needed: list[str], kind: str) -> Iterator[Any]:
     if names is None:
-        yield from pq.ParquetFile(path).iter_batches(batch_size=TABLE_ROWS, use_threads=False)
+        yield from columnar.open_parquet(path).iter_batches(batch_size=TABLE_ROWS, use_threads=False)
         return
     read = columnar.arrow_batches if kind == "hf" else columnar.parquet_batches
     for batch in read(path, root, names, TABLE_ROWS):

@@ -128,12 +128,20 @@ def _keeps_all(found: pa.DataType, wanted: pa.DataType) -> bool:
     return pa.types.is_string(found) or pa.types.is_large_string(found)  # parsed whole, or refused
 
 
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Raises ArrowInvalid, also where a column's name is no text."""
+    try:
+        return pq.ParquetFile(path)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"a field's name is no UTF-8: {error}") from error
+
+
 def parquet_batches(
     path: Path, root: Path, names: list[str], most: int = BATCH_ROWS, page: int = MOST_PAGE
 ) -> Iterator[pa.Table | Unread]:
     """Those of the named columns that the file has, and what its place says: folders `name=value` below the root. A row
     group with a page that takes more than `page` bytes to unpack stays unread."""
-    file = pq.ParquetFile(path)
+    file = open_parquet(path)
     columns = once(file.schema_arrow, names)
     said = {name: value for name, value in hive_values(path, root).items() if name in names and name not in columns}
     groups = chunks_of(path)

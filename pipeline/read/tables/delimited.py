@@ -19,6 +19,7 @@ from tamis.pipeline.read.blocks import Block, Fields, Reject, from_records, shor
 
 BATCH_ROWS = 4096
 SNIFF_ROWS = 10_000  # a code such as 02134 may come late among numbers
+DIGITS = 20  # of a whole number that 64 bits may hold, with its sign
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
 REAL = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-][0-9]+)?")
 csv.field_size_limit(1 << 34)  # a record has its limit
@@ -199,7 +200,8 @@ def number_of(value: str, whole: bool) -> Any:
     """The number that a text is, if nothing is lost by it: 007, 1_000, 12e4 and what has more digits than 64 bits hold
     are codes, and stay texts (and are rejected as wrong_type where the first rows showed numbers)."""
     if whole:
-        return int(value) if WHOLE.fullmatch(value) and -(1 << 63) <= int(value) < 1 << 63 else value
+        fits = len(value) <= DIGITS and WHOLE.fullmatch(value) and -(1 << 63) <= int(value) < 1 << 63
+        return int(value) if fits else value
     if value.lower() == "nan":
         return math.nan
     if not (REAL.fullmatch(value) or value == str(_float(value))):

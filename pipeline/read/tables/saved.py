@@ -32,8 +32,11 @@ def saved_files(folder: Path, wanted: list[str]) -> list[Path]:
         raise SourceError(
             f"source {folder}: a choice of rows that an old version of datasets saved as indices; save it again"
         )
-    files = [folder / _plain(folder, str(one["filename"])) for one in _held(folder / STATE, "_data_files")]
-    if gone := [file.name for file in files if not file.is_file()]:
+    listed = _held(folder / STATE, "_data_files")
+    if not (isinstance(listed, list) and all(isinstance(one, dict) and "filename" in one for one in listed)):
+        raise SourceError(f"source {folder / STATE}: can't be read as a saved dataset's (its files have no names)")
+    files = [folder / _plain(folder, str(one["filename"])) for one in listed]
+    if gone := [file.name for file in files if not os.path.isfile(file)]:  # of a name that is too long, too
         raise SourceError(f"source {folder}: {STATE} lists {gone[0]}, which is not there. Save it again.")
     return files
 
