@@ -351,7 +351,7 @@ def test_pick_and_init_know_images(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "some words"}\n')
     mixed = tamis(tmp_path, "pick", "photos", "--like", "texts.jsonl", "-n", 5, "-o", "x.txt")
     assert mixed.returncode == 2
-    assert "one holds images, the other texts" in mixed.stderr
+    assert "some hold images, others texts" in mixed.stderr
 
 
 @pytest.mark.thorough
