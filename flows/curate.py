@@ -40,11 +40,17 @@ class Tasks:
         return []
 
     def many(
-        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+        self,
+        label: str,
+        function: Callable[..., None],
+        names: Sequence[str],
+        *arguments: Any,
+        model: bool = False,
+        rows: int = 0,
     ) -> list[Spent]:
         size = max(1, min(MOST_SHARDS, -(-len(names) // self.workers)))
         groups = [list(names[first : first + size]) for first in range(0, len(names), size)]
-        counter = Counter(label, len(names), "shards")
+        counter = Counter(label, len(names), "shards", rows)
         told = time.monotonic()
         shown = create_progress_artifact(key="progress", progress=0.0, description=label)
         costs: list[Spent] = []

@@ -28,11 +28,12 @@ from tamis.pipeline.files.atomic import read_json, write_record
 from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.progress import Counter, say, visible
+from tamis.pipeline.progress import Counter, coming, say, still, visible
 from tamis.pipeline.read.held_out import divided, held_contents
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.names import repeated_names
 from tamis.pipeline.read.pool import Pool, rows_read
+from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.store.costs import metered, note
 from tamis.pipeline.store.learned import model_path
 from tamis.pipeline.store.manifest import write_manifest
@@ -46,13 +47,20 @@ Spent = dict[str, Any]
 class Engine(Protocol):
     """Runs functions of paths and small values: one alone, or one over the names of many shards.
 
-    `model`: a model may run in it, so that it wants a GPU where there is one. Both return what other processes
-    than this one spent. An engine that tries again raises RunFailed with the shards that could not be done."""
+    `model`: a model may run in it, so that it wants a GPU where there is one; `rows`: how many there are to work on,
+    for those who watch. Both return what other processes than this one spent. An engine that tries again raises
+    RunFailed with the shards that could not be done."""
 
     def one(self, label: str, function: Callable[..., Any], *arguments: Any, model: bool = False) -> list[Spent]: ...
 
     def many(
-        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+        self,
+        label: str,
+        function: Callable[..., None],
+        names: Sequence[str],
+        *arguments: Any,
+        model: bool = False,
+        rows: int = 0,
     ) -> list[Spent]: ...
 
 
@@ -64,9 +72,15 @@ class Loop:
         return []
 
     def many(
-        self, label: str, function: Callable[..., None], names: Sequence[str], *arguments: Any, model: bool = False
+        self,
+        label: str,
+        function: Callable[..., None],
+        names: Sequence[str],
+        *arguments: Any,
+        model: bool = False,
+        rows: int = 0,
     ) -> list[Spent]:
-        counter = Counter(label, len(names), "shards")
+        counter = Counter(label, len(names), "shards", rows)
         for _ in ordered_map(lambda name: function(*arguments, [name]), names):
             counter.add(1)
         counter.end()
@@ -88,8 +102,10 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
     """Each step: fit, score, choose, unless it was taken."""
     names, rows = [part.name for part in run.pool.parts], run.pool.rows
     for step in run.steps:
-        label = f"step {step.number} {step.name}"
-        if not _taken(run, step.number):
+        label = _called(step)
+        if _taken(run, step.number):
+            say(f"{label}: taken already, {run.summary(step.number)['kept']:,} kept")
+        else:
             if step.selector.adds_up:
                 stages.many(f"{label}: count", count_parts, names, folder, step.number, rows=rows)
             stages.one(f"{label}: fit", fit_step, folder, step.number, rows=rows)
@@ -99,6 +115,10 @@ def take_steps(folder: Path, stages: "Stages", run: Run) -> Run:
             stages.one(f"{label}: guard", hold_step, folder, step.number, rows=rows)
         rows = run.summary(step.number)["kept"]
     return run
+
+
+def _called(step: StepPlan) -> str:
+    return f"step {step.number} {step.name}"
 
 
 def _taken(run: Run, step: int) -> bool:
@@ -115,12 +135,16 @@ def fill(folder: Path, stages: "Stages") -> Run:
     stages.read(folder)
     run = open_run(folder)
     names = [part.name for part in run.pool.parts]
+    steps = [_called(step) for step in run.steps]
+    stages.order = ["read", *(stage_name(makers) for makers in turns(run)), *steps, "selection", "exports and report"]
     for turn, makers in enumerate(turns(run)):
         for maker in makers:
             if maker.kind.learns:
                 stages.one(f"train {maker.name}", learn, folder, maker.name, model=True)
         heavy = any(maker.kind.heavy for maker in makers)
-        stages.many(stage_name(makers), make_columns, names, folder, turn, rows=unmade(run, makers), model=heavy)
+        label, left = stage_name(makers), unmade(run, makers)
+        shown = label if left else f"{label}: there already"
+        stages.many(label, make_columns, names, folder, turn, rows=left, model=heavy, shown=shown)
     return run
 
 
@@ -129,19 +153,20 @@ class Stages:
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         self._folder, self._engine = folder, engine
+        self.order: list[str] = []  # the stages to come, once they are known
 
     def read(self, folder: Path) -> None:
         """The first stage; what it worked on is known when it is over."""
         run = open_run(folder)
         before = rows_read(run.store / "pool")
-        with self._metered("read", 0, 0) as row:
+        with self._metered("read", 0, 0) as row, still("read"):
             note(folder, self._engine.one("read", read_inputs, folder, model=_model_reads(run)))
             row["rows"] = rows_read(run.store / "pool") - before
 
     def one(
         self, label: str, function: Callable[..., Any], *arguments: Any, rows: int = 0, model: bool = False
     ) -> None:
-        with self._metered(label, 0, rows):
+        with self._metered(label, 0, rows), still(label):
             note(self._folder, self._engine.one(label, function, *arguments, model=model))
 
     def many(
@@ -152,13 +177,16 @@ class Stages:
         *arguments: Any,
         rows: int = 0,
         model: bool = False,
+        shown: str | None = None,
     ) -> None:
         with self._metered(label, len(names), rows):
-            note(self._folder, self._engine.many(label, function, names, *arguments, model=model))
+            note(self._folder, self._engine.many(shown or label, function, names, *arguments, model=model, rows=rows))
 
     @contextmanager
     def _metered(self, label: str, shards: int, rows: int) -> Iterator[Spent]:
         row: Spent = {}
+        here = next((place for place, stage in enumerate(self.order) if label.startswith(stage)), None)
+        coming("" if here is None or here + 1 == len(self.order) else self.order[here + 1])
         try:
             with metered(label, shards, rows) as row:
                 yield row

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TextIO
 
 STEERS = re.compile(
@@ -16,6 +17,10 @@ STEERS = re.compile(
     "\U000e0000-\U000e007f]"
 )  # C0 without tab and newline, DEL, C1; marks, embeddings, overrides and isolates of direction; halves; tags
 told_without: list[Callable[[str], str]] = []  # what takes out of a text what nobody is to see
+SILENT, LONGEST_SILENCE = 5.0, 60.0  # seconds after which work that is under way is told of
+REDRAW = 0.1  # seconds between two drawings of a bar
+FEW = ("shards", "extras", "models")  # what takes many seconds each
+LEAST_TIMED = 1.0  # seconds of work of which a rate is told
 _quiet = threading.Event()
 
 
@@ -41,6 +46,7 @@ def show(text: object = "", out: TextIO | None = None) -> None:
 
 def say(line: str) -> None:
     if not _quiet.is_set():
+        _seen.at = time.monotonic()
         print(inert(line), file=sys.stderr, flush=True)
 
 
@@ -64,33 +70,106 @@ def joined(lines: Iterable[str]) -> str:
     return "\n".join("\\n".join(line.splitlines()) for line in lines)
 
 
+def coming(what: str) -> None:
+    """What is worked on next, for whoever watches a bar."""
+    _seen.then = what
+
+
+class _Seen:
+    """What a watcher has seen last, and what comes next."""
+
+    at = 0.0
+    then = ""
+
+
+_seen = _Seen()
+
+
+def _is_live() -> bool:
+    return sys.stderr.isatty() and not _quiet.is_set()
+
+
+def _redraw(text: str) -> None:
+    """In place of the line that is drawn, on a terminal; never wider than that."""
+    wide = get_terminal_size((100, 24)).columns - 1
+    then = f"   then {_seen.then}" if _seen.then else ""
+    told = inert(text + then if len(text + then) <= wide else text)[:wide]
+    print(f"\r{told}\033[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def still(label: str) -> Iterator[None]:
+    """Tell of work that counts nothing itself: once it was silent for SILENT seconds, and then again and again."""
+    over, began, shown = threading.Event(), time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        pause = SILENT
+        while not over.wait(1.0 if _is_live() else min(1.0, SILENT)):
+            now = time.monotonic()
+            if now - max(began, _seen.at) < (SILENT if _is_live() else pause) and not (shown.is_set() and _is_live()):
+                continue
+            shown.set()
+            if _is_live():
+                _redraw(f"{label:<40} {now - began:6.0f} s")
+            else:
+                say(f"{label:<40} … {now - began:.0f} s")
+                pause = min(2 * pause, LONGEST_SILENCE)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        if shown.is_set():
+            if _is_live():
+                print("\r\033[K", end="", file=sys.stderr)
+            say(f"{label:<40} {'':>10} {'':<6}  {time.monotonic() - began:6.1f} s")
+
+
 class Counter:
-    """Counts items of one stage: a bar that is redrawn on a terminal, a line at the end elsewhere.
+    """Counts items of one stage: a bar that is redrawn on a terminal, elsewhere a line now and then; a line at the end.
 
-    `total` is in items, or in any other measure (bytes) whose growth is given to `add` beside the items."""
+    `total` is in items, or in any other measure (bytes) whose growth is given to `add` beside the items; 0: not known.
+    `rows`: how many rows the items hold together, if they are not rows themselves."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
-        self.label, self.total, self.unit = inert(label), total, unit
+    def __init__(self, label: str, total: int, unit: str, rows: int = 0) -> None:
+        self.label, self.total, self.unit, self.rows = inert(label), total, unit, rows
         self.done = self._measured = 0
         self._note = ""
         self._lock = threading.Lock()
-        self._began = time.monotonic()
-        self._live = sys.stderr.isatty() and not _quiet.is_set()
+        self._began = self._drawn = time.monotonic()
 
     def add(self, count: int, measured: int | None = None, note: str = "") -> None:
         with self._lock:
             self.done += count
             self._measured += count if measured is None else measured
-            self._note = note
-            if self._live:
-                self._draw()
+            self._note = note or self._note
+            now = time.monotonic()
+            if _is_live():
+                if now - self._drawn >= REDRAW:
+                    self._drawn = _seen.at = now
+                    _redraw(self._line(bar=True))
+            elif now - max(self._drawn, _seen.at) >= SILENT:
+                self._drawn = now
+                say(self._line(bar=False))
 
-    def _draw(self) -> None:
-        share = min(1.0, self._measured / self.total) if self.total else 1.0
-        left = f"{self._seconds / share - self._seconds:4.0f} s left" if share > 0 else ""
-        bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-        told = "  ".join(filter(None, [f"{self.done:,} {self.unit}", self._rate, left, inert(self._note)]))
-        print(f"\r{self.label:<28} {bar} {told}\033[K", end="", file=sys.stderr)
+    @property
+    def _share(self) -> float:
+        return min(1.0, self._measured / self.total) if self.total else 0.0
+
+    def _line(self, *, bar: bool) -> str:
+        share = self._share
+        left = f"{max(0.0, self._seconds / share - self._seconds):,.0f} s left" if share > 0 else ""
+        filled = "█" * round(20 * share) + "░" * (20 - round(20 * share)) if self.total else ""
+        told = [f"{self.done:,} {self.unit}", self._of_rows, self._rate, left, self._note]
+        drawn = [filled] if bar else [f"{share:.0%}"] if self.total else []
+        return f"{self.label:<40} {'  '.join(filter(None, [*drawn, *told]))}"
+
+    @property
+    def _of_rows(self) -> str:
+        return f"{round(self.rows * self._share):,} rows" if self.rows else ""
 
     @property
     def _seconds(self) -> float:
@@ -98,10 +177,12 @@ class Counter:
 
     @property
     def _rate(self) -> str:
-        return f"{self.done / max(self._seconds, 1e-9):,.0f}/s" if self.unit == "images" else ""
+        """A second; of work that took a moment it tells nothing."""
+        worked = self.rows * self._share if self.rows else self.done * (self.unit not in FEW)
+        return f"{worked / self._seconds:,.0f}/s" if worked and self._seconds >= LEAST_TIMED else ""
 
     def end(self) -> None:
-        if self._live:
+        if _is_live():
             print("\r\033[K", end="", file=sys.stderr)
         told = "  ".join(filter(None, [f"{self._seconds:6.1f} s", self._rate, self._note]))
-        say(f"{self.label:<28} {self.done:>10,} {self.unit}  {told}")
+        say(f"{self.label:<40} {self.done:>10,} {self.unit}  {told}")

@@ -24,7 +24,7 @@ def fill_images(columns: list[Filling], part: Part, say: Callable[[str], None]) 
 
 def _fill(columns: list[Filling], part: Part, say: Callable[[str], None]) -> None:
     """Decode the shard's images again; one that is gone, or is not what was read, has no value, and is told of."""
-    counter = Counter(f"embed {' + '.join(column.name for column in columns)} {part.name}", part.rows, "images")
+    counter = Counter(f"columns {', '.join(column.name for column in columns)}", part.rows, "images")
     changed, without = 0, [0] * len(columns)
     with ImagePass(columns) as work, ExitStack() as stack:
         writers = [stack.enter_context(column.writer(part.name, part.digest)) for column in columns]

@@ -119,7 +119,7 @@ def _write(
     column: Proposing, features: Filling | None, part: Part, repeated: Repeated, say: Callable[[str], None]
 ) -> None:
     lost: Sums[str] = Sums()
-    counter = Counter(f"objects {column.name} {part.name}", part.rows, "images")
+    counter = Counter(f"columns {column.name}", part.rows, "images")
     kind = struct_type(features.type.list_size if features else None)
     told = {b"pool_part": part.digest.encode(), b"tamis": json.dumps(column.model.facts, sort_keys=True).encode()}
     schema = pa.schema([("sample_id", pa.uint64()), (column.name, pa.list_(kind)), ("count", pa.int32())], told)

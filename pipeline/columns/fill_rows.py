@@ -35,7 +35,7 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
         told = [Told() for _ in columns]
         without = [0] * len(columns)
         writers: list[tuple[pa.Schema, Write]] = []
-        counter = Counter(_label(columns, part), part.rows, "rows") if heavy else None
+        counter = Counter(_label(columns), part.rows, "rows") if heavy else None
         cut = (piece for batch in batches for piece in (pieces(batch) if "text" in batch.schema.names else [batch]))
         for batch in cut:
             shared: dict[Any, Any] = {}
@@ -85,5 +85,5 @@ def _opened(
     return schema, stack.enter_context(part_writer(column.folder, part.name, schema))
 
 
-def _label(columns: list[ToFill], part: Part) -> str:
-    return " + ".join(column.maker.name for column in columns) + f" {part.name}"
+def _label(columns: list[ToFill]) -> str:
+    return f"columns {', '.join(column.maker.name for column in columns)}"

@@ -23,6 +23,7 @@ from tamis.pipeline.files.patterns import literally
 from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.files.urls import let_go
 from tamis.pipeline.parallel import ordered_map
+from tamis.pipeline.progress import Counter as Progress
 from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.blocks import Block, Reject
 from tamis.pipeline.read.formats import block_calls
@@ -209,10 +210,12 @@ class GroupWriter:
 
         with self._collected(spill=True) as rejects:
             shards = ShardWriter(self.folder, self._next_group, self._next_part, self._known(), schema, rejects)
+            counter = Progress("read", 0, "rows")
             for block, samples in ordered_map(read, block_calls(source, files, self.types)):
                 self._refuse(block)
                 rejects.extend(block.rejects)
                 shards.add(samples)
+                counter.add(samples.num_rows)
             shards.close()
         self._record(origin, files, shards)
         for file in files:

@@ -207,7 +207,7 @@ def _write_slice(settings: TrainedLM, parts: list[Part], final: Path, start: Pat
         drawn = sizes[order[:enough]]
     bits = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     raw = final / ".tokens.raw"
-    counter = Counter("slice", int(drawn["bytes"].sum()), "texts")
+    counter = Counter("tokenize what is learned from", int(drawn["bytes"].sum()), "texts")
     ids, counts, hashes = [], [], []
     with raw.open("wb") as out:
         for batch in _texts(parts, np.sort(drawn["id"])):
