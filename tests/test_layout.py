@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -165,3 +166,31 @@ def test_every_reason_is_in_the_docs() -> None:
     page = (ROOT / "docs" / "store.md").read_text()
     for reason in [*LEDGER_REASONS, *REJECT_REASONS]:
         assert f"`{reason}`" in page
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_no_wider_than_a_terminal(page: Path) -> None:
+    fenced = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fenced ^= line.lstrip().startswith("```")
+        assert fenced or line.startswith("|") or len(line) <= 120, f"{page}:{number}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "reference" / "make.py"))["pages"]()
+    for name, text in made.items():
+        held = (ROOT / "docs" / "reference" / name).read_text()
+        assert held == text, f"{name}: python docs/reference/make.py writes it anew"

@@ -58,14 +58,14 @@ def pick(
     tamis pick 'crawl/*.parquet' --like wanted.jsonl -n 5000 --keep all -o chosen.parquet
     tamis pick photos --like examples -n 200 -o like-these.parquet
     """
-    from tamis.pipeline.explain.show import shortest, summary
+    from tamis.pipeline.explain.show import command, shortest, summary
     from tamis.pipeline.quick import pick as pick_samples
 
     picked = pick_samples(
         pool, like, count, out, keep=tuple(keep or ()), seed=seed, form=form, repeats=repeats, known=known
     )
     show(summary(picked.outcome.manifest), sys.stderr)
-    show(f"  ask why:  tamis why {shortest(picked.run)} KEY", sys.stderr)
+    show(f"  ask why:  {command()} why {shortest(picked.run)} KEY", sys.stderr)
     show(out)
 
 

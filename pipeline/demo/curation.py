@@ -12,7 +12,7 @@ from typing import Any
 from tamis.pipeline.demo.digits import DIGIT, TARGET_IMAGES, make_digits
 from tamis.pipeline.demo.docstrings import write_docstrings
 from tamis.pipeline.errors import RunError
-from tamis.pipeline.explain.show import paths, shortest, summary
+from tamis.pipeline.explain.show import command, paths, shortest, summary
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import sample_id
@@ -107,7 +107,7 @@ def _story(outcome: Outcome, recipe: Path, told: Demo) -> str:
     lines += ["", "Written:", f"  {'recipe':<10} {shortest(recipe)}", paths(outcome.folder)]
     some = next((row["key"] for row in examples if not row["kept"]), None)
     if some:
-        lines += ["", f"Ask for any decision:  tamis why {shortest(outcome.folder)} '{some}'"]
+        lines += ["", f"Ask for any decision:  {command()} why {shortest(outcome.folder)} '{some}'"]
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """A run's result in a terminal: the funnel, what it cost, and where everything lies."""
 
+import sys
 from pathlib import Path
-from shutil import get_terminal_size
+from shutil import get_terminal_size, which
 from textwrap import wrap
 from typing import Any
 
@@ -170,6 +171,12 @@ def paths(folder: Path) -> str:
         ("rejects", run.store / "pool" / "rejects.parquet"),
     ]
     return "\n".join(f"  {name:<10} {shortest(path)}" for name, path in rows if path.exists())
+
+
+def command() -> str:
+    """What to type for `tamis` in the shell that this was started from."""
+    mine = Path(sys.executable).with_name("tamis")
+    return "tamis" if which("tamis") == str(mine) or not mine.exists() else shortest(mine)
 
 
 def shortest(path: Path) -> str:
