@@ -142,10 +142,12 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> tuple[list[M
     """Everything wrong that can be seen without reading the data through. Raises TamisError."""
     makers = declared_makers(recipe, recipe_folder, allow_code)
     check_columns(makers, recipe.kept, bool(recipe.target))
-    steps = resolve_steps(recipe, recipe_folder, allow_code, by_name(makers))
+    names = by_name(makers)
+    steps = resolve_steps(recipe, recipe_folder, allow_code, names)
+    chunked = ["parent"] if any(source.chunk for source in recipe.pool) else []
     for step in steps:
         if step.where is not None:
-            check_where(step.where)
+            check_where(step.where, [*recipe.kept, *names, *chunked])
         taught = taught_by_target(makers, step.selector.inputs().fields)
         if step.needs_number and recipe.hold_out is None and taught:
             raise RecipeError(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from tamis.selectors.catalog import MORE, SELECTORS, findable, package_of, plugged
+from tamis.selectors.catalog import MORE, SELECTORS, find, findable, package_of, plugged
 from tamis.selectors.contract import Selector
 
 TOLD = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
@@ -135,15 +135,14 @@ def described(name: str | None = None) -> str:
     """Every step in a line, or one with its settings, as text. Raises ValueError for a name that is none."""
     known = steps()
     if name is None:
-        return "\n".join([*listed(known), "", "One with its settings: tamis selectors NAME"])
+        return "\n".join([*listed(known), *_broken(), "", "One with its settings: tamis selectors NAME"])
     wanted = {title: kind for title, kind in known.items() if name in (title, title.partition(" ")[0])}
     if not wanted:
         close = difflib.get_close_matches(name, [title.partition(" ")[0] for title in known], n=1)
         raise ValueError(f"no step {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
     told = []
     for title, kind in wanted.items():
-        package = package_of(title)
-        told += [f"{title}: {first_line(kind)}" + (f" (of {package})" if package != "tamis" else "")]
+        told += [f"{title}: {first_line(kind)}{_whose(title)}"]
         told += table_of(settings_of(kind))
         budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
         told += [f"  also: {budget}; where, outside, guard, as every step", ""]
@@ -153,4 +152,20 @@ def described(name: str | None = None) -> str:
 def listed(kinds: Mapping[str, type]) -> list[str]:
     """A line for each, of its name and its first sentence."""
     wide = max(map(len, kinds))
-    return [f"{name:<{wide}}  {first_line(kind)}" for name, kind in kinds.items()]
+    return [f"{name:<{wide}}  {first_line(kind)}{_whose(name)}" for name, kind in kinds.items()]
+
+
+def _whose(step: str) -> str:
+    """Of which package a step is, where it is not one of ours."""
+    return f" (of {package_of(step)})" if step in plugged() else ""
+
+
+def _broken() -> list[str]:
+    """Steps of packages that can't be loaded."""
+    lines = []
+    for name in plugged():
+        try:
+            find(name)
+        except ValueError as error:
+            lines.append(f"{name}: of {package_of(name)}; {error}")
+    return lines

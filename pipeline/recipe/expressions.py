@@ -1,10 +1,12 @@
 """SQL that a recipe or a user gives: one SELECT, or one expression over the rows of a shard. Nothing is run here."""
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from tamis.pipeline.errors import QueryError
+from tamis.pipeline.schemas import POOL
 
 
 def one_select(con: Any, query: str) -> str:
@@ -37,9 +39,19 @@ MACHINE = {  # what DuckDB takes for lasting, and another machine or setting ans
 }  # fmt: skip
 
 
-def check_where(where: str) -> None:
-    """Refuse what is not one expression, before anything starts; unknown names show when the pool is there."""
+def check_where(where: str, fields: Collection[str]) -> None:
+    """Refuse what is not one expression over a row with these fields beside the pool's own, before anything starts.
+    Raises QueryError."""
     check_expression("where", where)
+    known = {name.casefold(): name for name in (*POOL.names, *fields)}
+    for name in names_in(where):
+        if name.casefold() not in known and name.casefold().partition(".")[0] not in known:
+            close = difflib.get_close_matches(name.casefold(), known, n=1)
+            hint = f", did you mean {known[close[0]]!r}?" if close else "; add it to `keep` or `columns`"
+            there = ", ".join(sorted(fields)) or "none"
+            raise QueryError(
+                f"where {where!r}: no field or column {name!r}{hint} (there are: {there}, and the pool's own)"
+            )
 
 
 def check_expression(what: str, text: str) -> None:

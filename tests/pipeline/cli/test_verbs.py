@@ -22,7 +22,7 @@ from tamis.pipeline.columns.catalog import KINDS
 from tamis.pipeline.columns.reference import described as columns_described
 from tamis.pipeline.columns.reference import kinds, settings_of_kind
 from tamis.pipeline.doors import pick, plan
-from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.errors import QueryError, RecipeError
 from tamis.selectors.reference import described, settings_of, steps
 from tests_support import Runner
 
@@ -200,3 +200,23 @@ def test_what_is_installed_for_the_tests_works() -> None:
 def test_recipe_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     app(["recipe-schema"])
     assert json.loads(capsys.readouterr().out)["title"] == "tamis recipe"
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [("prt = 'a'", "no field or column 'prt', did you mean 'part'?"), ("nothing.like > 3", "'nothing.like'")],
+)
+def test_a_field_of_where_that_is_not_there_is_told_before_anything_starts(
+    workplace: Path, where: str, told: str
+) -> None:
+    recipe = {
+        "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id", "keep": ["part"]}],
+        "columns": {"read": {"measure": "text"}},
+        "steps": [{"random": {"budget": 5, "where": where}}],
+    }
+    with pytest.raises(QueryError, match=re.escape(told)):
+        parsed = workplace / "r.yaml"
+        parsed.write_text(yaml.safe_dump(recipe))
+        plan(parsed)
+    for fine in ("PART = 'a'", "read > 3 and read_letters > 0.1", "n_bytes > 10 and list_contains([1, 2], 1)"):
+        plan(workplace / "r.yaml", set={"steps.0.random.where": fine})
