@@ -1,15 +1,17 @@
-"""What a part of a pool tells of a run before it is made: how much of the target's kind a step will find.
+"""What a part of a pool tells of a run before it is made: what of the target's kind is found, and how long it takes.
 
-The first rows of each source's files, taken from as many as eight of them, are run through the recipe's steps aside, in
+The first rows of files of each source, spread over all of them, are run through the recipe's steps aside, in
 a store that is gone afterwards; budgets are scaled to the part. Only where that costs seconds: texts that lie here, and
 columns that no model makes."""
 
+import gzip
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,38 +29,102 @@ from tamis.pipeline.recipe.recipe import Recipe, Source
 from tamis.pipeline.starting import run_recipe
 from tamis.selectors.budget import AsFound, Budget, Fraction
 
-ROWS, FILES = 4_000, 8  # of each source: 2 s to run through
-LOOKED_AT = 8 << 20  # bytes of a text file by which its rows are reckoned
+ROWS, FILES = 16_000, 40  # of each source: some seconds to run through
+MOST_BYTES = 32 << 20  # of a source's part
+FIRST = 4  # two runs over as small a share of these rows come before: one loads what runs need, one is like the third
+PLAIN = (".jsonl", ".json", ".ndjson", ".csv")
+LOOKED_AT = 2 << 20  # bytes of a text file by which its rows are reckoned
+START_S = 1.0  # of a process, before its first stage
 
 
-def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], makers: list[Maker]) -> list[str]:
-    """Lines for `tamis plan`; none where nothing can be told cheaply."""
+class Look(NamedTuple):
+    """What a part tells: lines on what would be found, and the seconds of the whole, or why they are unknown."""
+
+    found: list[str]
+    seconds: float | None = None
+    of: str = ""  # what they were measured on
+    unknown: str = ""
+
+
+class PartRun(NamedTuple):
+    """A run over the first rows of each source: how many, of about how many (0: not known), and its manifest."""
+
+    rows: int
+    there: int
+    manifest: dict[str, Any]
+
+    @property
+    def share(self) -> float | None:
+        return self.rows / self.there if self.there and self.rows else None
+
+    @property
+    def seconds(self) -> float:
+        return float(sum(stage["wall_s"] for stage in self.manifest["costs"]))
+
+
+def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], makers: list[Maker]) -> Look:
+    """What a part of the pool tells of a run, where that is told cheaply."""
+    if unknown := _not_cheap(recipe, steps, makers):
+        return Look([], unknown=unknown)
     mine = next((step.number for step in reversed(steps) if step.judges and step.budget is not None), None)
-    heavy = any(maker.kind.heavy or maker.kind.joins_by_name for maker in makers)
-    aside = recipe.reads_images or recipe.against or recipe.labels or any(":" in step.name for step in steps)
-    far = any(as_url(path) for source in [*recipe.pool, *recipe.beside] for path in source.paths)
-    if mine is None or not recipe.target or heavy or aside or far:
-        return []
     with tempfile.TemporaryDirectory(prefix="tamis-plan-") as folder, hushed():
-        place = Path(folder)
         try:
-            whole = [_rows_of(source) for source in recipe.pool]
-            part = [_write_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
-            read, there = sum(part), sum(rows or 0 for rows in whole)
-            share = read / there if all(whole) and read else None
-            pool = [_as_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
-            scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)][: mine + 1]
-            more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
-            outcome = run_recipe(recipe.model_copy(update=more), recipe_folder, place / "store")
+            cold, first = (
+                _part_run(recipe, recipe_folder, steps, ROWS // FIRST, Path(folder) / name)
+                for name in ("cold", "first")
+            )
+            part = _part_run(recipe, recipe_folder, steps, ROWS, Path(folder) / "part")
         except (TamisError, OSError, pa.ArrowException) as error:
-            return [f"found    can't be told from a part: {' '.join(str(error).split())}"]
-        found = (outcome.manifest["steps"][mine]["facts"] or {}).get("found")
-    lines = [line.replace("there are", "there would be") for line in found_lines(_of_whole(found, share))]
+            told = " ".join(str(error).split())
+            lines = [] if mine is None else [f"found    can't be told from a part: {told}"]
+            return Look(lines, unknown=f"a part of it can't be run: {told}")
+    found = None if mine is None else (part.manifest["steps"][mine]["facts"] or {}).get("found")
+    lines = [] if mine is None else _found(found, part, steps[mine].name)
+    if not part.there:
+        return Look(lines, unknown="how many rows there are is not known before they are read")
+    slope = max(0.0, part.seconds - first.seconds) / max(1, part.rows - first.rows)
+    seconds = START_S + cold.seconds + slope * (part.there - first.rows)
+    return Look(lines, seconds, f"measured on the first {part.rows:,} rows of about {part.there:,}")
+
+
+def _not_cheap(recipe: Recipe, steps: list[StepPlan], makers: list[Maker]) -> str:
+    """Why a part is not run aside; empty where it is."""
+    heavy = [maker.name for maker in makers if maker.kind.heavy or maker.kind.joins_by_name]
+    if heavy:
+        return f"column {heavy[0]} is made by a model, and no run of this store has made it"
+    if recipe.reads_images:
+        return "no run of this store has read these images; the first shard's line says how many a second"
+    if recipe.against or recipe.labels:
+        return "it depends on earlier runs or on labels, and there is no earlier run"
+    if own := [step.name for step in steps if ":" in step.name]:
+        return f"step {own[0]} is code of your own, and no run of this store has run it"
+    if any(as_url(path) for source in [*recipe.pool, *recipe.beside] for path in source.paths):
+        return "sources lie elsewhere, and no run of this store has read them"
+    return ""
+
+
+def _part_run(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], rows: int, place: Path) -> PartRun:
+    """Raises TamisError."""
+    place.mkdir()
+    whole = [_rows_of(source) for source in recipe.pool]
+    part = [_write_part(source, place / f"part-{n}.jsonl", rows) for n, source in enumerate(recipe.pool)]
+    read, there = sum(part), sum(count or 0 for count in whole) if all(whole) else 0
+    there = max(there, read) if there else 0
+    pool = [_as_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
+    share = read / there if there and read else None
+    scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)]
+    more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
+    outcome = run_recipe(recipe.model_copy(update=more), recipe_folder, place / "store")
+    return PartRun(read, there, outcome.manifest)
+
+
+def _found(found: dict[str, Any] | None, part: PartRun, name: str) -> list[str]:
+    """Lines on how much of the target's kind a step will find."""
+    lines = [line.replace("there are", "there would be") for line in found_lines(_of_whole(found, part.share))]
     if found and found.get("number", {}).get("none"):
-        most = f", so at most {found['number']['high'] / share:,.0f} of all" if share else ""
-        lines = [lines[0].replace("is there", f"is among the first {read:,} rows{most}")]
-    told = f"judging by the first {read:,} rows" + (f" of about {there:,}" if share else "")
-    name = steps[mine].name
+        most = f", so at most {found['number']['high'] / part.share:,.0f} of all" if part.share else ""
+        lines = [lines[0].replace("is there", f"is among the first {part.rows:,} rows{most}")]
+    told = f"judging by the first {part.rows:,} rows" + (f" of about {part.there:,}" if part.share else "")
     return [f"found    {name} {line}" for line in lines[:1]] + [f"         {line}" for line in [*lines[1:], told]]
 
 
@@ -102,26 +168,51 @@ def _rows_of(source: Source) -> int | None:
         return len(files)
     if source.format == "parquet":
         return sum(pq.read_metadata(file.path).num_rows for file in files)
-    plain = all(Path(file.path).suffix in (".jsonl", ".json", ".ndjson", ".csv") for file in files)
-    if source.format not in ("jsonl", "csv") or not plain:
+    endings = [Path(file.path).suffix for file in files]
+    if source.format not in ("jsonl", "csv") or not all(ending in (*PLAIN, ".gz") for ending in endings):
         return None
-    with Path(files[0].path).open("rb") as head:
-        some = head.read(LOOKED_AT)
-    return max(1, round(some.count(b"\n") * sum(file.size for file in files) / max(1, len(some))))
+    looked = rows = 0  # bytes of the files, and rows in them
+    for file in _spread(files, FILES):
+        bytes_, lines = _looked_at(Path(file.path))
+        looked, rows = looked + bytes_, rows + lines
+    return max(1, round(rows * sum(file.size for file in files) / max(1, looked)))
 
 
-def _write_part(source: Source, path: Path) -> int:
-    """The first rows as JSON lines under the pool's names; returns how many."""
+def _spread(files: list[SourceFile], most: int) -> list[SourceFile]:
+    """As many of the files, from the first to the last."""
+    many = min(most, len(files))
+    return [files[place * len(files) // many] for place in range(many)]
+
+
+def _looked_at(path: Path) -> tuple[int, int]:
+    """Bytes of a text file, as it lies there, that were looked at, and the lines in them."""
+    with path.open("rb") as held:
+        if path.suffix != ".gz":
+            some = held.read(LOOKED_AT)
+            return len(some), some.count(b"\n")
+        try:
+            with gzip.GzipFile(fileobj=held) as packed:
+                lines = packed.read(LOOKED_AT).count(b"\n")
+                return held.tell(), lines
+        except (OSError, EOFError, zlib.error):
+            return 0, 0
+
+
+def _write_part(source: Source, path: Path, rows: int) -> int:
+    """The first rows of some files as JSON lines under the pool's names, at most MOST_BYTES; returns how many."""
     files = [file for file in find_files(source) if not file.problem]
-    most = ROWS if source.format == "texts" else FILES
-    some = files[:: max(1, len(files) // most)][:most]
-    each = -(-ROWS // len(some))
+    most = rows if source.format == "texts" else FILES
+    some = _spread(files, most)
+    each = -(-rows // max(1, len(some)))
     written = 0
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("wb") as out:
         for file in some:
+            begins = out.tell()
             for row in islice(_rows(source, file), each):
-                out.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                out.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
                 written += 1
+                if out.tell() - begins > MOST_BYTES // len(some):
+                    break
     return written
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.first_look import first_look
+from tamis.pipeline.first_look import Look, first_look
 from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.progress import joined
 from tamis.pipeline.read.sources import SourceFile, find_files
@@ -47,10 +47,11 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
     for step in steps:
         scope = f" where {step.where}" if step.where else ""
         lines.append(f"step {step.number}   {step.name}: {step.budget or 'no budget: keeps or drops by rule'}{scope}")
-    lines += first_look(recipe, recipe_folder, steps, list(once.values()))
+    look = first_look(recipe, recipe_folder, steps, list(once.values()))
+    lines += look.found
     lines.append(f"emit     {', '.join(emitted(entry)[0] for entry in recipe.emit) or 'selection.parquet alone'}")
     lines.append(f"machine  {_machine()}")
-    lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes)}")
+    lines.append(f"time     {_time(store, recipe, pool_bytes, new_bytes, look)}")
     return joined(lines)
 
 
@@ -89,16 +90,12 @@ def _column_state(store: Path | None, maker: Maker) -> str:
     return "to be trained and made" if learns else "to be made"
 
 
-def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int) -> str:
+def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int, look: Look) -> str:
     """From what earlier runs of this store cost: seconds a row of each stage, for the rows that are to come."""
     paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
     told = [manifest for manifest in map(read_json, paths) if manifest.get("costs")]
-    if not told and recipe.reads_images:
-        return "no earlier run to judge by; the first shard's line says how many images a second"
     if not told:
-        return (
-            f"no earlier run to judge by; on 2 cores about {max(2, pool_bytes / 60e6):,.0f} s (60 MB/s of JSON lines)"
-        )
+        return f"unknown: {look.unknown}" if look.seconds is None else f"about {look.seconds:,.0f} s, {look.of}"
     last = max(told, key=lambda manifest: (_alike(manifest, recipe), manifest["ended"]))
     share_new = new_bytes / pool_bytes if pool_bytes else 0.0
     rows = last["pool"]["rows"] / max(1e-9, 1 - share_new)

@@ -1,5 +1,7 @@
 """What `tamis plan` tells of recall and number from a part of the pool."""
 
+import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline import first_look as of_look
-from tamis.pipeline import plan
+from tamis.pipeline import plan, run
 from tests_support import write_jsonl
 
 SEA = "wave salt boat harbour tide sail anchor gull storm deck rope mast"
@@ -64,15 +66,31 @@ def test_a_part_tells_of_the_whole(recipe: dict[str, Any]) -> None:
     assert "judging by the first 300 rows of about 300" in told(texts)[-1]
 
 
-def test_a_plan_without_a_target_or_with_models_reads_no_row(
-    recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def time_of(recipe: dict[str, Any], **more: Any) -> str:
+    return next(line for line in plan(recipe, **more).splitlines() if line.startswith("time"))[9:]
+
+
+def test_time_is_measured_on_a_part_or_unknown_and_why(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    without = recipe | {"target": [], "steps": [{"random": {"budget": 5}}]}
+    assert told(without) == [] and told(recipe | {"steps": [{"exact_dedup": {}}]}) == []
+    assert re.fullmatch(r"about \d+ s, measured on the first 400 rows of about 1,000", time_of(without))
+    run(without, store="store", name="done")
+    assert "judging by run 'done'" in time_of(without, store="store"), "an earlier run tells more"
     monkeypatch.setattr(of_look, "run_recipe", None)
-    assert told(recipe | {"target": [], "steps": [{"random": {"budget": 5}}]}) == []
-    np.savez("v.npz", key=np.array(["k0"]), vector=np.eye(2)[:1])
-    heavy = {"columns": {"nll": {"loss": "train", "on": "pool", "tokens": "1k"}}}
-    assert told(recipe | heavy) == []
-    assert told(recipe | {"steps": [{"exact_dedup": {}}]}) == []
+    heavy = recipe | {"columns": {"nll": {"loss": "train", "on": "pool", "tokens": "1k"}}}
+    assert told(heavy) == [] and time_of(heavy).startswith("unknown: column nll is made by a model")
+    assert time_of(without | {"labels": "store/labels"}).startswith("unknown: it depends on earlier runs or on labels")
+
+
+def test_rows_of_packed_files_are_reckoned_by_what_a_part_of_them_unpacks_to(recipe: dict[str, Any]) -> None:
+    Path("packed").mkdir()
+    lines = Path("pool.jsonl").read_bytes().splitlines(keepends=True)
+    for part in range(5):
+        Path(f"packed/{part}.jsonl.gz").write_bytes(gzip.compress(b"".join(lines[200 * part : 200 * part + 200])))
+    packed = recipe | {"pool": [{"format": "jsonl", "path": "packed", "key": "id"}]}
+    assert "of about 1,000" in told(packed)[-1]
+    Path("packed/2.jsonl.gz").write_bytes(gzip.compress(b"".join(lines))[:1000])
+    assert "about" in time_of(packed), "one that ends early costs no plan"
 
 
 def test_what_goes_wrong_in_a_part_is_one_line_of_the_plan(recipe: dict[str, Any]) -> None:
