@@ -119,9 +119,11 @@ def _part_run(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], rows: 
 
 
 def _found(found: dict[str, Any] | None, part: PartRun, name: str) -> list[str]:
-    """Lines on how much of the target's kind a step will find."""
+    """Lines on how much of the target's kind a step will find; none where it tells nothing of that."""
+    if not found:
+        return []
     lines = [line.replace("there are", "there would be") for line in found_lines(_of_whole(found, part.share))]
-    if found and found.get("number", {}).get("none"):
+    if found.get("number", {}).get("none"):
         most = f", so at most {found['number']['high'] / part.share:,.0f} of all" if part.share else ""
         lines = [lines[0].replace("is there", f"is among the first {part.rows:,} rows{most}")]
     told = f"judging by the first {part.rows:,} rows" + (f" of about {part.there:,}" if part.share else "")

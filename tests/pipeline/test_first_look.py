@@ -72,6 +72,7 @@ def time_of(recipe: dict[str, Any], **more: Any) -> str:
 
 def test_time_is_measured_on_a_part_or_unknown_and_why(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     without = recipe | {"target": [], "steps": [{"random": {"budget": 5}}]}
+    assert "judging" not in plan(without).partition("machine")[0]
     assert told(without) == [] and told(recipe | {"steps": [{"exact_dedup": {}}]}) == []
     assert re.fullmatch(r"about \d+ s, measured on the first 400 rows of about 1,000", time_of(without))
     run(without, store="store", name="done")
