@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tamis.pipeline.errors import QueryError, RecipeError, TamisError
-from tamis.pipeline.recipe.expressions import check_where
+from tamis.pipeline.recipe.expressions import check_expression, check_where
 from tamis.pipeline.store.query import ask, print_answer
 from tamis.pipeline.store.runs import Run, open_complete
 from tests_support import Runner, write_jsonl
@@ -26,14 +26,14 @@ CONDITIONS = [
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_condition_that_is_more_or_does_not_last_is_refused(condition: str) -> None:
     with pytest.raises(TamisError):
-        check_where(condition)
+        check_expression("where", condition)
 
 
 @pytest.mark.parametrize(
     "condition", ["lang = 'en' and length(text) > 3", "score between 1 and 2", "key like '%x%' -- note"]
 )
 def test_a_condition_that_is_one_expression_is_taken(condition: str) -> None:
-    check_where(condition)
+    check_where(condition, ["lang", "score"])
 
 
 @pytest.fixture(scope="module")
