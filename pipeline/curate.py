@@ -179,7 +179,7 @@ class Stages:
         model: bool = False,
         shown: str | None = None,
     ) -> None:
-        with self._metered(label, len(names), rows):
+        with self._metered(label, len(names), rows), still(label, ends=False):
             note(self._folder, self._engine.many(shown or label, function, names, *arguments, model=model, rows=rows))
 
     @contextmanager

@@ -52,9 +52,8 @@ def several(paths: Paths) -> Sequence[Path]:
     return [paths] if isinstance(paths, Path) else paths
 
 
-def source_for(path: Path, keep: tuple[str, ...] = (), kind: str | None = None) -> dict[str, Any]:
-    """How to read a file or folder, judged by its name and first rows. Raises SourceError."""
-    kind = kind or formats_of(path)[0]
+def source_for(path: Path, keep: tuple[str, ...], kind: str) -> dict[str, Any]:
+    """How to read what is of a format in a file or folder, judged by its first rows. Raises SourceError."""
     source: dict[str, Any] = {"format": kind, "path": str(path)}
     if kind in IMAGE_FORMATS:
         more = ["label"] if kind != "img2dataset" else []
@@ -106,8 +105,6 @@ def _holds_images(values: list[Any]) -> bool:
 
 def formats_of(path: Path) -> list[str]:
     """The format of a file or folder; of a folder with tables of several formats each. Raises SourceError."""
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
     if path.is_dir() and any((path / name).is_file() for name in (SPLITS, STATE)):
         return ["hf"]
     names = [Path(name).name.lower() for name in _files_of(path)]

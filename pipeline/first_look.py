@@ -69,11 +69,11 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
     mine = next((step.number for step in reversed(steps) if step.judges and step.budget is not None), None)
     with tempfile.TemporaryDirectory(prefix="tamis-plan-") as folder, hushed():
         try:
-            cold, first = (
-                _part_run(recipe, recipe_folder, steps, ROWS // FIRST, Path(folder) / name)
-                for name in ("cold", "first")
+            there = _rows_there(recipe)
+            cold, first, part = (
+                _part_run(recipe, recipe_folder, steps, rows, there, Path(folder) / name)
+                for name, rows in (("cold", ROWS // FIRST), ("first", ROWS // FIRST), ("part", ROWS))
             )
-            part = _part_run(recipe, recipe_folder, steps, ROWS, Path(folder) / "part")
         except (TamisError, OSError, pa.ArrowException) as error:
             told = " ".join(str(error).split())
             lines = [] if mine is None else [f"found    can't be told from a part: {told}"]
@@ -103,12 +103,19 @@ def _not_cheap(recipe: Recipe, steps: list[StepPlan], makers: list[Maker]) -> st
     return ""
 
 
-def _part_run(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], rows: int, place: Path) -> PartRun:
+def _rows_there(recipe: Recipe) -> int:
+    """About how many rows the pool has; 0 where that takes reading it."""
+    whole = [_rows_of(source) for source in recipe.pool]
+    return sum(rows or 0 for rows in whole) if all(whole) else 0
+
+
+def _part_run(
+    recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], rows: int, there: int, place: Path
+) -> PartRun:
     """Raises TamisError."""
     place.mkdir()
-    whole = [_rows_of(source) for source in recipe.pool]
     part = [_write_part(source, place / f"part-{n}.jsonl", rows) for n, source in enumerate(recipe.pool)]
-    read, there = sum(part), sum(count or 0 for count in whole) if all(whole) else 0
+    read = sum(part)
     there = max(there, read) if there else 0
     pool = [_as_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
     share = read / there if there and read else None

@@ -18,7 +18,7 @@ STEERS = re.compile(
 )  # C0 without tab and newline, DEL, C1; marks, embeddings, overrides and isolates of direction; halves; tags
 told_without: list[Callable[[str], str]] = []  # what takes out of a text what nobody is to see
 SILENT, LONGEST_SILENCE = 5.0, 60.0  # seconds after which work that is under way is told of
-REDRAW = 0.1  # seconds between two drawings of a bar
+REDRAW, REDRAWN = 0.1, 1.0  # seconds between two drawings of a bar; of work that counts nothing
 FEW = ("shards", "extras", "models")  # what takes many seconds each
 LEAST_TIMED = 1.0  # seconds of work of which a rate is told
 _quiet = threading.Event()
@@ -98,15 +98,15 @@ def _redraw(text: str) -> None:
 
 
 @contextmanager
-def still(label: str) -> Iterator[None]:
-    """Tell of work that counts nothing itself: once it was silent for SILENT seconds, and then again and again."""
+def still(label: str, *, ends: bool = True) -> Iterator[None]:
+    """Tell of work that is silent for SILENT seconds, and then again and again; `ends`: and how long it took."""
     over, began, shown = threading.Event(), time.monotonic(), threading.Event()
 
     def watch() -> None:
         pause = SILENT
-        while not over.wait(1.0 if _is_live() else min(1.0, SILENT)):
+        while not over.wait(min(REDRAWN, SILENT)):
             now = time.monotonic()
-            if now - max(began, _seen.at) < (SILENT if _is_live() else pause) and not (shown.is_set() and _is_live()):
+            if now - max(began, _seen.at) < (pause if not _is_live() else REDRAWN if shown.is_set() else SILENT):
                 continue
             shown.set()
             if _is_live():
@@ -125,7 +125,8 @@ def still(label: str) -> Iterator[None]:
         if shown.is_set():
             if _is_live():
                 print("\r\033[K", end="", file=sys.stderr)
-            say(f"{label:<40} {'':>10} {'':<6}  {time.monotonic() - began:6.1f} s")
+            if ends:
+                say(f"{label:<40} {'':>10} {'':<6}  {time.monotonic() - began:6.1f} s")
 
 
 class Counter:

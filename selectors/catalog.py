@@ -1,7 +1,6 @@
 """The one place that knows all selectors: recipe name to class, and how settings become a selector."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -26,6 +25,7 @@ from tamis.selectors.dedup.exact import ExactDedup
 from tamis.selectors.dedup.near_images import NearDedupImages
 from tamis.selectors.dedup.near_texts import NearDedup
 from tamis.selectors.dedup.semantic import SemanticDedup
+from tamis.selectors.hints import did_you_mean
 from tamis.selectors.match.density_ratio import DensityRatio
 from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.loss_reduction import LossReduction
@@ -137,8 +137,7 @@ def build(name: str, settings: dict[str, Any], seed: int = 0, step: int = 0) -> 
     found = find(name)
     if found is None:
         known = sorted([*SELECTORS, *plugged()])
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, known)
         raise ValueError(f"no selector {name!r}{hint} Known: {', '.join(known)}")
     kind = VARIANTS[name](settings) if name in VARIANTS else found
     built: Selector = build_class(kind, settings, seed, step)
@@ -153,19 +152,18 @@ def build_class(kind: type, settings: dict[str, Any], seed: int = 0, step: int =
     settable = [name for name in known if name != "step"]
     for key in settings:
         if key not in settable:
-            close = difflib.get_close_matches(str(key), [*settable, "budget", "fraction", "where"], n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(key, [*settable, "budget", "fraction", "where"])
             raise ValueError(f"unknown setting {key!r}{hint} (known: {', '.join(settable) or 'none'})")
     hints = get_type_hints(kind)
     given = {"seed": seed, "step": step, **settings}
     checked = {key: _checked(key, value, hints[key]) for key, value in given.items() if key in known}
-    missing = [f.name for f in dataclasses.fields(kind) if f.name not in checked and _required(f)]
+    missing = [f.name for f in dataclasses.fields(kind) if f.name not in checked and required(f)]
     if missing:
         raise ValueError(f"{missing[0]}: missing")
     return kind(**checked)
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 

@@ -5,15 +5,15 @@ the meaning; lines that are indented go on with it. Settings that mean one thing
 the class that they inherit from."""
 
 import dataclasses
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from tamis.selectors.catalog import MORE, SELECTORS, find, findable, package_of, plugged
+from tamis.selectors.catalog import MORE, SELECTORS, find, findable, package_of, plugged, required
 from tamis.selectors.contract import Selector
+from tamis.selectors.hints import did_you_mean
 
 TOLD = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
 OF_EACH = ("seed", "step")  # filled in
@@ -45,7 +45,7 @@ def settings_of(kind: type, without: tuple[str, ...] = OF_EACH) -> list[Setting]
     """The settings of a dataclass, required ones first, then in the order of its fields."""
     hints, meanings = get_type_hints(kind), meanings_of(kind)
     found = [
-        Setting(field.name, hints[field.name], _default(field), _required(field), meanings.get(field.name, ""))
+        Setting(field.name, hints[field.name], _default(field), required(field), meanings.get(field.name, ""))
         for field in dataclasses.fields(kind)
         if field.name not in without
     ]
@@ -105,10 +105,6 @@ def in_yaml(value: Any) -> str:
     return str(value)
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
@@ -138,8 +134,7 @@ def described(name: str | None = None) -> str:
         return "\n".join([*listed(known), *_broken(), "", "One with its settings: tamis selectors NAME"])
     wanted = {title: kind for title, kind in known.items() if name in (title, title.partition(" ")[0])}
     if not wanted:
-        close = difflib.get_close_matches(name, [title.partition(" ")[0] for title in known], n=1)
-        raise ValueError(f"no step {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
+        raise ValueError(f"no step {name!r}{did_you_mean(name, [title.partition(' ')[0] for title in known])}")
     told = []
     for title, kind in wanted.items():
         told += [f"{title}: {first_line(kind)}{_whose(title)}"]

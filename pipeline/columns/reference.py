@@ -1,11 +1,11 @@
 """Which columns a recipe may have, told from the code."""
 
-import difflib
 from contextlib import suppress
 
 from tamis.pipeline.columns.catalog import SHORT, class_of, known_kinds
 from tamis.pipeline.columns.contract import ColumnKind
 from tamis.pipeline.errors import RecipeError
+from tamis.selectors.hints import did_you_mean
 from tamis.selectors.reference import Setting, listed, settings_of, table_of
 
 FOUND_OUT = ("seed", "reads")  # filled in
@@ -44,8 +44,8 @@ def described(name: str | None = None) -> str:
         return "\n".join([*listed(known), "", "One with its settings: tamis columns VERB.KIND"])
     wanted = {title: kind for title, kind in known.items() if name in (title, kind.verb, kind.kind)}
     if not wanted:
-        close = difflib.get_close_matches(name, [*known, *(kind.kind for kind in known.values())], n=1)
-        raise RecipeError(f"no column {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
+        hint = did_you_mean(name, [*known, *(kind.kind for kind in known.values())])
+        raise RecipeError(f"no column {name!r}{hint}")
     told = []
     for title, kind in wanted.items():
         told += [*listed({title: kind}), f"  {form_of(kind)}", *table_of(settings_of_kind(kind))]

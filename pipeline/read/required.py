@@ -9,7 +9,8 @@ from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Source, nearest
+from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Source
+from tamis.selectors.hints import did_you_mean
 
 OVERLAP = 256  # bytes of a piece that are looked at again with the next: longer than any field's name
 
@@ -40,7 +41,7 @@ def require_fields(source: Source, files: list[SourceFile], *, remote: bool) -> 
         found = ", ".join(map(visible, there)) or "none"
         raise SourceError(
             f"source {Path(readable[0].path).name}: no row has the field {name!r} that `{role}` "
-            f"names{nearest(name, there)} (fields: {found})"
+            f"names{did_you_mean(name, there)} (fields: {found})"
         )
 
 

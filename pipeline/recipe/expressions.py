@@ -1,12 +1,12 @@
 """SQL that a recipe or a user gives: one SELECT, or one expression over the rows of a shard. Nothing is run here."""
 
-import difflib
 import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.schemas import POOL
+from tamis.selectors.hints import did_you_mean
 
 
 def one_select(con: Any, query: str) -> str:
@@ -43,11 +43,11 @@ def check_where(where: str, fields: Collection[str]) -> None:
     """Refuse what is not one expression over a row with these fields beside the pool's own, before anything starts.
     Raises QueryError."""
     check_expression("where", where)
-    known = {name.casefold(): name for name in (*POOL.names, *fields)}
+    names = [*POOL.names, *fields]
+    known = {name.casefold() for name in names}
     for name in names_in(where):
         if name.casefold() not in known and name.casefold().partition(".")[0] not in known:
-            close = difflib.get_close_matches(name.casefold(), known, n=1)
-            hint = f", did you mean {known[close[0]]!r}?" if close else "; add it to `keep` or `columns`"
+            hint = did_you_mean(name, names) or "; add it to `keep` or `columns`"
             there = ", ".join(sorted(fields)) or "none"
             raise QueryError(
                 f"where {where!r}: no field or column {name!r}{hint} (there are: {there}, and the pool's own)"

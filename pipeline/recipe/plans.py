@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.recipe.recipe import Recipe, Step, emitted, nearest
+from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
 from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import AnyBudget, AsFound, Budget, parse_budget
 from tamis.selectors.catalog import build, build_class
 from tamis.selectors.contract import Selector
+from tamis.selectors.hints import did_you_mean
 from tamis.selectors.labeled import Labeled
 from tamis.selectors.own import adopted
 
@@ -114,9 +115,10 @@ def _plan(
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()
     for name in (*selector.inputs().fields, *by):
         if name not in fields and name not in POOL_FIELDS:
+            hint = did_you_mean(name, [*selector.no_fields, *sorted(fields)])
             raise ValueError(
-                f"the pool has no field or column {name!r}{nearest(name, [*selector.no_fields, *sorted(fields)])}; "
-                f"add it to `keep` or `columns` (there are: {', '.join(sorted(fields)) or 'none'})"
+                f"the pool has no field or column {name!r}{hint}; add it to `keep` or `columns` "
+                f"(there are: {', '.join(sorted(fields)) or 'none'})"
             )
     return plan
 

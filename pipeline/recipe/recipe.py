@@ -3,7 +3,6 @@
 An unknown key is an error that names it, its place and the nearest known one. YAML is read by the safe loader:
 tags that would build objects are refused."""
 
-import difflib
 import re
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.recipe.limits import Limits
 from tamis.pipeline.schemas import POOL
+from tamis.selectors.hints import did_you_mean
 
 Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
 IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
@@ -279,7 +279,7 @@ class Recipe(Model):
                 raise ValueError(f"an output with settings is a map with one key, found {entry!r}")
             name, settings = emitted(entry)
             if name not in EMITTERS:
-                raise ValueError(f"no output {name!r}{nearest(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
+                raise ValueError(f"no output {name!r}{did_you_mean(name, EMITTERS)}; known: {', '.join(EMITTERS)}")
             known = OUTPUT_SETTINGS[name].model_fields if name in OUTPUT_SETTINGS else {}
             for key in settings:
                 if key not in known:
@@ -350,12 +350,6 @@ def plain_name(name: str) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise RecipeError(f"{name!r} can't name a folder; use letters, digits, '-' and '_'")
     return name
-
-
-def nearest(word: str, known: Any) -> str:
-    """A hint such as `, did you mean 'budget'?`, or nothing when no known word is near."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = (), changes: dict[str, Any] | None = None) -> Recipe:
@@ -441,7 +435,7 @@ def _explain(error: ValidationError) -> str:
         place = ".".join(str(part) for part in location) or "top level"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(location[:-1])
-            lines.append(f"{place}: unknown key{nearest(str(location[-1]), known)} (known: {', '.join(known)})")
+            lines.append(f"{place}: unknown key{did_you_mean(str(location[-1]), known)} (known: {', '.join(known)})")
         elif problem["type"] == "missing":
             lines.append(f"{place}: missing")
         else:

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import joined, visible
-from tamis.pipeline.read.walk import is_store
+from tamis.pipeline.store.runs import existing_store
 
 NAMED = 60  # characters of a run's steps
 
@@ -25,9 +23,7 @@ class Listed(NamedTuple):
 
 def listed(store: Path) -> list[Listed]:
     """Complete runs by when they ended, then the others by name. Raises StoreError where there is no store."""
-    if not is_store(store):
-        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
-    check_format(store)
+    store = existing_store(store)
     folders = [path.parent for path in (store / "runs").glob("*/request.json")]
     ended = [_ended(folder) for folder in folders if (folder / "manifest.json").exists()]
     others = [_begun(folder) for folder in folders if not (folder / "manifest.json").exists()]

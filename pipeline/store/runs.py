@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from tamis.pipeline.columns.declared import Maker, bound, column_names, declared_makers
 from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.columns.parts import column_folder
-from tamis.pipeline.errors import DamageFound, RunError
+from tamis.pipeline.errors import DamageFound, RunError, StoreError
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import readable
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.read.pool import Part, Pool, current_pool
+from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.recipe.user_code import allow, is_allowed
@@ -262,3 +263,11 @@ def open_complete(folder: Path | str, allow_code: bool = False) -> Run:
     if not run.complete:
         raise RunError(f"run {folder}: not complete. The same `tamis run` goes on from where it stopped.")
     return run
+
+
+def existing_store(store: Path) -> Path:
+    """Its absolute path, if it is one that this version reads. Raises StoreError."""
+    if not is_store(store):
+        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
+    check_format(store)
+    return store.absolute()

@@ -14,13 +14,11 @@ from tamis.pipeline.columns.detect.rounds import rounds
 from tamis.pipeline.errors import StoreError
 from tamis.pipeline.files.atomic import fingerprint, read_json, store_lock, write_parquet
 from tamis.pipeline.files.sealed import sound
-from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import joined, say, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import current_pool, records_of
-from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import LEDGER_REASONS
-from tamis.pipeline.store.runs import open_run
+from tamis.pipeline.store.runs import existing_store, open_run
 from tamis.pipeline.store.set_aside import forget_keys, forgotten_keys
 
 SHOWN = 10  # keys of a list
@@ -41,7 +39,7 @@ REMOVALS = pa.schema(
 
 def where(store: Path, key: str) -> str:
     """Its samples, what every run made of them, and what people said of them. Raises StoreError where there is none."""
-    samples = list(_samples(_checked(store), [key]))
+    samples = list(_samples(existing_store(store), [key]))
     if not samples:
         raise StoreError(f"store {store}: no sample of the pool has the key {key!r}")
     lines = []
@@ -63,7 +61,7 @@ def where(store: Path, key: str) -> str:
 
 def forget(store: Path, keys: list[str]) -> str:
     """Never choose these keys again, also where they come only later; tells who holds them now. Raises StoreError."""
-    store = _checked(store)
+    store = existing_store(store)
     with store_lock(store, say):
         new = forget_keys(store, keys, datetime.now(UTC).isoformat(timespec="seconds"))
     samples = list(_samples(store, keys))
@@ -117,13 +115,6 @@ def _exports_with(folder: Path, mine: pa.Table) -> Iterator[dict[str, Any]]:
 def _removal(folder: Path, file: str, key: str, sample_id: int, member: str | None = None) -> dict[str, Any]:
     uid = key if UID.fullmatch(key) else None
     return {"run": folder.name, "file": file, "key": key, "sample_id": sample_id, "uid": uid, "member": member}
-
-
-def _checked(store: Path) -> Path:
-    if not is_store(store):
-        raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
-    check_format(store)
-    return store.absolute()
 
 
 def _samples(store: Path, keys: list[str]) -> Iterator[dict[str, Any]]:

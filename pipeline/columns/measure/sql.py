@@ -13,7 +13,7 @@ import pyarrow as pa
 from tamis.pipeline.columns.contract import ColumnKind, NoModel, Output, Told
 from tamis.pipeline.errors import QueryError, RecipeError
 from tamis.pipeline.recipe.expressions import check_expression, names_in, problem_of
-from tamis.pipeline.recipe.recipe import nearest
+from tamis.selectors.hints import did_you_mean
 
 SQL_VERSION = 1  # raise when the same rows would get other values
 
@@ -47,7 +47,7 @@ class SqlColumn(ColumnKind):
             (unknown if found is None else reads).append(found or name)
         if unknown:
             raise ValueError(
-                f"no field or column {unknown[0]!r}{nearest(unknown[0], known)} "
+                f"no field or column {unknown[0]!r}{did_you_mean(unknown[0], known)} "
                 f"(there are: {', '.join(sorted(known.values()))})"
             )
         if twice := {name.partition(".")[0] for name in reads if "." in name} & {*reads}:
