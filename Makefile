@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file stays with one worker: what its tests share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: run test test-all consumers lint types clean
+.PHONY: run test test-all consumers lint types site dist try-dist clean
 run: $(VENV)/.installed
 	$(BIN)/tamis demo
 
@@ -38,6 +38,22 @@ types: $(VENV)/.installed-for-tests
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tamis.pipeline -p tamis.selectors -p tamis.flows -p tamis.sql
 	rm -rf build
 
+# docs/ as pages, in build/site; a link that leads nowhere is an error.
+site: $(VENV)/.installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What is released, and whether it works where nothing else is.
+dist: $(VENV)/.installed-for-tests
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	ls -l dist
+
+try-dist: dist
+	rm -rf build/bare build/bare-demo
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd build && bare/bin/tamis demo --folder bare-demo && bare/bin/tamis verify bare-demo/store/runs/demo
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -48,4 +64,4 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .consumers build tamis-demo *.egg-info
+	rm -rf $(VENV) .consumers build dist tamis-demo *.egg-info

@@ -5,8 +5,9 @@
 Pool: texts of 15 domains, cut to 800 characters, at most 3% of them of the target's domain; target: 200 others of that
 domain; every method chooses --times as many texts as there are of it (the oracle all of these, as often). The same
 model of 1 million parameters is trained from scratch on equal tokens of each choice and judged by its loss on 100 texts
-of the domain that nothing else saw. Proxies are what `tamis compare` shows without training. Writes docs/compare_x1.csv
-and so on, the figures, and prints the tables. A stopped run goes on where it was; every cell is kept in --folder."""
+of the domain that nothing else saw. Proxies are what `tamis compare` shows without training. Writes
+docs/benchmarks/compare_x1.csv and so on, the figures, and prints the tables. A stopped run goes on where it was; every
+cell is kept in --folder."""
 
 import argparse
 import csv
@@ -29,7 +30,7 @@ from tamis.selectors.contract import Inputs
 from tamis.selectors.vectors.columns import as_array
 
 TARGET, HELD_OUT = 200, 100  # texts
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 METHODS: dict[str, dict[str, Any]] = {
     "importance, default": {"importance_resampling": {}},
     "importance, published": {"importance_resampling": {"form": "published", "min_length": 0}},

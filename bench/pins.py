@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
@@ -163,7 +164,8 @@ def licences(held: Held) -> str:
         lines += [f"| `{group}` | {told} | {', '.join(some)} |\n" for told, some in sorted(by.items())]
         left |= {f"{name} ({told})" for told, some in by.items() if COPYLEFT.search(told) for name in some}
     head = "| with | licence | packages |\n|---|---|---|\n"
-    return f"{head}{''.join(lines)}\nCopyleft, wholly, in part or by choice: {', '.join(sorted(left))}.\n"
+    copyleft = f"Copyleft, wholly, in part or by choice: {', '.join(sorted(left))}."
+    return f"{head}{''.join(lines)}\n{fill(copyleft, 120, break_on_hyphens=False)}\n"
 
 
 def faults(held: Held) -> Iterator[str]:

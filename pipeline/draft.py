@@ -15,7 +15,7 @@ from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SUFFIXES, has_suffix, su
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
 from tamis.pipeline.read.tables.saved import SPLITS, STATE, saved_files
 from tamis.pipeline.read.walk import below
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, PLAIN_FIELD, RESERVED
+from tamis.pipeline.recipe.source import IMAGE_FORMATS, PLAIN_FIELD, RESERVED
 
 TEXT_NAMES = ("text", "content", "body", "document", "caption", "raw_content", "prompt", "instruction")
 KEY_NAMES = ("id", "key", "uid", "uuid", "doc_id", "_id", "url")

@@ -25,7 +25,8 @@ from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.kept_types import settle_types
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.recipe.recipe import Recipe, Source
+from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.recipe.source import Source
 from tamis.pipeline.starting import run_recipe
 from tamis.selectors.budget import AsFound, Budget, Fraction
 

@@ -11,9 +11,11 @@ from tamis.pipeline.columns.hashed import hashed_makers
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.first_look import Look, first_look
 from tamis.pipeline.machine import cores, memory_bytes
-from tamis.pipeline.progress import joined
+from tamis.pipeline.progress import counted, joined
 from tamis.pipeline.read.sources import SourceFile, find_files
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Recipe, Source, emitted
+from tamis.pipeline.recipe.outputs import emitted
+from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.recipe.source import IMAGE_FORMATS, Source
 from tamis.pipeline.starting import check
 from tamis.pipeline.store.costs import ADDED, money
 
@@ -33,7 +35,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         for number, source in enumerate(sources):
             files = find_files(source)
             size = sum(file.size for file in files)
-            line = f"{what:<8} {source.format}: {len(files):,} files, {size / 1e6:,.1f} MB"
+            line = f"{what:<8} {source.format}: {counted(len(files), 'files')}, {size / 1e6:,.1f} MB"
             if what == "pool":
                 pool_bytes += size
                 known, known_bytes = _read_already(store, number, files) if store else (0, 0)
@@ -85,8 +87,9 @@ def _column_state(store: Path | None, maker: Maker) -> str:
         asked = known.get("learned_from", {}).get("asked") if learns else known.get("fingerprint")
         if asked == maker.fingerprint:
             parts = list(folder.glob("part-*.parquet"))
-            made = f"{len(parts):,} shards made ({sum(pq.read_metadata(p).num_rows for p in parts):,} rows), reused"
-            return made + (" where what it learned from is unchanged" if learns else "")
+            rows = sum(pq.read_metadata(part).num_rows for part in parts)
+            reused = "reused where what it learned from is unchanged" if learns else "reused"
+            return f"{counted(len(parts), 'shards')} made ({rows:,} rows), {reused}"
     return "to be trained and made" if learns else "to be made"
 
 

@@ -70,6 +70,11 @@ def joined(lines: Iterable[str]) -> str:
     return "\n".join("\\n".join(line.splitlines()) for line in lines)
 
 
+def counted(number: int, what: str, wide: int = 0) -> str:
+    """1 shard, 2 shards."""
+    return f"{number:>{wide},} {what.removesuffix('s') if number == 1 else what}"
+
+
 def coming(what: str) -> None:
     """What is worked on next, for whoever watches a bar."""
     _seen.then = what
@@ -186,4 +191,4 @@ class Counter:
         if _is_live():
             print("\r\033[K", end="", file=sys.stderr)
         told = "  ".join(filter(None, [f"{self._seconds:6.1f} s", self._rate, self._note]))
-        say(f"{self.label:<40} {self.done:>10,} {self.unit}  {told}")
+        say(f"{self.label:<40} {counted(self.done, self.unit, 10)}  {told}")

@@ -15,18 +15,18 @@ POOL = pa.schema(
         pa.field("text", pa.string()),  # of an image: its first caption, or null
         pa.field("captions", CAPTIONS),  # of an image, the main one first; null for texts
         pa.field("width", pa.int32()),  # pixels as displayed (EXIF rotation applied); images only
-        pa.field("height", pa.int32()),
+        pa.field("height", pa.int32()),  # likewise
         pa.field("n_bytes", pa.int64(), nullable=False),  # of the text in UTF-8, or of the image file
     ]
 )  # kept fields follow, with the types that the sources showed
 
 REJECTS = pa.schema(
     [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("position", pa.int64()),  # null: the whole file
-        pa.field("key", pa.string()),
+        pa.field("source", pa.string(), nullable=False),  # file that the row was read from
+        pa.field("position", pa.int64()),  # of the row in it, from 1; null: the whole file
+        pa.field("key", pa.string()),  # where it could be read
         pa.field("reason", pa.string(), nullable=False),  # one of REJECT_REASONS
-        pa.field("detail", pa.string()),
+        pa.field("detail", pa.string()),  # what exactly was found
         pa.field("related_id", pa.uint64()),  # the stored sample that this row met
         pa.field("part_group", pa.int32(), nullable=False),  # the group of source files that it was read with
     ]
@@ -42,7 +42,7 @@ REJECT_REASONS = {
     "truncated": "a packed file or tar ends early or is damaged; what came before is in the pool",
     "unreadable_file": "the file can't be opened or parsed at all",
     "undecodable": "the image can't be decoded to its end",
-    "over_limit": "more bytes than a record of the source may have (`limits`)",
+    "over_limit": "more bytes than a record, or a page, of the source may have (`limits`)",
     "too_many_pixels": "a decompression bomb: more pixels than are unpacked",
     "no_image": "a file or member that is neither an image nor beside one of its name",
     "missing_image": "the image that a table or manifest names is not there",
@@ -86,21 +86,21 @@ SPIKES = pa.schema(
 
 LEDGER = pa.schema(
     [
-        pa.field("step", pa.int32(), nullable=False),
-        pa.field("selector", pa.string(), nullable=False),
+        pa.field("step", pa.int32(), nullable=False),  # its number in the recipe, from 0
+        pa.field("selector", pa.string(), nullable=False),  # its name
         pa.field("sample_id", pa.uint64(), nullable=False),
         pa.field("kept", pa.bool_(), nullable=False),
-        pa.field("score", pa.float64()),
+        pa.field("score", pa.float64()),  # higher is better; null where the step has none
         pa.field("rank", pa.int64()),  # 1 is best; null where the step doesn't rank
         pa.field("weight", pa.float64(), nullable=False),  # repeat count; 1 unless the step weighs
         pa.field("reason", pa.string(), nullable=False),  # one of LEDGER_REASONS
         pa.field("related_id", pa.uint64()),  # the sample that decided (the kept duplicate)
-        pa.field("detail", pa.string()),
+        pa.field("detail", pa.string()),  # what the reason leaves open: the measure, the item, the distance
     ]
 )
 
 LEDGER_REASONS = {
-    "chosen": "ranked within the budget, or kept by a rule",
+    "chosen": "ranked within the budget, or kept by a rule (then without a rank)",
     "below_cut": "ranked beyond the budget",
     "not_scorable": "the score is not a number",
     "too_short": "fewer tokens than min_length",
@@ -120,9 +120,9 @@ LEDGER_REASONS = {
     "in_target": "its text is in the target",
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",
-    "duplicate": "equal content, of which one is kept",
-    "near_duplicate": "nearly the same as another that stays",
-    "in_evaluation": "an evaluation item has it, too",
+    "duplicate": "equal content; related_id is the one kept",
+    "near_duplicate": "nearly the same as another that stays: related_id (or, of another set, detail) names it",
+    "in_evaluation": "an evaluation item has it, too; detail names the item",
     "other_language": "its likeliest language is not wanted",
     "language_unsure": "its language is not sure enough",
     "too_small": "the shorter side has too few pixels",

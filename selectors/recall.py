@@ -18,7 +18,7 @@ Z = 1.645  # of 90%
 FEWEST = 20  # spikes that a number is told from
 HIGHEST, LOWEST = 0.8, 0.2  # shares of the spikes between which the line is sought
 CROWDED = 1.28  # standard deviations: one pure line in ten is taken for a mixed one
-WIDER = 1.2  # intervals of numbers: texts come in bunches, and the line is chosen by what is seen (docs/benchmarks.md)
+WIDER = 1.2  # intervals of numbers: texts come in bunches, the line is chosen by what is seen: docs/benchmarks/found.md
 BY_CHANCE = 3  # samples above the line that chance or the target's siblings bring there
 MOST_SPIKES = 1000  # are scored: a share is then known to 2.6%
 

@@ -79,7 +79,7 @@ def in_words(wanted: Any) -> str:
     if wanted is NoneType:
         return "nothing"
     if isinstance(wanted, type) and not get_args(wanted):
-        return WORDS.get(wanted.__name__, wanted.__name__)
+        return WORDS.get(wanted.__name__, wanted.__name__.lower())
     origin, inside = get_origin(wanted), get_args(wanted)
     if origin is Literal:
         return " | ".join(map(in_yaml, inside))

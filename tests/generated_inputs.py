@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from tamis.pipeline.files.bytes_in import zstd
 
 Files = dict[str, bytes]  # by path below the pool's folder
 
 BATCH = 50  # inputs whose values are drawn together
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": lambda raw: gzip.compress(raw, mtime=0), "bz2": bz2.compress, "xz": lzma.compress,
-    "zst": lambda raw: zstandard.ZstdCompressor().compress(raw),
+    "zst": zstd.compress,
 }  # fmt: skip
 INSERTED = (
     b"\0", b"\0" * 600, b'"', b"'", b"\n", b"\r", b"\r\n\r\n", b",", b"\t", b"{", b"[" * 5000, b"]", b"}", b"\\", b"\\ud800",

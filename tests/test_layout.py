@@ -154,18 +154,10 @@ def test_the_readmes_tree_names_every_room_in_thirty_lines() -> None:
 def test_every_verb_is_in_the_docs() -> None:
     from tamis.pipeline.cli.app import app
 
-    docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     for verb in app:
         if not verb.startswith("-"):
             assert f"tamis {verb}" in docs
-
-
-def test_every_reason_is_in_the_docs() -> None:
-    from tamis.pipeline.schemas import LEDGER_REASONS, REJECT_REASONS
-
-    page = (ROOT / "docs" / "store.md").read_text()
-    for reason in [*LEDGER_REASONS, *REJECT_REASONS]:
-        assert f"`{reason}`" in page
 
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -176,7 +168,7 @@ def test_prose_is_no_wider_than_a_terminal(page: Path) -> None:
     fenced = False
     for number, line in enumerate(page.read_text().splitlines(), 1):
         fenced ^= line.lstrip().startswith("```")
-        assert fenced or line.startswith("|") or len(line) <= 120, f"{page}:{number}"
+        assert fenced or line.startswith(("|", "<!--")) or len(line) <= 120, f"{page}:{number}"
 
 
 def test_the_readme_is_short() -> None:

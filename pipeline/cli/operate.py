@@ -78,7 +78,7 @@ def demo(
     Parameters
     ----------
     what
-        the docstrings of everything installed here, or scanned digits
+        the docstrings of what tamis is installed with, or scanned digits
     folder
         where the demo's data, recipe and store go (default: tamis-demo, or tamis-demo-images)
     engine

@@ -3,14 +3,17 @@
 The recipe's own models give its frame; steps and columns come from their catalogs, with what each setting means. It
 says what a recipe may look like; whether its files and columns are there is what `tamis plan` says."""
 
+import inspect
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from tamis.pipeline.columns.catalog import SHORT
 from tamis.pipeline.columns.reference import kinds, settings_of_kind
-from tamis.pipeline.recipe.recipe import EMITTERS, OUTPUT_SETTINGS, Guard, Recipe
+from tamis.pipeline.recipe.outputs import EMITTERS, OUTPUT_SETTINGS
+from tamis.pipeline.recipe.recipe import Guard, Recipe
+from tamis.pipeline.recipe.reference import MODELS, keys_of
 from tamis.selectors.contract import Selector
 from tamis.selectors.reference import Setting, first_line, settings_of, steps
 
@@ -37,8 +40,12 @@ def schema() -> dict[str, Any]:
     frame = Recipe.model_json_schema(ref_template="#/$defs/{model}")
     known, defs = frame["properties"], frame.setdefault("$defs", {})
     defs["Guard"] = Guard.model_json_schema()
+    for kind in MODELS.values():
+        if kind.__name__ in defs:
+            _tell(defs[kind.__name__], kind)
+    _tell(frame, Recipe)
     guards = {"anyOf": [{"$ref": "#/$defs/Guard"}, {"type": "array", "items": {"$ref": "#/$defs/Guard"}}]}
-    known["guard"] = {"description": "shares of groups that must be left, or the run is an error", **guards}
+    known["guard"] |= guards
     known["steps"]["items"] = {
         "anyOf": [_step(name, kind, guards) for name, kind in _by_name().items()] + [_own_step()]
     }
@@ -48,10 +55,8 @@ def schema() -> dict[str, Any]:
         {"type": "array", "items": {"type": "string"}},
         {"type": "object", "additionalProperties": {"type": "string"}},
     ]
-    defs["Source"]["properties"]["keep"] = {
-        "description": "fields to carry along, or pool's name: field",
-        "anyOf": keep,
-    }
+    kept = defs["Source"]["properties"]["keep"]
+    defs["Source"]["properties"]["keep"] = {"description": kept["description"], "anyOf": keep}
     frame["required"] = ["pool"]  # the name is the file's
     return {"$schema": DRAFT, "title": "tamis recipe", **{key: frame[key] for key in frame if key != "title"}}
 
@@ -97,7 +102,16 @@ def _own_column() -> dict[str, Any]:
 
 
 def _output(name: str) -> dict[str, Any]:
-    return _one_key(name, OUTPUT_SETTINGS[name].model_json_schema())
+    settings = OUTPUT_SETTINGS[name].model_json_schema()
+    _tell(settings, OUTPUT_SETTINGS[name])
+    return _one_key(name, settings)
+
+
+def _tell(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """What the model is, and what each of its keys means."""
+    schema["description"] = inspect.cleandoc(model.__doc__ or "").partition("\n")[0]
+    for key in keys_of(model):
+        schema["properties"][key.name]["description"] = key.meaning
 
 
 def _one_key(name: str, value: dict[str, Any]) -> dict[str, Any]:

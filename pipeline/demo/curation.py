@@ -1,6 +1,6 @@
 """`tamis demo`: a real curation on input that every machine has, in a folder to look at and play with.
 
-text: the pool is the docstrings of everything installed, the target some of one package's. images: scanned digits, the
+text: the pool is the docstrings of the packages that tamis needs, the target some of one's. images: scanned digits, the
 target some of one kind. Can the selection find the rest of them?"""
 
 import json
@@ -26,7 +26,7 @@ from tamis.pipeline.store.runs import open_complete
 PACKAGE = "numpy"  # installed wherever tamis is, and with a style of its own
 TARGET_TEXTS = 200
 RECIPE = """\
-# The recipe of `tamis demo`: find docstrings like those of {package} among all that are installed here.
+# The recipe of `tamis demo`: find docstrings like those of {package} among those of all that tamis needs.
 name: demo
 seed: 0
 pool:
@@ -52,7 +52,7 @@ def demos() -> dict[str, Demo]:
     return {
         "text": Demo(
             _make_data, "package", PACKAGE,
-            [f"Which docstrings of this machine read like {PACKAGE}'s?",
+            [f"Which docstrings of what tamis is installed with read like {PACKAGE}'s?",
              f"{TARGET_TEXTS} of {PACKAGE}'s are the target; the others are hidden in the pool."],
         ),
         "images": Demo(
@@ -75,7 +75,7 @@ def demo(folder: Path, engine: Callable[[Path], Path] | None, what: str = "text"
 
 
 def _make_data(folder: Path) -> None:
-    say("pool: docstrings of the standard library and of all installed packages, read with ast, nothing imported")
+    say("pool: docstrings of the packages that tamis is installed with, read with ast, nothing imported")
     everything = folder / ".docstrings.jsonl"
     write_docstrings(everything)
     with everything.open(encoding="utf-8") as file:

@@ -1,14 +1,15 @@
-"""A pool that every machine has: docstrings of the standard library and of all installed packages.
+"""A pool that every machine has: docstrings of the packages that tamis is installed with.
 
-Files are parsed with `ast`; nothing of them is imported or run."""
+What else is installed does not count, so of equal versions the pool is the same everywhere. Files are parsed with
+`ast`; nothing of them is imported or run."""
 
 import ast
 import json
-import sysconfig
+import re
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ LEAST_CHARS = 80  # shorter docstrings are mostly titles
 LARGEST_FILE = 400_000  # bytes; larger ones are generated tables
 FILES_A_PACKAGE = 300  # so that one huge package neither fills the pool nor costs a minute
 FILES_A_TASK = 50
+NAME = re.compile(r"[\w.-]+")
 
 
 def write_docstrings(out: Path) -> int:
@@ -45,16 +47,29 @@ def write_docstrings(out: Path) -> int:
 
 
 def _packages() -> Iterator[tuple[str, str, str, list[Path]]]:
-    """(name, licence, root, files) of the standard library and each installed distribution."""
-    stdlib = Path(sysconfig.get_path("stdlib"))
-    files = [path for path in sorted(stdlib.rglob("*.py")) if not {"site-packages", "test", "tests"} & set(path.parts)]
-    yield "python", "PSF-2.0", str(stdlib), files[:FILES_A_PACKAGE]
-    for found in sorted(distributions(), key=lambda d: (d.metadata["Name"] or "").lower()):
-        name = found.metadata["Name"]
+    """(name, licence, root, files) of each."""
+    for name, found in sorted(needed_by("tamis").items()):
         paths = [Path(str(found.locate_file(file))) for file in found.files or [] if file.suffix == ".py"]
         paths = [path for path in sorted(paths) if not {"test", "tests", "_vendor"} & set(path.parts)]
-        if name and paths:
+        if paths:
             yield name, _license(found), str(found.locate_file("")), paths[:FILES_A_PACKAGE]
+
+
+def needed_by(package: str) -> dict[str, Distribution]:
+    """What a distribution needs without its extras, by name in small letters; itself left out."""
+    found: dict[str, Distribution] = {}
+    todo = [package]
+    while todo:
+        name = todo.pop()
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:  # another system's, or another Python's
+            continue
+        needs = [need for need in found[name].requires or [] if "extra ==" not in need]
+        names = [match[0].lower().replace("_", "-") for need in needs if (match := NAME.match(need))]
+        todo += [name for name in names if name not in found]
+    found.pop(package, None)
+    return found
 
 
 def _license(found: Distribution) -> str:

@@ -27,7 +27,7 @@ from tamis.pipeline.files.plain_json import json_text, plain
 from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.recipe.expressions import quoted
-from tamis.pipeline.recipe.recipe import LabelStudio, Splits, Webdataset, emitted
+from tamis.pipeline.recipe.outputs import LabelStudio, Splits, Webdataset, emitted
 from tamis.pipeline.store.database import connect, rows, view
 from tamis.pipeline.store.runs import Run, open_run
 

@@ -21,7 +21,7 @@ from tamis.pipeline.emit.restored import restored, restored_schema
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import write_parquet
 from tamis.pipeline.progress import say
-from tamis.pipeline.recipe.recipe import Splits
+from tamis.pipeline.recipe.outputs import Splits
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
 from tamis.selectors.dedup.near_images import codes_of

@@ -27,7 +27,7 @@ from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
-from tamis.pipeline.recipe.recipe import LabelStudio
+from tamis.pipeline.recipe.outputs import LabelStudio
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.catalog import findable
 

@@ -22,7 +22,7 @@ from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.progress import say
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES
-from tamis.pipeline.recipe.recipe import Webdataset
+from tamis.pipeline.recipe.outputs import Webdataset
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.chance import uniform
 

@@ -78,7 +78,7 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     numbers = []
     scored = decision["score"] is not None and decision["score"] == decision["score"]
     if scored and (summary["budget"] is not None or not decision["detail"]):
-        numbers.append(f"score {decision['score']:.6g}")
+        numbers.append(f"score {decision['score'] + 0.0:.6g}")
     if decision["rank"] is not None and summary["budget"] is not None:
         numbers.append(f"rank {decision['rank']:,} of {summary['eligible']:,}")
     lines += [f"            {', '.join(numbers)}"] if numbers else []

@@ -6,14 +6,18 @@ longer than a record may be is passed over, whatever it takes to reach its end."
 import bz2
 import lzma
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from tamis.pipeline.machine import memory_bytes
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 RAW_BYTES = 4 << 10  # of a packed file fed at a time: what a damaged place can cost of the good bytes before it
 LONGEST_WINDOW = 1 << 31  # zstd itself has no longer one
@@ -21,8 +25,6 @@ LEAST_WINDOW = 1 << 27  # what zstd takes without being told
 BLOCK_BYTES = 2 << 20  # handed on at a time: small enough for memory, large enough for a parser's start-up
 BLOCK_LINES = 1 << 16  # and no more lines than that: each may be a reject
 MOST_RECORD = 64 << 20  # bytes of a line, a text or a value, where a source does not say otherwise
-FEW_BYTES = 64  # of zstd's that are fed at a time where the last ones gave much: 16 blocks of 128 KB at most
-MUCH = 64  # times its size
 
 
 class Truncated(Exception):
@@ -34,34 +36,6 @@ class TooLong(Exception):
 
 
 OVERLONG = b"\0"  # what `line_blocks` gives for a line that is longer than a record may be: the very object
-
-
-class _Zstd:
-    """zstd as the other unpackers are: its library gives all that it has at once, so little is fed where much comes."""
-
-    def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_window()).decompressobj()
-        self._left = b""
-        self._much = False
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof)
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._left
-
-    @property
-    def unused_data(self) -> bytes:
-        return bytes(self._inner.unused_data) + self._left
-
-    def decompress(self, raw: bytes, _most: int) -> bytes:
-        raw = self._left + raw
-        now, self._left = (raw[:FEW_BYTES], raw[FEW_BYTES:]) if self._much else (raw, b"")
-        made: bytes = self._inner.decompress(now)
-        self._much = len(made) > MUCH * len(now)
-        return made
 
 
 class _Zlib:
@@ -86,8 +60,12 @@ class _Zlib:
         return self._inner.decompress(self._inner.unconsumed_tail + raw, most)
 
 
+def _zstd() -> Any:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _window().bit_length() - 1})
+
+
 UNPACKERS: dict[str, Callable[[], Any]] = {
-    ".gz": _Zlib, ".zst": _Zstd, ".bz2": bz2.BZ2Decompressor, ".xz": lzma.LZMADecompressor,
+    ".gz": _Zlib, ".zst": _zstd, ".bz2": bz2.BZ2Decompressor, ".xz": lzma.LZMADecompressor,
 }  # fmt: skip
 
 
@@ -132,7 +110,7 @@ def _unpacked(file: Any, new_unpacker: Callable[[], Any], padded: bool) -> Itera
             while True:  # what was fed may hold more than is wanted at once
                 try:
                     piece = unpacker.decompress(given, BLOCK_BYTES)
-                except (zlib.error, zstandard.ZstdError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+                except (zlib.error, zstd.ZstdError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
                     if "too much memory" in str(error):  # sound, but made with `zstd --long`
                         raise OSError(
                             f"packed with a window of more than {_window() >> 20:,} MB, an eighth of this machine's "

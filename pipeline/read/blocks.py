@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tamis.pipeline.files.plain_json import json_text
 from tamis.pipeline.recipe.limits import Limits
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 DETAIL_CHARS = 160  # of a parser's message or an offending value, in the rejects
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

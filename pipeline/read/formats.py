@@ -17,7 +17,7 @@ from tamis.pipeline.read.blocks import Block, Fields, Reject, from_columns, reje
 from tamis.pipeline.read.chunking import chunked
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 TEXT_FIELDS = Fields(key="path", text="text", keep={}, types={"path": pa.string(), "text": pa.string()})
 FILES = 256  # small ones that are read together

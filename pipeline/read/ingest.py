@@ -45,7 +45,7 @@ from tamis.pipeline.read.rejects import Rejects, collected
 from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.shards import Seen, ShardWriter, as_samples, with_values
 from tamis.pipeline.read.sources import READ_BY_KEY, SourceFile, find_files, grouped, key_of_path
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 from tamis.pipeline.schemas import POOL, REJECTS
 
 TOLD = 5  # kinds of files that are not read

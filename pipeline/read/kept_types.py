@@ -14,7 +14,7 @@ from tamis.pipeline.read.blocks import JSON_TEXT
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 SNIFF_SCHEMAS = 500  # files of a source whose schemas are looked at
 SNIFF_TABLES = 8  # files of a source that are looked into until each field has shown a value

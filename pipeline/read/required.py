@@ -9,7 +9,7 @@ from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.images import rows
 from tamis.pipeline.read.sources import SourceFile
 from tamis.pipeline.read.tables import columnar, delimited, jsonl
-from tamis.pipeline.recipe.recipe import IMAGE_FORMATS, Source
+from tamis.pipeline.recipe.source import IMAGE_FORMATS, Source
 from tamis.selectors.hints import did_you_mean
 
 OVERLAP = 256  # bytes of a piece that are looked at again with the next: longer than any field's name

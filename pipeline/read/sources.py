@@ -18,7 +18,7 @@ from tamis.pipeline.files.patterns import fits, fixed_folder, is_pattern, litera
 from tamis.pipeline.files.urls import as_url, filesystem, info_of_web, is_web, version_of, without_secrets
 from tamis.pipeline.read.tables.saved import saved_files
 from tamis.pipeline.read.walk import Links, Problem, below, special
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 GROUP_BYTES = 256 << 20  # small files are read together up to this many bytes
 GROUP_IMAGES = 10_000  # files of a folder of images that are read together, and images of a shard

@@ -5,7 +5,11 @@ In: text or a dict. Out: `Recipe`, `StepPlan`. Knows selectors, and neither pool
     expressions.py  the user's SQL: one SELECT, or one expression
     extras.py       which extras are needed, and the command that installs them
     limits.py       how much one record of a source may be
+    model.py        what all models are: frozen, strict
+    outputs.py      what may be emitted
     plans.py        a recipe's steps as what will run
-    recipe.py       the frozen models, and a recipe read from YAML
+    recipe.py       the whole, and a recipe read from YAML
+    reference.py    each key with its type, its default and what it means
+    source.py       a source: its format and its fields
     user_code.py    the user's own Python, run only where that was allowed
 """

@@ -20,8 +20,11 @@ Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1 << 10, le=1 << 34)]
 
 
 class Limits(BaseModel):
-    """Bytes, as numbers or texts such as 64M: of a record (a line, a text, a value of a table), and of a page (what of
-    a table can only be unpacked at once)."""
+    """Bytes, as numbers or texts such as 64M.
+
+    record  of a line, a text, a value of a table
+    page  of what of a table can only be unpacked at once
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.recipe.recipe import Recipe, Step, emitted
+from tamis.pipeline.recipe.outputs import emitted
+from tamis.pipeline.recipe.recipe import Recipe, Step
 from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import AnyBudget, AsFound, Budget, parse_budget
 from tamis.selectors.catalog import build, build_class

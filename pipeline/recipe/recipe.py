@@ -3,157 +3,34 @@
 An unknown key is an error that names it, its place and the nearest known one. YAML is read by the safe loader:
 tags that would build objects are refused."""
 
-import re
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.patterns import literally, pattern_below
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
-from tamis.pipeline.recipe.limits import Limits
-from tamis.pipeline.schemas import POOL
+from tamis.pipeline.recipe.model import Model
+from tamis.pipeline.recipe.outputs import EMITTERS, OUTPUT_SETTINGS, emitted
+from tamis.pipeline.recipe.source import RESERVED, Chunk, Source
 from tamis.selectors.hints import did_you_mean
 
-Format = Literal["jsonl", "parquet", "csv", "texts", "hf", "images", "webdataset", "img2dataset"]
-IMAGE_FORMATS = ("images", "webdataset", "img2dataset")  # each row an image; the other formats with `image: FIELD`
-PLAIN_FIELD = re.compile(r"[\w][\w .\-]*")  # goes into SQL quoted, and into file headers
-RESERVED = {  # names of the pool's own fields, of the selection's, of views, and of what DuckDB adds to a file's rows
-    *POOL.names, "parent", "rank", "weight", "score", "n_tokens", "ngrams", "minhash",
-    "minhash_buckets", "minhash_low", "filename", "file_row_number",
-    "pool", "rejects", "all_rejects", "ledger", "selection", "costs",
-    "spikes",
-}  # fmt: skip
 SCHEMAS = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")  # of DuckDB; columns may be some
-EMITTERS = (
-    "parquet", "jsonl", "csv", "keys", "uids", "webdataset", "hf", "label_studio", "cvat", "coco", "labels", "atlas",
-    "fiftyone", "splits",
-)  # fmt: skip
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Chunk(Model):
-    """Cut each text into pieces of this many white-space separated words; each piece is a sample."""
-
-    words: Annotated[int, Field(ge=1)]
-
-
-class Source(Model):
-    """Files of one format, and which of their fields become what."""
-
-    format: Format
-    path: str | Annotated[list[str], Field(min_length=1)]
-    key: str | None = None
-    text: str = "text"
-    image: str | None = None  # field with an image's bytes or path; of webdataset the ending, such as left.jpg
-    caption: str | list[str] | None = None  # fields or sidecars (`txt`) that hold captions, the main one first
-    keep: dict[str, str] = {}  # pool's name of a kept field -> its name in the source
-    namespace: str = ""
-    chunk: Chunk | None = None
-    split: str | list[str] | None = None  # of a saved dataset with several
-    follow_links: bool = False  # out of the pool's folder, too
-    limits: Limits = Limits()
-
-    @field_validator("keep", mode="before")
-    @classmethod
-    def _names_to_map(cls, keep: Any) -> Any:
-        if isinstance(keep, list) and all(isinstance(name, str) for name in keep):
-            keep = {name: name for name in keep}
-        if isinstance(keep, dict):
-            for name in keep:
-                if str(name).casefold() in RESERVED:
-                    raise ValueError(
-                        f"{name!r} is a name that tamis uses itself; keep it under another one, "
-                        f"for instance {{source_{name}: {name}}}"
-                    )
-                if not PLAIN_FIELD.fullmatch(str(name)):
-                    raise ValueError(f"{name!r}: a kept field's name has letters, digits, _ . - and spaces; rename it")
-            if len({str(name).casefold() for name in keep}) < len(keep):
-                raise ValueError("two kept fields differ only in upper and lower case; rename one")
-        return keep
-
-    @model_validator(mode="after")
-    def _texts_have_no_fields(self) -> "Source":
-        if self.format == "texts" and (self.key or self.keep or self.text != "text"):
-            raise ValueError("format texts has no fields to name: the text is the file, the key its path")
-        return self
-
-    @model_validator(mode="after")
-    def _images_have_no_text(self) -> "Source":
-        if self.format in IMAGE_FORMATS and (self.key or (self.image and self.format != "webdataset")):
-            raise ValueError(f"format {self.format} needs no image or key: the key is the path below the root")
-        if self.reads_images and (self.text != "text" or self.chunk):
-            raise ValueError("a source of images has captions: name their fields with `caption:`; `chunk` cuts texts")
-        if self.split is not None and self.format != "hf":
-            raise ValueError("split belongs to format hf, a dataset saved with its splits")
-        if self.caption is not None and not self.reads_images:
-            raise ValueError("caption belongs to images; a text's field is named with `text:`")
-        if self.format == "texts" and self.image:
-            raise ValueError("format texts has no fields; for images use format images, or a table with `image:`")
-        return self
-
-    @property
-    def reads_images(self) -> bool:
-        return self.format in IMAGE_FORMATS or self.image is not None
-
-    @property
-    def captions(self) -> list[str]:
-        if self.caption is None:
-            return []
-        return [self.caption] if isinstance(self.caption, str) else list(self.caption)
-
-    @property
-    def paths(self) -> list[str]:
-        return [self.path] if isinstance(self.path, str) else list(self.path)
-
-    @property
-    def splits(self) -> list[str]:
-        if self.split is None:
-            return []
-        return [self.split] if isinstance(self.split, str) else list(self.split)
-
-
-class Webdataset(Model):
-    """Settings of the output `webdataset`."""
-
-    per_shard: Annotated[int, Field(ge=1)] = 10_000
-    shuffle: bool = False  # by the recipe's seed; else best first
-
-
-class LabelStudio(Model):
-    """Settings of the output `label_studio`: an image's address is `url` and its path below `root`."""
-
-    root: str = "/"  # the server's LOCAL_FILES_DOCUMENT_ROOT, or what the url stands for
-    url: str = "/data/local-files/?d="
-
-
-class Splits(Model):
-    """Settings of the output `splits`."""
-
-    shares: dict[str, Annotated[float, Field(gt=0)]] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    by: str | None = None  # field whose values stay together
-
-    @field_validator("shares")
-    @classmethod
-    def _plain_splits(cls, shares: dict[str, float]) -> dict[str, float]:
-        for name in shares:
-            if not name.isidentifier() or name == "splits":
-                raise ValueError(f"{name!r} can't name a split: use another word of letters, digits and _")
-        if not shares:
-            raise ValueError("wanted splits and their shares, such as {train: 0.9, test: 0.1}")
-        return shares
 
 
 class Prices(Model):
-    """What a run's costs are reckoned at; they change no decision."""
+    """What a run's costs are reckoned at; they change no decision.
+
+    processor_hour  price of an hour of one processor
+    gpu_hour  price of an hour of one GPU
+    gigabyte_written  price of a gigabyte that is written
+    currency  told beside the sums
+    """
 
     processor_hour: Annotated[float, Field(ge=0)] = 0.0
     gpu_hour: Annotated[float, Field(ge=0)] = 0.0
@@ -161,22 +38,15 @@ class Prices(Model):
     currency: str = ""
 
 
-OUTPUT_SETTINGS: dict[str, type[Model]] = {
-    "webdataset": Webdataset,
-    "label_studio": LabelStudio,
-    "splits": Splits,
-}
-
-
-def emitted(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """Name and settings of one entry of `emit`."""
-    return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
-
-
 class Guard(Model):
-    """Of each group with more than `rows` rows at least this share must be left, or the run is an error."""
+    """Of each group with more than `rows` rows at least this share must be left, or the run is an error.
 
-    by: str | Annotated[list[str], Field(min_length=1)]  # source, a kept field, a column of classify: fasttext
+    by  what groups: source, a kept field, a column of classify: fasttext, or a list of them
+    keep_at_least  share of a group's rows
+    rows  groups with no more rows don't count
+    """
+
+    by: str | Annotated[list[str], Field(min_length=1)]
     keep_at_least: Annotated[float, Field(gt=0, le=1)]
     rows: Annotated[int, Field(ge=0)] = 100
 
@@ -197,20 +67,38 @@ class Step:
 
 
 class Recipe(Model):
+    """Pool, target, columns, steps and outputs.
+
+    name  of the run; the file's name unless told
+    seed  of all chance
+    pool  sources of what is chosen from
+    target  sources of samples that the selection should resemble; needed where a step says so
+    evaluation  sources of what must not be trained on
+    hold_out  share of the target, by content, that nothing learns from: steps are judged by it
+    columns  what is computed for each sample, by name
+    labels  CSV of key and label, or STORE/labels: samples that people labeled already; a column `labels`
+    label_classes  what people may answer, for tasks
+    against  kept: choose beside what earlier complete runs of this recipe chose
+    steps  selectors in order; each sees what the ones before kept
+    guard  shares of groups that must be left of the pool, or the run is an error
+    emit  in which formats the selection is written
+    strict  the first row that can't be read ends the run
+    engine  auto is prefect where its API is configured, else local
+    prices  what runs cost is told in money, too
+    """
+
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
     pool: Annotated[list[Source], Field(min_length=1)]
     target: list[Source] = []
-    evaluation: list[Source] = []  # what must not be trained on
-    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the target, by content, kept for measuring
+    evaluation: list[Source] = []
+    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
-    label_classes: list[str] = []  # what people may answer, for tasks
-    against: Literal["kept"] | None = None  # choose beside what earlier runs of this recipe chose
+    label_classes: list[str] = []
+    against: Literal["kept"] | None = None
     steps: list[dict[str, Any]] = []
-    guard: dict[str, Any] | list[dict[str, Any]] | None = (
-        None  # held against the whole pool, before the selection is written
-    )
+    guard: dict[str, Any] | list[dict[str, Any]] | None = None
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
     strict: bool = False
     engine: Literal["auto", "local", "prefect", "ray"] = "auto"

@@ -15,7 +15,7 @@ from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_record
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.store_format import check_format
-from tamis.pipeline.progress import joined, say
+from tamis.pipeline.progress import counted, joined, say
 from tamis.pipeline.read.pool import checked
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.store.learned import model_path, prepared_path
@@ -100,7 +100,7 @@ def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
         names = {part["name"] for part in record["parts"]}
         there = [one for one in shards if one.name in names]
         if record["group"] not in kept and "replaces" not in record and there:
-            yield Unneeded(f"pool group {record['group']} ({len(names)} shards): of no run", there, path)
+            yield Unneeded(f"pool group {record['group']} ({counted(len(names), 'shards')}): of no run", there, path)
 
 
 def _unlisted(store: Path) -> Iterator[Unneeded]:

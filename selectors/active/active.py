@@ -30,7 +30,11 @@ from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.learners.heads import Belief, Head, fit_head, out_of_folds, prompted
 from tamis.selectors.ranked import Ranked
 
-COLD, WARM, LATE = "k_means", "unsure_clusters", "margin"  # what `auto` is: docs/benchmarks.md has what was measured
+COLD, WARM, LATE = (
+    "k_means",
+    "unsure_clusters",
+    "margin",
+)  # what `auto` is: docs/benchmarks/active.md
 SETTLED = 8  # labels a class, from which on `auto` is LATE
 Acquire = Literal[
     "auto", "random", "typical", "k_means", "k_center", "facility_location", "probability_cover", "entropy", "margin",

@@ -1,8 +1,8 @@
 """Codes of vectors: the nearest two of 256 centres, in each of eight k-means quantisers.
 
 Spherical k-means (Dhillon and Modha 2001) from eight random starts. One quantiser alone draws its borders by chance;
-eight of them, averaged, see twice as well (docs/benchmarks.md). Fitting 20,000 vectors of 580 numbers takes seconds,
-coding a million some minutes a core: 2,048 products each."""
+eight of them, averaged, see twice as well (docs/benchmarks/precision.md). Fitting 20,000 vectors of 580 numbers takes
+seconds, coding a million some minutes a core: 2,048 products each."""
 
 from typing import Any
 

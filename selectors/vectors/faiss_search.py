@@ -2,7 +2,7 @@
 
 It finds some candidates in float32; which of them is nearest is decided in float64 (vector_loops.py), and rows with
 more near ones than candidates are left to the processor: so a GPU chooses what a processor chooses. Without a GPU
-numpy's products and one reading of them do the same (docs/benchmarks.md has both)."""
+numpy's products and one reading of them do the same (docs/benchmarks/cleaning.md has both)."""
 
 import os
 from collections.abc import Callable

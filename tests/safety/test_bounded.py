@@ -15,10 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from tamis.pipeline.errors import SourceError
-from tamis.pipeline.files.bytes_in import BLOCK_BYTES, BLOCK_LINES, OVERLONG, line_blocks, pieces
+from tamis.pipeline.files.bytes_in import BLOCK_BYTES, BLOCK_LINES, OVERLONG, line_blocks, pieces, zstd
 from tamis.pipeline.read import rejects
 from tamis.pipeline.read.tables import columnar, pages
 from tests_support import Runner
@@ -29,7 +28,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
-    ".zst": zstandard.compress,
+    ".zst": zstd.compress,
 }
 
 
@@ -92,7 +91,7 @@ def test_a_text_that_is_too_long_costs_itself(run_in: Runner, tmp_path: Path) ->
         (tmp_path / "texts" / f"{number}.txt").write_text(f"good {number}")
     (tmp_path / "texts" / "a.txt").write_text("x" * 100_000)
     (tmp_path / "texts" / "b.txt.gz").write_bytes(gzip.compress(b"x" * 50_000_000))
-    (tmp_path / "texts" / "c.txt.zst").write_bytes(zstandard.compress(b"x" * 50_000_000))
+    (tmp_path / "texts" / "c.txt.zst").write_bytes(zstd.compress(b"x" * 50_000_000))
     assert read(run_in, tmp_path, format="texts", path="texts", key=None) == {"over_limit": 3}
 
 

@@ -16,7 +16,7 @@ from tamis.pipeline.read.images.folders import Item, Row
 from tamis.pipeline.read.images.rows import image_rows
 from tamis.pipeline.read.shards import vectors_field
 from tamis.pipeline.read.sources import SourceFile
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 from tamis.pipeline.schemas import CAPTIONS
 
 

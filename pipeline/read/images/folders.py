@@ -19,7 +19,7 @@ from tamis.pipeline.progress import say, visible
 from tamis.pipeline.read.blocks import Reject, shorten
 from tamis.pipeline.read.images.tars import BEHIND, Member, members, read_range
 from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 CAPTION_FILES = ("txt", "caption", "text")  # suffixes of sidecars that hold a caption
 NUMBER_FILES = ("cls", "cls2", "index", "inx", "id")  # that WebDataset reads as whole numbers

@@ -14,7 +14,7 @@ from tamis.pipeline.read.blocks import Reject, shorten
 from tamis.pipeline.read.images.folders import Item, Row, folder_rows, lost, tar_rows
 from tamis.pipeline.read.images.tables import downloaded_rows, table_rows
 from tamis.pipeline.read.sources import SourceFile
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 SNIFF_ROWS = 200
 SNIFF_FILES = 400  # of a folder: some images with their sidecars

@@ -28,7 +28,7 @@ from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, key_of_path
 from tamis.pipeline.read.tables import columnar, delimited
 from tamis.pipeline.read.tables.jsonl import record_of
 from tamis.pipeline.read.walk import Links
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 
 TABLE_ROWS = 64  # rows of a table with image bytes read at once: 64 photos of 1 MB
 IMAGE_FIELDS = ("jpg", "jpeg", "png", "webp")  # img2dataset's own name for the bytes in a Parquet file

@@ -13,7 +13,7 @@ from tamis.pipeline.read.families import Families, families
 from tamis.pipeline.read.held_out import held_contents
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.pool import Pool
-from tamis.pipeline.recipe.recipe import Source
+from tamis.pipeline.recipe.source import Source
 from tamis.selectors.rows import contents_of, hashes_of
 from tests_support import write_jsonl
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from tamis.pipeline.errors import SourceError
 from tamis.pipeline.files import bytes_in
+from tamis.pipeline.files.bytes_in import zstd
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.read.tables.delimited import CsvReader, number_of, numbers_of
@@ -167,9 +167,9 @@ def test_a_refused_run_leaves_nothing_behind(run_in: Runner, workplace: Path) ->
 
 
 def test_a_long_window_is_read_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    asked = {zstd.CompressionParameter.window_log: 28, zstd.CompressionParameter.enable_long_distance_matching: 1}
     data = json.dumps({"text": "a text"}).encode() + b"\n"
-    stream = zstandard.ZstdCompressor(compression_params=asked).compressobj()
+    stream = zstd.ZstdCompressor(options=asked)
     (tmp_path / "p.jsonl.zst").write_bytes(stream.compress(data) + stream.flush())
     assert pool_of(tmp_path, format="jsonl", path="p.jsonl.zst").rows == 1
     monkeypatch.setattr(bytes_in, "memory_bytes", lambda: 1 << 30)

@@ -10,17 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.pipeline.errors import SourceError, StoreError
 from tamis.pipeline.files import bytes_in
+from tamis.pipeline.files.bytes_in import zstd
 from tamis.pipeline.read.blocks import Fields
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.read.tables import jsonl
-from tamis.pipeline.recipe.recipe import Source, parse_recipe
+from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.recipe.source import Source
 from tests_support import write_jsonl
 
 RECORDS = [
@@ -53,7 +54,7 @@ WANTED = {record["id"]: record["text"] for record in RECORDS}
 LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
 PACKERS = {
     "": lambda raw: raw, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
-    ".zst": lambda raw: zstandard.ZstdCompressor().compress(raw),
+    ".zst": zstd.compress,
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_what_only_a_deleted_run_needed_goes_and_comes_back_the_same(run_in: Run
     assert "everything is needed" in collect(store, delete=False)
     shutil.rmtree(first.folder)
     told = collect(store, delete=False)
-    assert "pool group 0 (1 shards): of no run" in told and "can go" in told and "model" in told
+    assert "pool group 0 (1 shard): of no run" in told and "can go" in told and "model" in told
     assert {path for path in store.rglob("*") if path.is_file()} == before - {
         p for p in before if first.folder in p.parents
     }
