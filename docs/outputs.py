@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from difflib import ndiff
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ HOME = "/home/me/tamis"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$|^<!-- before: (.*?) -->$', re.MULTILINE | re.DOTALL)
 UNDER_WAY = re.compile(r"rows +[\d.]+ s|… [\d,.]+ s|\d/s.* left| then \w")
 VARYING = re.compile(
-    r"\d[\d.,]*(?= ?(?:s|ms|[kKMG]B|GiB|/s|processors)\b)|\d{4}-\d\d-\d\d[T ][\d:]+\w*|(?<=cache/)\w+"
-    r"|\d+\.\d(?=  )(?: +\d+$)?|[ \t]+|─+"
+    r" [\d,]+/s|\d[\d.,]*(?= ?(?:s|ms|[kKMG]B|GiB|/s|processors)\b)|\d{4}-\d\d-\d\d[T ][\d:]+\w*|(?<=cache/)\w+|(?<=pick-)\w+"
+    r"|\d+\.\d(?=  )(?: +\d+$)?|─+"
 )
 MOST_SECONDS = 600
 DATA = os.environ.get("TAMIS_TEST_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -65,13 +66,13 @@ def play(page: str, folder: Path) -> Iterator[tuple[Shown, str]]:
             yield shown, "".join(line.rstrip() + "\n" for line in lines if not UNDER_WAY.search(line))
 
 
-def agrees(shown: str, printed: str) -> bool:
-    """Whether the page tells what is printed, but for what varies."""
-    return _plain(shown) == _plain(_cut(shown, printed))
+def differences(shown: str, printed: str) -> list[str]:
+    """Lines of the page alone (-) and of what is printed alone (+), but for what varies."""
+    return [line for line in ndiff(_plain(shown), _plain(_cut(shown, printed))) if line[0] in "+-"]
 
 
 def _plain(text: str) -> list[str]:
-    return [VARYING.sub(" ", line).strip() for line in text.splitlines()]
+    return [" ".join(VARYING.sub(" ", line).split()) for line in text.splitlines()]
 
 
 def written(page: str, folder: Path) -> str:
