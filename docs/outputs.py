@@ -22,8 +22,8 @@ HOME = "/home/me/tamis"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$|^<!-- before: (.*?) -->$', re.MULTILINE | re.DOTALL)
 UNDER_WAY = re.compile(r"rows +[\d.]+ s|… [\d,.]+ s|\d/s.* left| then \w")
 VARYING = re.compile(
-    r" [\d,]+/s|\d[\d.,]*(?= ?(?:s|ms|[kKMG]B|GiB|/s|processors)\b)|\d{4}-\d\d-\d\d[T ][\d:]+\w*|(?<=cache/)\w+|(?<=pick-)\w+"
-    r"|\d+\.\d(?=  )(?: +\d+$)?|─+"
+    r" [\d,]+/s|\d[\d.,]*(?= ?(?:s|ms|[kKMG]B|GiB|/s|processors)\b)|\d{4}-\d\d-\d\d[T ][\d:]+\w*"
+    r"|(?<=cache/)\w+|(?<=pick-)\w+|\d+\.\d(?=  )(?: +\d+$)?|─+"
 )
 MOST_SECONDS = 600
 DATA = os.environ.get("TAMIS_TEST_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
