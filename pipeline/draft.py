@@ -95,11 +95,15 @@ def _kept_as(name: str) -> str:
 def _holds_images(values: list[Any]) -> bool:
     """Bytes, Hugging Face's pairs of bytes and path, or paths of image files."""
     filled = [value for value in values if value is not None]
-    return bool(filled) and all(
-        isinstance(value, bytes)
-        or (isinstance(value, dict) and {"bytes", "path"} <= set(value))
-        or (isinstance(value, str) and value.lower().endswith(IMAGE_SUFFIXES) and "://" not in value)
-        for value in filled
+    return (
+        bool(filled)
+        and all(
+            isinstance(value, bytes)
+            or (isinstance(value, dict) and {"bytes", "path"} <= set(value))
+            or (isinstance(value, str) and value.lower().endswith(IMAGE_SUFFIXES))
+            for value in filled
+        )
+        and not all("://" in str(value) for value in filled)
     )
 
 
@@ -169,34 +173,55 @@ def _few_values(values: list[Any]) -> bool:
     return len(filled) == len(values) > 0 and (len(set(filled)) <= max(1, len(filled) // 3))
 
 
-def draft(paths: Paths, folder: Path) -> str:
-    """The text of a recipe for the data at `paths`, which lie beside or below `folder`; a target is left to fill in.
-    Raises SourceError."""
+def draft(paths: Paths, folder: Path, like: Path | None = None) -> str:
+    """The text of a recipe for the data at `paths`, which lie beside or below `folder`, choosing what is `like` others;
+    without these a target is left to fill in. Raises SourceError."""
     given = several(paths)
     sources = sources_for(given)
     of_images = {reads_images(source) for source in sources}
     if len(of_images) > 1:
         raise SourceError(f"{', '.join(map(str, given))}: some hold images, others texts; a pool is of one of them")
     pattern = str(given[0]) if len(given) == len(sources) == 1 else None  # it finds what comes later, too
-    template = _IMAGES_TEMPLATE if of_images == {True} else _TEMPLATE
-    return template.format(schema=SCHEMA, sources="".join(_reading(source, folder, pattern) for source in sources))
+    pool = "".join(_reading(source, folder, pattern) for source in sources)
+    images = of_images == {True}
+    if like is None:
+        target, choice = _NO_TARGET.format(example=_EXAMPLE[images]), _NO_CHOICE
+    else:
+        wanted = sources_for(like)
+        if {reads_images(source) for source in wanted} != of_images:
+            raise SourceError(f"{like}: of images and texts it holds one, the pool the other")
+        target, choice = f"target:{_OF_TARGET}{_targets(wanted, folder, like)}\n", _CHOICE
+    return _TEMPLATE.format(
+        schema=SCHEMA, sources=pool, target=target, columns=_COLUMNS[images],
+        near=_NEAR[images], choice=choice.format(features="look" if images else "ngrams"), emit=_EMIT[images],
+    )  # fmt: skip
+
+
+def _targets(sources: list[dict[str, Any]], folder: Path, like: Path) -> str:
+    bare = ({name: value for name, value in source.items() if name != "keep"} for source in sources)
+    told = (_reading(source, folder, str(like), keeps=False) for source in bare)
+    return "".join(told).rstrip("\n")
 
 
 def reads_images(source: dict[str, Any]) -> bool:
     return source["format"] in IMAGE_FORMATS or "image" in source
 
 
-def _reading(source: dict[str, Any], folder: Path, pattern: str | None) -> str:
-    """The lines of a source in a recipe of that folder; with a `pattern` under that."""
+def _reading(source: dict[str, Any], folder: Path, pattern: str | None, *, keeps: bool = True) -> str:
+    """The lines of a source in a recipe of that folder; with a `pattern` under that. A target `keeps` no fields."""
     places = [source["path"]] if isinstance(source["path"], str) else source["path"]
     bare = source["format"] in ("texts", *IMAGE_FORMATS)
     fields = {} if bare else fields_of(Path(places[0]), source["format"])
     used = (source.get("key"), source.get("text"), source.get("image"), *source.get("caption", []))
     keep = {_kept_as(name): name for name, values in fields.items() if _few_values(values) and name not in used}
     keep |= {name: name for name in source.get("keep", [])}
-    kept = list(keep) if all(name == origin for name, origin in keep.items()) else keep
+    kept = (list(keep) if all(name == origin for name, origin in keep.items()) else keep) if keeps else []
     paths = [_shown(place, folder) for place in ([pattern] if pattern else places)]
-    told = {**source, "path": paths[0] if len(paths) == 1 else paths, **({"keep": kept} if kept else {})}
+    told: dict[str, Any] = {
+        **source,
+        "path": paths[0] if len(paths) == 1 else paths,
+        **({"keep": kept} if kept else {}),
+    }
     reading = [f"format: {source['format']}"]
     reading += [
         f"{name}: {json.dumps(told[name], ensure_ascii=False)}"
@@ -206,7 +231,7 @@ def _reading(source: dict[str, Any], folder: Path, pattern: str | None) -> str:
     line = f"  - {{{', '.join(reading)}}}\n"
     if len(line) > WIDE:
         line = f"  - {reading[0]}\n" + "".join(f"    {part}\n" for part in reading[1:])
-    others = [name for name in fields if name not in keep.values() and name not in used]
+    others = [name for name in fields if name not in keep.values() and name not in used and keeps]
     return line + (f"  # other fields: {', '.join(map(visible, others))}\n" if others else "")
 
 
@@ -225,34 +250,35 @@ seed: 0                     # the same seed chooses the same samples, whatever t
 
 pool:                       # what to choose from; several sources may be listed
 {sources}
-# target:                   # samples that the selection should resemble; needed by importance_resampling
-#   - {{format: jsonl, path: target.jsonl, text: text}}
-
+{target}{columns}
 steps:                      # applied in order; each sees what the ones before kept
   - exact_dedup: {{}}         # one of each content: the smallest key stays
-  - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
-  # - importance_resampling: {{features: ngrams, budget: auto}}   # needs the target above; as many as are like it
-  # - quota: {{by: FIELD, shares: {{a: 0.7, b: 0.3}}, budget: 5000}}   # a wanted mixture; keep the field above
-
-emit: [parquet, jsonl]      # also: csv, keys
+{near}{choice}
+emit: {emit}
 """
-_IMAGES_TEMPLATE = """\
-# yaml-language-server: $schema={schema}
-# Made by `tamis init`. Check it:  tamis plan THIS_FILE     Run it:  tamis run THIS_FILE --store my-store
-seed: 0                     # the same seed chooses the same samples, whatever the number of threads
-
-pool:                       # what to choose from; several sources may be listed
-{sources}
-# target:                   # images that the selection should resemble; needed by importance_resampling
-#   - {{format: images, path: examples}}
-
+_OF_TARGET = "                     # samples that the selection should resemble\n"
+_NO_TARGET = """\
+# target:                   # samples that the selection should resemble; `tamis init POOL --like FILE` fills it in
+#   - {example}
+"""
+_CHOICE = "  - importance_resampling: {{features: {features}, budget: auto}}    # as many as are like it; or 5000\n"
+_NO_CHOICE = """\
+  # - importance_resampling: {{features: {features}, budget: auto}}   # needs the target above; as many as are like it
+  # - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
+  # - quota: {{by: FIELD, shares: {{a: 0.7, b: 0.3}}, budget: 5000}}    # a wanted mixture; keep the field above
+"""
+_EXAMPLE = ("{format: jsonl, path: target.jsonl, text: text}", "{format: images, path: examples}")  # of texts, images
+_COLUMNS = (
+    "",
+    """
 columns:
-  look: {{embed: classic}}    # shape and colour, no weights; or {{embed: open_clip, model: ViT-B-32, pretrained: ...}}
+  seen: {embed: perceptual_hash}
+  look: {embed: classic}    # shape and colour, no weights; or {embed: open_clip, model: ViT-B-32, pretrained: ...}
 
-steps:                      # applied in order; each sees what the ones before kept
-  - exact_dedup: {{}}         # one of each content: the smallest key stays
-  - random: {{fraction: 0.1}} # or budget: 5000, or budget: {{bytes: 10000000}}
-  # - importance_resampling: {{features: look, budget: auto}}     # needs the target above; as many as are like it
-
-emit: [parquet, keys]       # also: jsonl, csv, webdataset, hf, uids
-"""
+""",
+)
+_NEAR = (
+    "  - near_dedup: {}          # of texts that nearly repeat each other one\n",
+    "  - near_dedup: {column: seen, keep: largest}    # of images that look the same one\n",
+)
+_EMIT = ("[parquet, jsonl]      # also: csv, keys", "[parquet, keys]       # also: jsonl, csv, webdataset, hf, uids")

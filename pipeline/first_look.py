@@ -6,6 +6,7 @@ columns that no model makes."""
 
 import gzip
 import json
+import math
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from tamis.pipeline.starting import run_recipe
 from tamis.selectors.budget import AsFound, Budget, Fraction
 
 ROWS, FILES = 16_000, 40  # of each source: some seconds to run through
+FEW = 24_000  # rows of a pool that is run through whole, and once
 MOST_BYTES = 32 << 20  # of a source's part
 FIRST = 4  # two runs over as small a share of these rows come before: one loads what runs need, one is like the third
 PLAIN = (".jsonl", ".json", ".ndjson", ".csv")
@@ -59,8 +61,13 @@ class PartRun(NamedTuple):
         return self.rows / self.there if self.there and self.rows else None
 
     @property
+    def stages(self) -> dict[str, tuple[float, int]]:
+        """Seconds of each stage, and the rows that it worked on; none where it has none of its own, as in trainings."""
+        return {stage["stage"]: (stage["wall_s"], stage["rows"]) for stage in self.manifest["costs"]}
+
+    @property
     def seconds(self) -> float:
-        return float(sum(stage["wall_s"] for stage in self.manifest["costs"]))
+        return sum(seconds for seconds, _ in self.stages.values())
 
 
 def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], makers: list[Maker]) -> Look:
@@ -71,21 +78,35 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
     with tempfile.TemporaryDirectory(prefix="tamis-plan-") as folder, hushed():
         try:
             there = _rows_there(recipe)
-            cold, first, part = (
-                _part_run(recipe, recipe_folder, steps, rows, there, Path(folder) / name)
-                for name, rows in (("cold", ROWS // FIRST), ("first", ROWS // FIRST), ("part", ROWS))
-            )
+            sizes = [there] if 0 < there <= FEW else [ROWS // FIRST, ROWS // FIRST, ROWS]
+            runs = [
+                _part_run(recipe, recipe_folder, steps, rows, there, Path(folder) / str(n))
+                for n, rows in enumerate(sizes)
+            ]
         except (TamisError, OSError, pa.ArrowException) as error:
             told = " ".join(str(error).split())
             lines = [] if mine is None else [f"found    can't be told from a part: {told}"]
             return Look(lines, unknown=f"a part of it can't be run: {told}")
+    part = runs[-1]
     found = None if mine is None else (part.manifest["steps"][mine]["facts"] or {}).get("found")
     lines = [] if mine is None else _found(found, part, steps[mine].name)
     if not part.there:
         return Look(lines, unknown="how many rows there are is not known before they are read")
-    slope = max(0.0, part.seconds - first.seconds) / max(1, part.rows - first.rows)
-    seconds = START_S + cold.seconds + slope * (part.there - first.rows)
-    return Look(lines, seconds, f"measured on the first {part.rows:,} rows of about {part.there:,}")
+    of = f"measured on the first {part.rows:,} rows of about {part.there:,}"
+    if len(runs) == 1:
+        return Look(lines, START_S + part.seconds, "measured by a run aside" if part.rows >= part.there else of)
+    return Look(lines, START_S + _reckoned(*runs), of)
+
+
+def _reckoned(cold: PartRun, first: PartRun, part: PartRun) -> float:
+    """Seconds over all rows: what a first run takes to load, and of each stage its line through two sizes. A stage
+    without rows of its own (a fit, a training) looks at a bounded sample, so it counts as in the larger part."""
+    seconds = cold.seconds - first.seconds
+    for stage, (took, rows) in part.stages.items():
+        before = first.stages.get(stage, (0.0, 0))[0]
+        slope = max(0.0, took - before) / max(1, part.rows - first.rows)
+        seconds += before + slope * (part.there - first.rows) if rows else took
+    return max(seconds, part.seconds)
 
 
 def _not_cheap(recipe: Recipe, steps: list[StepPlan], makers: list[Maker]) -> str:
@@ -105,9 +126,9 @@ def _not_cheap(recipe: Recipe, steps: list[StepPlan], makers: list[Maker]) -> st
 
 
 def _rows_there(recipe: Recipe) -> int:
-    """About how many rows the pool has; 0 where that takes reading it."""
-    whole = [_rows_of(source) for source in recipe.pool]
-    return sum(rows or 0 for rows in whole) if all(whole) else 0
+    """About how many rows the pool's files have; 0 where that takes reading them."""
+    whole = [sum(_rows_of(source, files) or [0]) for source in recipe.pool if (files := _files(source))]
+    return round(sum(whole)) if all(whole) else 0
 
 
 def _part_run(
@@ -169,23 +190,27 @@ def _scaled(given: dict[str, Any], step: StepPlan, share: float | None) -> dict[
     }
 
 
-def _rows_of(source: Source) -> int | None:
-    """About how many rows a source has; None where that takes reading it."""
-    files = [file for file in find_files(source) if not file.problem]
-    if source.chunk:
-        return None
+def _files(source: Source) -> list[SourceFile]:
+    return [file for file in find_files(source) if not file.problem]
+
+
+def _rows_of(source: Source, files: list[SourceFile]) -> list[float] | None:
+    """About how many rows each file has; None where that takes reading it. Chunks are cut later."""
     if source.format == "texts":
-        return len(files)
+        return [1.0] * len(files)
     if source.format == "parquet":
-        return sum(pq.read_metadata(file.path).num_rows for file in files)
+        return [float(pq.read_metadata(file.path).num_rows) for file in files]
     endings = [Path(file.path).suffix for file in files]
     if source.format not in ("jsonl", "csv") or not all(ending in (*PLAIN, ".gz") for ending in endings):
         return None
-    looked = rows = 0  # bytes of the files, and rows in them
-    for file in _spread(files, FILES):
-        bytes_, lines = _looked_at(Path(file.path))
-        looked, rows = looked + bytes_, rows + lines
-    return max(1, round(rows * sum(file.size for file in files) / max(1, looked)))
+    looked = {file.path: _looked_at(Path(file.path)) for file in _spread(files, FILES)}
+    bytes_, lines = (sum(of) for of in zip(*looked.values(), strict=True))
+    return [file.size * _ratio(*looked.get(file.path, (bytes_, lines))) for file in files]
+
+
+def _ratio(looked: int, lines: int) -> float:
+    """Rows a byte."""
+    return max(1, lines) / max(1, looked)
 
 
 def _spread(files: list[SourceFile], most: int) -> list[SourceFile]:
@@ -209,19 +234,19 @@ def _looked_at(path: Path) -> tuple[int, int]:
 
 
 def _write_part(source: Source, path: Path, rows: int) -> int:
-    """The first rows of some files as JSON lines under the pool's names, at most MOST_BYTES; returns how many."""
-    files = [file for file in find_files(source) if not file.problem]
-    most = rows if source.format == "texts" else FILES
-    some = _spread(files, most)
-    each = -(-rows // max(1, len(some)))
+    """The first rows of some files as JSON lines under the pool's names, at most MOST_BYTES; returns how many. Each
+    file gives its share, so that texts are as long, and sources as mixed, as in all of them."""
+    files = _files(source)
+    some = _spread(files, rows if source.format == "texts" else FILES)
+    there = _rows_of(source, some) or [1.0] * len(some)
     written = 0
     with path.open("wb") as out:
-        for file in some:
-            begins = out.tell()
-            for row in islice(_rows(source, file), each):
+        for file, its in zip(some, there, strict=True):
+            begins, share = out.tell(), its / sum(there)
+            for row in islice(_rows(source.model_copy(update={"chunk": None}), file), math.ceil(rows * share)):
                 out.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
                 written += 1
-                if out.tell() - begins > MOST_BYTES // len(some):
+                if out.tell() - begins > MOST_BYTES * share:
                     break
     return written
 
@@ -238,5 +263,5 @@ def _rows(source: Source, file: SourceFile) -> Iterator[dict[str, Any]]:
 def _as_part(source: Source, path: Path) -> Source:
     key = source.key or source.format == "texts"
     kept = {name: name for name in source.keep}
-    told = {"path": [str(path)], "key": "key" if key else None, "text": "text", "keep": kept, "chunk": None}
+    told = {"path": [str(path)], "key": "key" if key else None, "text": "text", "keep": kept}
     return source.model_copy(update={"format": "jsonl", **told})

@@ -15,7 +15,7 @@ from tamis.pipeline.progress import counted, joined
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.outputs import emitted
 from tamis.pipeline.recipe.recipe import Recipe
-from tamis.pipeline.recipe.source import IMAGE_FORMATS, Source
+from tamis.pipeline.recipe.source import Source
 from tamis.pipeline.starting import check
 from tamis.pipeline.store.costs import ADDED, money
 
@@ -65,8 +65,8 @@ def _machine() -> str:
 
 def _fields(source: Source) -> str:
     kept = f", keeps {', '.join(source.keep)}" if source.keep else ""
-    by_path = source.format in ("texts", *IMAGE_FORMATS)
-    return f" (key: {source.key or ('path' if by_path else 'content hash')}{kept})"
+    by_path = source.format == "texts" or source.reads_images
+    return f" (key: {source.key or ('path without suffix' if by_path else 'content hash')}{kept})"
 
 
 def _read_already(store: Path, number: int, files: list[SourceFile]) -> tuple[int, int]:

@@ -168,10 +168,13 @@ class Counter:
     def _line(self, *, bar: bool) -> str:
         share = self._share
         left = f"{max(0.0, self._seconds / share - self._seconds):,.0f} s left" if share > 0 else ""
-        filled = "█" * round(20 * share) + "░" * (20 - round(20 * share)) if self.total else ""
-        told = [f"{self.done:,} {self.unit}", self._of_rows, self._rate, left, self._note]
-        drawn = [filled] if bar else [f"{share:.0%}"] if self.total else []
-        return f"{self.label:<40} {'  '.join(filter(None, [*drawn, *told]))}"
+        told = "  ".join(filter(None, [f"{self.done:,} {self.unit}", self._of_rows, self._rate, left, self._note]))
+        if not bar:
+            return "  ".join(filter(None, [f"{self.label:<40}", f"{share:.0%}" if self.total else "", told]))
+        room = get_terminal_size((100, 24)).columns - len(self.label) - len(told) - 6  # what is left is the bar's
+        long = max(0, min(20, room)) if self.total else 0
+        full = round(long * share)
+        return "  ".join(filter(None, [self.label, "█" * full + "░" * (long - full), told]))
 
     @property
     def _of_rows(self) -> str:

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tamis.pipeline.errors import TamisError
+from tamis.pipeline.recipe.extras import missing
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -60,10 +63,12 @@ class Rows:
 
     def to_pandas(self) -> Any:
         """A data frame; needs pandas."""
+        _needed("pandas")
         return self.table.to_pandas()
 
     def to_hf(self) -> Any:
         """A Hugging Face dataset; needs `datasets`."""
+        _needed("datasets")
         import pyarrow as pa
         from datasets import Dataset
 
@@ -86,6 +91,11 @@ class Rows:
 
 SHOWN = 20  # rows that a look shows
 MOST_CHARS = 120
+
+
+def _needed(package: str) -> None:
+    if missing(package):
+        raise TamisError(f"{package} is not installed: pip install {package}")
 
 
 def _short(value: Any) -> str:

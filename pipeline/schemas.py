@@ -52,7 +52,7 @@ REJECT_REASONS = {
     "link": "a link that leaves the pool's folder, leads to nothing or in a circle",
     "trailing_data": "a tar goes on behind its end mark, where no tool of its kind reads on",
     "exact_duplicate": "same key and same content as an earlier sample",
-    "key_conflict": "same key as an earlier sample, other content",
+    "key_conflict": "same key as an earlier sample, other content or other captions",
     "id_collision": "another key with the same 64-bit id",
 }
 
@@ -100,7 +100,7 @@ LEDGER = pa.schema(
 )
 
 LEDGER_REASONS = {
-    "chosen": "ranked within the budget, or kept by a rule (then without a rank)",
+    "chosen": "ranked within the budget, or kept by a rule",
     "below_cut": "ranked beyond the budget",
     "not_scorable": "the score is not a number",
     "too_short": "fewer tokens than min_length",
@@ -115,14 +115,15 @@ LEDGER_REASONS = {
     "already_labeled": "it has a label",
     "not_labeled": "it has no label that could be wrong",
     "label_stands": "nothing speaks against its label",
+    "confirmed": "its label is in doubt, but two rounds gave the same one",
     "believed": "a model is confident of its label",
     "two_classes": "more than one class claims it, so it waits for the next round",
     "in_target": "its text is in the target",
     "unique": "no other candidate has this content",
     "first_of_duplicates": "smallest key among equal contents",
-    "duplicate": "equal content; related_id is the one kept",
-    "near_duplicate": "nearly the same as another that stays: related_id (or, of another set, detail) names it",
-    "in_evaluation": "an evaluation item has it, too; detail names the item",
+    "duplicate": "equal content, of which one is kept",
+    "near_duplicate": "nearly the same as another that stays",
+    "in_evaluation": "an evaluation item has it, too",
     "other_language": "its likeliest language is not wanted",
     "language_unsure": "its language is not sure enough",
     "too_small": "the shorter side has too few pixels",

@@ -139,6 +139,7 @@ def described(name: str | None = None) -> str:
     for title, kind in wanted.items():
         told += [f"{title}: {first_line(kind)}{_whose(title)}"]
         told += table_of(settings_of(kind))
+        told += ["  where: condition in SQL, required"] * kind.needs_where
         budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
         told += [f"  also: {budget}; where, outside, guard, as every step", ""]
     return "\n".join(told[:-1])

@@ -63,7 +63,7 @@ def _steps() -> Iterator[str]:
         yield from _entry(name, kind, settings_of(kind))
         budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
         needs = ["a target"] * kind.needs_target + ["an evaluation"] * kind.needs_evaluation
-        needs += ["labels"] * kind.needs_labels
+        needs += ["labels"] * kind.needs_labels + ["a `where`"] * kind.needs_where
         yield f"Takes {budget}; `where`, `outside` and `guard` as every step."
         yield from [f"Needs {' and '.join(needs)}."] if needs else []
         yield ""

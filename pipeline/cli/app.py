@@ -47,7 +47,7 @@ def main() -> None:
         show(f"tamis: {told}", sys.stderr)
         sys.exit(told.exit_code)
     except KeyboardInterrupt:
-        show("\ntamis: stopped. Nothing is lost: the same command goes on from here.", sys.stderr)
+        show("\ntamis: stopped. The same command goes on behind the last whole shard, to the same result.", sys.stderr)
         sys.exit(130)
 
 

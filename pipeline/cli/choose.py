@@ -69,27 +69,29 @@ def pick(
     show(out)
 
 
-def init(paths: list[Path], *, out: Out = Path("recipe.yaml")) -> None:
+def init(paths: list[Path], *, like: Path | None = None, out: Out = Path("recipe.yaml")) -> None:
     """Look at data and write a commented recipe for it.
 
     Parameters
     ----------
     paths
         files, folders and 'patterns' of the pool; what comes to a folder or pattern later is read, too
+    like
+        samples that the selection should resemble: the recipe then chooses as many as are like them
     out
         where to write the recipe; an existing one is never overwritten. Beside it stands tamis.schema.json, by which
         editors complete and check recipes
 
     Examples
     --------
-    tamis init pool.jsonl -o recipe.yaml
+    tamis init pool.jsonl --like target.jsonl -o recipe.yaml
     tamis init 'crawl/*.parquet' notes.jsonl -o recipe.yaml
     """
     from tamis.pipeline.cli.recipe_schema import schema
     from tamis.pipeline.draft import SCHEMA, draft
     from tamis.pipeline.errors import RecipeError
 
-    text = draft(paths, out.absolute().parent)
+    text = draft(paths, out.absolute().parent, like)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -108,7 +110,19 @@ def plan(
     set_: Settings = None,
     allow_code: Flag = False,
 ) -> None:
-    """Say what a run of RECIPE would do: rows, bytes, what is reused, and how long earlier runs took.
+    """Say what a run of RECIPE would do: rows, bytes, what is reused, what it would find, and how long it takes.
+
+    Parameters
+    ----------
+    recipe
+        the YAML file
+    store
+        where it would run: what lies there is reused, and its earlier runs tell the time. Without one a part of the
+        pool is run aside
+    set_
+        KEY=VALUE: overrides a place of the recipe, as of `tamis run`
+    allow_code
+        run the Python that the recipe names
 
     Examples
     --------

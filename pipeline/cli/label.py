@@ -38,7 +38,7 @@ def label_export(
 
     Examples
     --------
-    tamis label export my-store/runs/recipe --to label-studio -o tasks.json
+    tamis label export my-store/runs/recipe --to label-studio -o tasks
     tamis label export my-store/runs/recipe --to csv -o ask.csv
     """
     from tamis.pipeline.columns.detect.file import read_class_names

@@ -92,13 +92,15 @@ def report(run: Path, *, open: Annotated[bool, Parameter(name="--open", show_def
         show("tamis: found no browser here; copy that file to where there is one", sys.stderr)
 
 
-def runs(store: Path) -> None:
+def runs(store: Path, *, all_: Annotated[bool, Parameter(name="--all", negative=())] = False) -> None:
     """List a store's runs, newest last: what was chosen, when, in which time, by which steps; what has not ended.
 
     Parameters
     ----------
     store
         the store
+    all_
+        those that `tamis compare` made, too
 
     Examples
     --------
@@ -107,7 +109,7 @@ def runs(store: Path) -> None:
     from tamis.pipeline.files.remote import readable
     from tamis.pipeline.store.listing import told
 
-    show(told(readable(store)))
+    show(told(readable(store), every=all_))
 
 
 def explain(run: Path) -> None:

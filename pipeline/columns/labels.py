@@ -67,7 +67,7 @@ class Labels:
     by_key: dict[str, str]
     by_id: dict[int, str]
     conflicts: list[str]  # keys with two labels that differ, which count as labeled without saying as what
-    confirmed: set[int]  # samples that people were asked again and answered
+    confirmed: set[int]  # samples of which two rounds gave the label that holds
 
     def __len__(self) -> int:
         return len(self.by_key) + len(self.by_id)
@@ -80,9 +80,10 @@ def read_labels(path: Path) -> Labels:
     """Raises RecipeError where it is no such file."""
     if not path.is_file():
         told = [row for some in round_rows(path) for row in some]
-        counts = Counter(row["sample_id"] for row in told)
+        given = Counter((row["sample_id"], row["label"]) for row in told)
         by_id = {row["sample_id"]: "" if row["held_out"] else row["label"] for row in told}
-        return Labels({}, by_id, [], {sample_id for sample_id, count in counts.items() if count > 1})
+        last = {row["sample_id"]: row["label"] for row in told}
+        return Labels({}, by_id, [], {sample_id for sample_id, label in last.items() if given[sample_id, label] > 1})
     labels: dict[str, str] = {}
     conflicts = []
     try:

@@ -29,6 +29,7 @@ from tamis.pipeline.read.held_out import held_contents, holds
 from tamis.pipeline.read.pool import current_pool
 from tamis.pipeline.recipe.recipe import Recipe, load_recipe
 from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.listing import OF_COMPARE
 from tamis.pipeline.store.query import views
 from tamis.pipeline.store.runs import Run, open_complete
 from tamis.pipeline.store.set_aside import aside
@@ -265,7 +266,7 @@ def _made(of: Run, whole: list[str | None], what: str, steps: list[dict[str, Any
     }
     recipe: Recipe = of.recipe.model_copy(update=changed)
     asked = recipe.model_dump(mode="json", exclude={"name", "engine"})
-    name = f"{what}-{fingerprint([asked, whole])[:8]}"
+    name = f"{OF_COMPARE}{what}-{fingerprint([asked, whole])[:8]}"
     if not (of.store / "runs" / name / "manifest.json").exists():
         with hushed():
             run_recipe(recipe.model_copy(update={"name": name}), of.recipe_folder, of.store, name, allow_code)

@@ -103,11 +103,12 @@ def _umap(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
 
 
 def _column(run: Run) -> str | None:
-    """The first column of vectors of the run."""
+    """The run's column with the most numbers a vector, the first of equals."""
+    sizes: dict[str, int] = {}
     for maker in run.declared:
         folder = column_folders(run).get(maker.name)
         if maker.output.vectors and folder is not None:
-            schema = pq.read_schema(folder / run.pool.parts[0].name)
-            if pa.types.is_fixed_size_list(schema.field(1).type):
-                return maker.name
-    return None
+            kind = pq.read_schema(folder / run.pool.parts[0].name).field(1).type
+            if pa.types.is_fixed_size_list(kind):
+                sizes[maker.name] = kind.list_size
+    return max(sizes, key=lambda name: sizes[name], default=None)

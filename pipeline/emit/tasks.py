@@ -61,6 +61,17 @@ def known_classes(run: Run) -> list[str]:
     return sorted({label for label in (*labels.by_key.values(), *labels.by_id.values()) if label})
 
 
+def doubts(run: Run) -> dict[int, str]:
+    """Of samples whose label is to be checked what is held against it, as the last step that asks so tells it."""
+    asking = [n for n, step in enumerate(run.recipe.steps_given) if (kind := findable(step.name)) and kind.needs_labels]
+    found: dict[int, str] = {}
+    for part in run.pool.parts if asking else ():
+        ledger = pq.read_table(run.ledger(asking[-1]) / part.name, columns=["sample_id", "kept", "detail"])
+        kept = ledger.filter(pc.and_(ledger["kept"], pc.is_valid(ledger["detail"])))
+        found |= dict(zip(kept["sample_id"].to_pylist(), kept["detail"].to_pylist(), strict=True))
+    return found
+
+
 class Chosen:
     """The selection's samples, with their proposals where the run has a column of objects."""
 
@@ -75,6 +86,7 @@ class Chosen:
         known = list(run.recipe.label_classes) or (classes_of(run, self.column) if self.column else known_classes(run))
         self.classes = classes or known
         ids = [sample["sample_id"] for sample in self.samples]
+        self.told = doubts(run)
         self._objects = objects_of(run, self.column, ids) if self.column else {}
 
     def __iter__(self) -> Iterator[tuple[Sample, Objects]]:
@@ -102,9 +114,10 @@ def export_tasks(
     if to == "csv":
         with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["key", "label", "sample_id", "uri", "text"])
+            rows.writerow(["key", "label", "sample_id", "uri", "text", *["told"] * bool(chosen.told)])
             for sample in chosen.samples:
                 about = [hex_id(sample["sample_id"]), sample["uri"] or "", sample["text"] or ""]
+                about += [chosen.told.get(sample["sample_id"], "")] * bool(chosen.told)
                 rows.writerow(map(for_sheets, [sample["key"], "", *about]))
     elif to == "coco":
         with atomic_path(final) as path:
@@ -142,6 +155,8 @@ def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path, fina
     tasks = []
     for sample, objects in chosen:
         data = {"key": sample["key"], "sample_id": hex_id(sample["sample_id"])}
+        if chosen.told:
+            data["told"] = chosen.told.get(sample["sample_id"], "")
         data[name] = _address(sample, settings, folder, final) if name == "image" else sample["text"] or ""
         task: dict[str, Any] = {"data": data}
         if chosen.column is not None:
@@ -157,6 +172,8 @@ def write_label_studio(chosen: Chosen, settings: LabelStudio, folder: Path, fina
         tasks.append(task)
     (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     view = ET.Element("View")
+    if chosen.told:
+        ET.SubElement(view, "Text", name="told", value="$told")
     ET.SubElement(view, name.capitalize(), name=name, value=f"${name}")
     if not chosen.classes:
         told = "every box is an `object`" if chosen.column is not None else "people type theirs"

@@ -1,5 +1,6 @@
 """One sample's story: where it came from, what each step made of it and why, and what it would have taken."""
 
+import re
 from typing import Any
 
 from tamis.pipeline.errors import QueryError
@@ -10,24 +11,31 @@ from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
-from tamis.pipeline.store.query import ledger_rows, pool_rows, reject_rows
+from tamis.pipeline.store.query import keys_of_file, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.budget import shown
 from tamis.selectors.catalog import findable
 
 SHOWN_PARTS = 6  # n-grams named for, and as many against
 SHOWN_CHARS = 160
+SHOWN_KEYS = 5
 NOT_MET, OUT_OF_SCOPE = "condition_not_met", "not_in_scope"  # of the step's `where`
 
 
 def why(run: Run, key_or_id: str) -> str:
-    """The story as text. Raises QueryError where the run knows no such key, id or reject."""
+    """The story as text; a file's path or name will do. Raises QueryError where the run knows no such thing."""
     samples = pool_rows(run, key_or_id)
     rejects = reject_rows(run, key_or_id)
     if not samples and not rejects:
+        meant = keys_of_file(run, key_or_id)
+        if len(meant) == 1:
+            return why(run, meant[0])
+        told = "" if not meant else f"; files of that name: {', '.join(map(visible, meant[:SHOWN_KEYS]))}"
+        part = re.sub(r"[^\w .:-]", "_", key_or_id.rpartition("/")[2])
+        both = "select key from pool union select key from rejects"
         raise QueryError(
-            f"{key_or_id!r}: no key, id or reject of run {run.name!r}. "
-            f"Look for it: tamis sql {run.folder} \"select key from pool where key like '%{key_or_id[:20]}%'\""
+            f"{key_or_id!r}: no key, id, file or reject of run {run.name!r}{told}. "
+            f"Look for it: tamis sql {run.folder} \"select key from ({both}) where key like '%{part}%'\""
         )
     stories = [_sample_story(run, sample) for sample in samples]
     stories += [joined(_reject_lines(reject)) for reject in rejects]

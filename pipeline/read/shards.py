@@ -25,7 +25,7 @@ from tamis.pipeline.read.rejects import Rejects
 SHARD_ROWS = 50_000
 SHARD_IMAGES = 10_000
 SHARD_BYTES = 16 << 20  # of text; with its twin in the writer and the blocks ahead about 150 MB at work
-IDENTITY = ["sample_id", "key", "content_hash", "source", "position"]
+IDENTITY = ["sample_id", "key", "content_hash", "source", "position", "captions"]
 
 
 class Seen:
@@ -196,11 +196,21 @@ def _repeat(row: dict[str, Any], other: dict[str, Any]) -> Reject:
     place = f"{other['source']}:{other['position']}"
     if row["key"] != other["key"]:
         reason, detail = "id_collision", f"id {hex_id(row['sample_id'])} belongs to key {other['key']!r}, {place}"
+    elif row["content_hash"] == other["content_hash"] and _words(row) not in ([], _words(other)):
+        reason, detail = (
+            "key_conflict",
+            f"{place} has this image with other captions; `key: FIELD` makes both samples",
+        )
     elif row["content_hash"] == other["content_hash"]:
         reason, detail = "exact_duplicate", f"same key and content as {place}"
     else:
         reason, detail = "key_conflict", f"key {row['key']!r} has other content in {place}"
     return Reject(row["source"], row["position"], row["key"], reason, detail, other["sample_id"])
+
+
+def _words(row: dict[str, Any]) -> list[str]:
+    """Of its captions, whatever fields they come from."""
+    return [caption["text"] for caption in row["captions"] or []]
 
 
 def _slices(samples: pa.Table) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from importlib.metadata import distributions
 from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tamis.pipeline.errors import RecipeError
@@ -63,7 +64,10 @@ def missing(*modules: str) -> list[str]:
 
 def install_command(extra: str) -> str:
     """What to type to have the extra in the environment that runs now, from where tamis itself came from."""
-    return f"{_installer()} {shlex.quote(_from(extra))}"
+    origin = _from(extra)
+    pinned = Path(origin.rpartition("[")[0]) / "constraints.txt"  # a clone's
+    how = f"-c {shlex.quote(str(pinned))} -e " if pinned.is_file() else ""
+    return f"{_installer()} {how}{shlex.quote(origin)}"
 
 
 def _installer() -> str:

@@ -311,7 +311,9 @@ def overridden(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
             else:
                 node[last] = wanted
         except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise RecipeError(f"--set {place}={wanted}: the recipe has no such place") from error
+            many = len(changed.get("steps") or [])
+            more = f"; its steps are 0 to {many - 1}" if walk[:1] == ["steps"] and many else ""
+            raise RecipeError(f"--set {place}={wanted}: the recipe has no such place{more}") from error
     return changed
 
 

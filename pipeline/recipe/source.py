@@ -44,7 +44,8 @@ class Source(Model):
 
     format  how the files are read
     path  file, folder, glob (`**` too), URL, or a list of them; `.gz`, `.zst`, `.bz2`, `.xz` are unpacked on the way
-    key  field with the source's own key; else the content's hash is the key, of files their path below the root
+    key  field with the source's own key; else of images and files of text the path below the root without suffix, of
+        other rows (and images whose bytes lie in a table) the content's hash
     text  field with the text
     image  field with an image's bytes or path; of webdataset the ending, such as left.jpg
     caption  fields or sidecars (`txt`) that hold captions, the main one first

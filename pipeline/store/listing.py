@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tamis.pipeline.files.atomic import read_json
-from tamis.pipeline.progress import joined, visible
+from tamis.pipeline.progress import counted, joined, visible
 from tamis.pipeline.store.runs import existing_store
 
 NAMED = 60  # characters of a run's steps
+OF_COMPARE = "compare."  # what the names of runs begin with that `tamis compare` makes beside the given ones
 
 
 class Listed(NamedTuple):
@@ -48,9 +49,11 @@ def _begun(folder: Path) -> Listed:
     return Listed(folder.name, far, None, None, None, [next(iter(step)) for step in asked])
 
 
-def told(store: Path) -> str:
-    """The same as a table. Raises StoreError."""
+def told(store: Path, *, every: bool = False) -> str:
+    """The same as a table, without what `tamis compare` made, unless `every`. Raises StoreError."""
     found = listed(store)
+    own = found if every else [run for run in found if not run.name.startswith(OF_COMPARE)]
+    aside, found = len(found) - len(own), own
     if not found:
         return f"{store}: no run yet; `tamis run RECIPE --store {store}` makes one"
     rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "steps")]
@@ -68,6 +71,8 @@ def told(store: Path) -> str:
         ).rstrip()
         for row in rows
     ]
+    if aside:
+        lines.append(f"And {counted(aside, 'runs')} of `tamis compare`: --all lists them.")
     if any(run.selected is None for run in found):
         lines.append("What has not ended goes on with the same `tamis run`.")
     return joined(lines)

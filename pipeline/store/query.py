@@ -18,9 +18,11 @@ from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.progress import inert, visible
+from tamis.pipeline.read.names import stem_of
 from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
 from tamis.pipeline.store.database import SPILL, connect, lock, rows, view
 from tamis.pipeline.store.runs import Run
+from tamis.sql import text as sql_text
 
 MOST_SECONDS = 3600.0
 MOST_SPILL = 100 * 10**9
@@ -207,6 +209,14 @@ def pool_rows(run: Run, key_or_id: str) -> list[dict[str, Any]]:
         if not found and number is not None:
             found = rows(con, "select * from pool where sample_id = $id::ubigint", {"id": number})
         return found
+
+
+def keys_of_file(run: Run, name: str) -> list[str]:
+    """Keys of samples and rejects that a file's name means: the key is it without suffix, or the uri ends with it."""
+    asked = {"stem": stem_of(name), "name": name, "end": "/" + name.strip("/")}
+    with views(run) as con:
+        found = rows(con, sql_text("keys_of_file"), asked)
+    return [row["key"] for row in found if row["key"] is not None]
 
 
 def reject_rows(run: Run, key: str) -> list[dict[str, Any]]:

@@ -250,7 +250,7 @@ def open_run(folder: Path | str, allow_code: bool = False) -> Run:
         allow(folder)
     request = folder / "request.json"
     if not request.exists():
-        raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `ls STORE/runs` shows them.")
+        raise RunError(f"run {folder}: no such run (wanted a folder STORE/runs/NAME). `tamis runs STORE` lists them.")
     inputs = folder / "inputs.json"
     check_format(folder.parent.parent)
     seen = max(path.stat().st_mtime_ns for path in (request, inputs) if path.exists())

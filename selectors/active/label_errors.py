@@ -69,17 +69,23 @@ class LabelErrors(Ranker):
         label, weight = np.full(len(given), -1), np.ones(len(given))
         label[known] = np.searchsorted(classes, names) if names else []
         wrong, lead, texts = np.zeros(len(given), bool), np.full(len(given), np.nan), {}
+        again = np.zeros(len(given), bool)  # in doubt, but people were asked again, and said the same
         if len(classes) > 1:
             judged = self._judged(given, known, label[known], classes)
             wrong[known], lead[known], weight[known] = judged.wrong, judged.lead, judged.trust
-            if settled is not None:  # people were asked again, and said so again
-                again = settled.to_numpy().astype(bool)
-                wrong &= ~again
-                weight[again] = 1.0
             facts |= judged.facts
+            if settled is not None:
+                again = settled.to_numpy().astype(bool) & wrong
+                wrong &= ~again
+                weight[settled.to_numpy().astype(bool)] = 1.0
+                if again.any():
+                    told = f"{int(again.sum()):,} of these were confirmed: two rounds gave the same label"
+                    facts = {**facts, "confirmed": int(again.sum()), "said": [*facts["said"], told]}
             texts = {int(place): judged.told(row) for row, place in enumerate(known) if wrong[place]}
         order = np.lexsort([given.ids, -np.nan_to_num(lead, nan=-np.inf)])
-        picks = spend(self, given, Ordered(order, lead, texts), budget, facts, open_=wrong, reasons=_why(given, wrong))
+        picks = spend(
+            self, given, Ordered(order, lead, texts), budget, facts, open_=wrong, reasons=_why(given, wrong, again)
+        )
         return labeled(picks, classes, label, weight, np.zeros(len(given), bool))
 
     def _judged(
@@ -187,9 +193,10 @@ def neighbour_votes(
     return votes
 
 
-def _why(given: Embedded, wrong: npt.NDArray[np.bool_]) -> list[str]:
+def _why(given: Embedded, wrong: npt.NDArray[np.bool_], again: npt.NDArray[np.bool_]) -> list[str]:
     """Of each candidate the reason if it is not asked again."""
     why = np.where(given.known, "label_stands", "not_labeled").astype(object)
     why[given.labeled & ~given.there] = "not_scorable"
     why[wrong] = "not_picked"
+    why[again] = "confirmed"
     return why.tolist()

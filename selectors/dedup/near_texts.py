@@ -42,7 +42,8 @@ class NearDedup(RankingFilter):
     verify      false: whatever chains of equal bands join, as published
     tokens      tamis, characters, or published: numbers as 0, words as spaces part them
     width       words of a shingle (5), or characters (24)
-    bands, rows  hashes are cut into so many bands of so many
+    bands  into how many bands the hashes are cut: more find pairs that are less alike
+    rows  hashes of a band: more find fewer pairs by chance
     form        exact: the published hashes to the bit; fast: others with the same odds, 1.7 times as fast
     beside      target or evaluation: texts that nearly repeat one of these are dropped, too
     """

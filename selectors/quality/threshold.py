@@ -18,7 +18,8 @@ from tamis.selectors.quantiles import numbers_of, shares_below, sorted_values
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Scorer):
     """column          numbers
-    above, below    keep what is greater, smaller than this value
+    above  keep what is greater than this value
+    below  keep what is smaller than this value
     above_quantile  keep what is above this share of the candidates
     below_quantile  keep what is below it
     by              a field: quantiles within each of its groups

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 import tamis.pipeline
-from tamis.pipeline import doors, export_tasks, open_run, pick, plan, run, why
-from tamis.pipeline.errors import RecipeError, RunError, SourceError
+from tamis.pipeline import doors, export_tasks, open_run, pick, plan, results, run, why
+from tamis.pipeline.errors import RecipeError, RunError, SourceError, TamisError
 from tamis.pipeline.progress import hushed
 from tests_support import write_jsonl
 
@@ -28,6 +28,14 @@ def here(tmp_path: Path, doc_records: list[dict[str, str]], monkeypatch: pytest.
     write_jsonl(tmp_path / "target.jsonl", some[3:421:14])
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_what_is_not_installed_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = pick(["red wine", "a car"], like=["dry wine", "sweet wine"], n=1).selection()
+    monkeypatch.setattr(results, "missing", lambda package: [package])
+    for ask, package in ((chosen.to_pandas, "pandas"), (chosen.to_hf, "datasets")):
+        with pytest.raises(TamisError, match=f"{package} is not installed: pip install {package}"):
+            ask()
 
 
 @pytest.mark.parametrize("door", tamis.pipeline.__all__)

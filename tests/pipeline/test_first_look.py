@@ -34,6 +34,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     write_jsonl(tmp_path / "target.jsonl", [{"text": text(SEA)} for _ in range(60)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(of_look, "ROWS", 400)
+    monkeypatch.setattr(of_look, "FEW", 0)
     return {
         "pool": [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
         "target": [{"format": "jsonl", "path": "target.jsonl"}],

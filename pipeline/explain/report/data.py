@@ -23,6 +23,7 @@ BINS = 48
 MOST_GROUPS = 24  # of a kept field; the largest are shown, the others as one row
 EACH_SIDE = 12  # samples shown on each side of the line
 SHOWN_CHARS = 280
+REJECTS = 4  # of each reason
 EXAMPLES, SHEET = 12, 36  # texts, and images, that are shown of the selection
 
 
@@ -122,6 +123,15 @@ def examples(con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, A
         classes = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
         row["classes"] = [(one, colour_of(one)) for one in classes]
     return with_thumbnails(found, drawn)
+
+
+def rejects(con: Any) -> list[dict[str, Any]]:
+    """Of each reason the first REJECTS that could not be read; the first of them tells how many there are."""
+    found = rows(con, sql_text("reject_examples"), {"each": REJECTS})
+    for row in found:
+        row["place"] = row["source"] + (f":{row['position']}" if row["position"] is not None else "")
+        row["detail"] = shortened(row["detail"])
+    return found
 
 
 def shortened(text: str | None) -> str:

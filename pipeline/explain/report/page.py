@@ -50,6 +50,7 @@ def contents(run: Run) -> dict[str, Any]:
         drops = dropped(con, run)
         steps = [_step(con, run, summary, drops[summary["step"]]) for summary in summaries]
         compositions = [found for field in gone if (found := data.composition(con, field, gone[field]))]
+        rejects = data.rejects(con) if run.pool.rejects else []
         chosen = data.examples(con, lambda ids: objects_of(run, column, ids) if column else {})
     scale = scale_of([group["rate"] for found in compositions for group in found["groups"]])
     for group in (group for found in compositions for group in found["groups"]):
@@ -64,7 +65,8 @@ def contents(run: Run) -> dict[str, Any]:
         "selected": summaries[-1]["kept"] if summaries else pq.read_metadata(run.folder / "selection.parquet").num_rows,
         "history": history_lines(run.history) if run.history else [],
         "vanishing": vanishing_lines(run.vanishing),
-        "rejects": sorted(run.pool.rejects.items()),
+        "rejects": rejects,
+        "reject_count": sum(run.pool.rejects.values()),
         "steps": steps,
         "columns": _columns(run),
         "compositions": compositions,

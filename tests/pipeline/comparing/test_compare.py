@@ -20,6 +20,7 @@ from tamis.pipeline.explain.drops import explain, explained
 from tamis.pipeline.explain.probe import NEAR, SHOWN, asked, probe
 from tamis.pipeline.read.held_out import held_contents, holds
 from tamis.pipeline.read.pool import current_pool
+from tamis.pipeline.store.listing import told as runs_told
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
@@ -127,6 +128,11 @@ def test_the_same_again_is_the_same_and_another_method_changes_no_row(run_in: Ru
     first = comparison(runs[:1], None, "v", None)
     assert comparison(runs[:1], None, "v", None) == first
     both = comparison(runs, None, "v", None)
+    shown = runs_told(open_complete(runs[0]).store).splitlines()
+    own = [run.name for run in runs]
+    assert sorted(line.split()[0] for line in shown[1:] if not line.startswith("And")) == sorted(own)
+    assert shown[-1].endswith("of `tamis compare`: --all lists them.")
+    assert len(runs_told(open_complete(runs[0]).store, every=True).splitlines()) > len(shown)
     alone = {member["name"]: member for member in first["members"]}
     assert all(alone[member["name"]] == member for member in both["members"] if member["name"] in alone)
 

@@ -75,7 +75,7 @@ def test_why_shows_the_one_that_was_kept_and_what_the_rule_takes(run_in: Runner,
 
 def test_why_knows_rejects_and_says_when_it_knows_nothing(done: Run) -> None:
     assert "wrong_type" in why(done, "bad")
-    with pytest.raises(QueryError, match="no key, id or reject"):
+    with pytest.raises(QueryError, match="no key, id, file or reject"):
         why(done, "nothing like it")
 
 

@@ -1,5 +1,6 @@
 """Rounds of labels: read from each tool's own export, checked, kept whole, and never asked for again."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -92,7 +93,11 @@ def test_held_out_labels_measure_and_answers_to_labels_in_doubt_replace_them(run
         row["key"]: row["sample_id"] for path in rounds(store / "labels") for row in pq.read_table(path).to_pylist()
     }
     labels = read_labels(store / "labels")
-    assert labels.of(told["s10"], "s10") == truth["s10"] and told["s10"] in labels.confirmed
+    assert labels.of(told["s10"], "s10") == truth["s10"]
+    twice = {told[key] for key in KEYS[10:16] if truth[key] == "a"}
+    assert labels.confirmed == twice and len(twice) == 2, (
+        "two rounds gave the same label; a correction is no such thing"
+    )
     assert float(status(store, None).splitlines()[-1].split()[2]) == 1.0
 
 
@@ -268,3 +273,20 @@ def test_a_killed_round_asks_the_same_when_it_goes_on(run_in: Runner, place: Pat
     done = [Path(sys.executable).with_name("tamis"), *arguments]
     assert subprocess.run(done, cwd=place, capture_output=True, check=False).returncode == 0
     assert keys_of(place / "other" / "runs" / "killed") == whole and stops >= 4
+
+
+def test_who_checks_a_label_is_told_what_speaks_against_it(run_in: Runner, place: Path) -> None:
+    store = place / "store"
+    run_in(place, **ACTIVE)
+    truth = {key: "abc"[int(key[1:]) % 3] for key in KEYS}
+    wrong = {KEYS[0]: "b", KEYS[1]: "c"}
+    import_answers(store, [Answer(key, {**truth, **wrong}[key]) for key in KEYS], "1.csv", None, print)
+    doubt = {**ACTIVE, "steps": [{"label_errors": {"column": "v", "budget": 9}}], "labels": "store/labels"}
+    run = open_complete(run_in(place, name="doubt", **doubt).folder)
+    with export_tasks(run, "csv", place / "ask.csv").open(newline="") as file:
+        rows = {row["key"]: row["told"] for row in csv.DictReader(file)}
+    assert rows and all(told.startswith("labeled ") and "rather" in told for told in rows.values())
+    folder = export_tasks(run, "label-studio", place / "tasks")
+    tasks = json.loads((folder / "tasks.json").read_text())
+    assert {task["data"]["key"]: task["data"]["told"] for task in tasks} == rows
+    assert 'value="$told"' in (folder / "labels.xml").read_text()

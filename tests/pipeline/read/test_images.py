@@ -20,6 +20,7 @@ from PIL import Image
 
 from tamis.pipeline.decode import decoders
 from tamis.pipeline.decode.pixels import decode, resized
+from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.read import shards
 from tamis.pipeline.read.images.tars import members
@@ -389,3 +390,34 @@ def test_ctrl_c_in_the_middle_of_decoding_leaves_no_worker_and_goes_on(photos: P
         time.sleep(0.1)
     assert not left, "a worker ends when nobody can ask it any more"
     assert tamis(tmp_path, "run", "run.yaml", "--store", "s", "--local").returncode == 0
+
+
+def test_one_image_with_two_captions_is_told_and_two_samples_with_keys(
+    run_in: Runner, photos: Path, tmp_path: Path
+) -> None:
+    image = next(iter(sorted(photos.rglob("*.jpg")))).relative_to(tmp_path)
+    rows = [{"n": f"r{n}", "image": str(image), "caption": text} for n, text in enumerate(["a dog", "a cat", "a dog"])]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"format": "jsonl", "path": "t.jsonl", "image": "image", "caption": "caption"}
+    outcome = run_in(tmp_path, store="a", **{**OF_PHOTOS, "pool": [source], "columns": {}})
+    assert outcome.manifest["pool"]["rejects"] == {"key_conflict": 1, "exact_duplicate": 1}
+    told = list(ask(open_complete(outcome.folder), "select detail from rejects where reason = 'key_conflict'"))
+    assert "other captions; `key: FIELD` makes both samples" in told[0].to_pylist()[0]["detail"]
+    keyed = run_in(tmp_path, store="b", **{**OF_PHOTOS, "pool": [{**source, "key": "n"}], "columns": {}})
+    assert keyed.manifest["pool"]["samples"] == 3
+
+
+def test_why_takes_a_photo_by_its_path_and_the_report_shows_what_could_not_be_read(
+    run_in: Runner, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "china" / "cut.jpg").write_bytes(b"no picture")
+    outcome = run_in(tmp_path, **OF_PHOTOS)
+    run = open_complete(outcome.folder)
+    by_key = why(run, "china/01")
+    some = next(photos.glob("china/01.*"))
+    assert why(run, str(some)) == why(run, f"china/{some.name}") == by_key
+    assert "undecodable" in why(run, "china/cut.jpg")
+    with pytest.raises(QueryError, match="select key from rejects"):
+        why(run, "nowhere.jpg")
+    page = (outcome.folder / "report.html").read_text()
+    assert "1 rejects" in page and "china/cut.jpg" in page and "undecodable (1)" in page

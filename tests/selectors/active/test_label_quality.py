@@ -113,6 +113,9 @@ def test_what_was_confirmed_is_not_asked_again(digits: tuple[Any, Any], flipped:
     again = batch.append_column("labels_confirmed", pa.array(asked))
     found = build("label_errors", {"column": "v"}).rank(iter([again]), Budget(30))
     assert not (found.ranks[asked] > 0).any() and (found.weight[asked] == 1).all() and (found.ranks > 0).sum() == 30
+    why = np.array(found.reasons)[found.reason[asked]]
+    assert set(why) == {"confirmed"} and found.facts["confirmed"] == 30
+    assert "30 of these were confirmed: two rounds gave the same label" in found.facts["said"]
 
 
 def test_one_against_all_is_liblinears_squared_hinge(digits: tuple[Any, Any]) -> None:
