@@ -74,7 +74,7 @@ def pick(
     if n is None and not outcome.selected:
         raise NothingFound(_nothing(pool, like, outcome))
     if out is not None:
-        export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix])
+        export(outcome.folder / "selection.parquet", out, OUT_FORMATS[out.suffix], sealed=False)
     return Picked(out, outcome)
 
 

@@ -183,7 +183,7 @@ def compare(
         raise RecipeError(f"-o {out}: the page is HTML; the figures go to a .json beside it")
     found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds, by)
     write_comparison(found, out)
-    write_json(out.with_suffix(".json"), found)
+    write_json(out.with_suffix(".json"), found, sealed=False)
     show(table(found))
     show(out, sys.stderr)
 

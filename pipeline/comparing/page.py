@@ -104,7 +104,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
         "drawn": drawn,
         "numbers": _numbers(found),
     }
-    write_page("compare.html", path, found=found, members=members, heads=heads, **shown)
+    write_page("compare.html", path, sealed=False, found=found, members=members, heads=heads, **shown)
 
 
 def _numbers(found: dict[str, Any]) -> list[dict[str, str]]:

@@ -40,5 +40,5 @@ def make_digits(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((255 - scan * 15.9).astype("uint8")).resize((SIDE, SIDE), Image.Resampling.NEAREST).save(path)
     budget = int((digits.target == int(DIGIT)).sum()) - TARGET_IMAGES
-    with atomic_path(folder / "recipe.yaml") as path:
+    with atomic_path(folder / "recipe.yaml", sealed=False) as path:
         path.write_text(RECIPE.format(budget=budget), encoding="utf-8")

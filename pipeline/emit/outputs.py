@@ -92,9 +92,9 @@ def how_they_repeat(emit: list[str | dict[str, dict[str, Any]]]) -> str:
     return "; ".join(f"{', '.join(names)}: {how}" for how, names in told.items())
 
 
-def export(selection: Path, final: Path, name: str) -> None:
-    """Write a selection as one file, in one of ENDINGS' formats."""
-    with atomic_path(final) as path:
+def export(selection: Path, final: Path, name: str, *, sealed: bool = True) -> None:
+    """Write a selection as one file, in one of ENDINGS' formats; `sealed` where it lies in a run's folder."""
+    with atomic_path(final, sealed=sealed) as path:
         _WRITERS[name](selection, path)
 
 

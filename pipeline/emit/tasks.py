@@ -112,7 +112,7 @@ def export_tasks(
         raise RecipeError(f"{final}: exists and is not overwritten; choose another place with -o")
     chosen = Chosen(run, placed(run), classes)
     if to == "csv":
-        with atomic_path(final) as path, path.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(final, sealed=out is None) as path, path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["key", "label", "sample_id", "uri", "text", *["told"] * bool(chosen.told)])
             for sample in chosen.samples:
@@ -120,7 +120,7 @@ def export_tasks(
                 about += [chosen.told.get(sample["sample_id"], "")] * bool(chosen.told)
                 rows.writerow(map(for_sheets, [sample["key"], "", *about]))
     elif to == "coco":
-        with atomic_path(final) as path:
+        with atomic_path(final, sealed=out is None) as path:
             write_coco(chosen, path)
     else:
         beside = final.with_name(f".{final.name}.writing")

@@ -74,7 +74,7 @@ def probe(run: Run, column: str, field: str | None, page: Path | None = None) ->
     or field."""
     told = asked(run, column, field)
     if page is not None:
-        write_page("probe.html", page, column=column, run=run, told=told, most=MOST)
+        write_page("probe.html", page, sealed=False, column=column, run=run, told=told, most=MOST)
     return joined([f"{column}, at most {MOST:,} samples", *(line for one in told for line in one.lines)])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.machine import cores, memory_bytes
@@ -92,10 +93,14 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def view(con: Any, name: str | tuple[str, str], files: Sequence[Path]) -> None:
-    """A view over Parquet files by name, or by schema and name."""
+def view(con: Any, name: str | tuple[str, str], files: Sequence[Path], also: str = "") -> None:
+    """A view over Parquet files by name, or by schema and name. `also`: a column whose further fields bear the names,
+    too, that they have in a recipe: `letters` of `read` is `read_letters`."""
     called = quoted(name) if isinstance(name, str) else ".".join(map(quoted, name))
-    rows(con, f"create view {called} as select * from {read(files)}")
+    names = pq.read_schema(files[0]).names if also and files else []
+    more = names[2:] if names[1:2] == [also] else []
+    twice = "".join(f", {quoted(field)} as {quoted(f'{also}_{field}')}" for field in more)
+    rows(con, f"create view {called} as select *{twice} from {read(files)}")
 
 
 def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:

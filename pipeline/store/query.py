@@ -60,7 +60,8 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
         column, dot, output = name.partition(".")
         if dot:
             rows(con, f"create schema if not exists {quoted(column)}")
-        view(con, (column, output) if dot else name, [folder / part.name for part in run.pool.parts])
+        view(con, (column, output) if dot else name, [folder / part.name for part in run.pool.parts], also=name)
+    rows(con, "create macro id(shown) as ('0x' || shown)::ubigint")  # ids are shown in hex
     if steps:
         view(con, "ledger", [run.ledger(step) / part.name for step in steps for part in run.pool.parts])
     view(con, "selection", [run.folder / "selection.parquet"])

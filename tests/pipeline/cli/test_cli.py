@@ -58,6 +58,7 @@ def test_pick_and_init(workplace: Path) -> None:
     assert tamis(workplace, "init", "pool.jsonl", "-o", "new.yaml").returncode == 2
     assert tamis(workplace, "init", "pool.jsonl", "--like", "target.jsonl", "-o", "like.yaml").returncode == 0
     assert tamis(workplace, "plan", "like.yaml").returncode == 0
+    assert not (workplace / ".sealed").exists(), "only stores have seals"
     steps = yaml.safe_load((workplace / "like.yaml").read_text())["steps"]
     assert [next(iter(step)) for step in steps] == ["exact_dedup", "near_dedup", "importance_resampling"]
 

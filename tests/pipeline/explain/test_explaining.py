@@ -247,3 +247,14 @@ def test_a_choice_by_the_field_is_found_and_is_at_most_all_there_is_to_know() ->
     assert 0.4 < _share(pairs) < 0.6, "half of what pairs tell they tell by chance"
     billions = [{"pool": 10**9, "kept": 10**8}, {"pool": 10**9, "kept": 2 * 10**8}]
     assert 0.01 < _share(billions) < 0.05
+
+
+def test_ids_are_asked_as_they_are_shown_and_measures_as_a_recipe_calls_them(run_in: Runner, workplace: Path) -> None:
+    columns = {"read": {"measure": "text"}}
+    run = open_complete(run_in(workplace, columns=columns, steps=[{"random": {"budget": 5}}]).folder)
+    first = answer(run, "select key, sample_id from pool limit 1")[0]
+    assert answer(run, f"select key from pool where sample_id = id('{first['sample_id']:016x}')") == [
+        {"key": first["key"]}
+    ]
+    both = answer(run, "select read, read_letters, letters from read")
+    assert both and all(row["read_letters"] == row["letters"] for row in both)
