@@ -1,12 +1,13 @@
 """What a part of a pool tells of a run before it is made: what of the target's kind is found, and how long it takes.
 
 The first rows of files of each source, spread over all of them, are run through the recipe's steps aside, in
-a store that is gone afterwards; budgets are scaled to the part. Only where that costs seconds: texts that lie here, and
-columns that no model makes."""
+a store that is gone afterwards; budgets are scaled to the part. Only where that costs seconds: texts and folders of
+images that lie here, and columns that no model makes."""
 
 import gzip
 import json
 import math
+import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.read.formats import block_calls
 from tamis.pipeline.read.kept_types import settle_types
-from tamis.pipeline.read.sources import SourceFile, find_files
+from tamis.pipeline.read.sources import IMAGE_SUFFIXES, SourceFile, find_files
 from tamis.pipeline.recipe.plans import StepPlan
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.recipe.source import Source
@@ -33,6 +34,7 @@ from tamis.selectors.budget import AsFound, Budget, Fraction
 
 ROWS, FILES = 16_000, 40  # of each source: some seconds to run through
 FEW = 24_000  # rows of a pool that is run through whole, and once
+TIMES = 16  # as long as a text an image takes, about
 MOST_BYTES = 32 << 20  # of a source's part
 FIRST = 4  # two runs over as small a share of these rows come before: one loads what runs need, one is like the third
 PLAIN = (".jsonl", ".json", ".ndjson", ".csv")
@@ -78,7 +80,8 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
     with tempfile.TemporaryDirectory(prefix="tamis-plan-") as folder, hushed():
         try:
             there = _rows_there(recipe)
-            sizes = [there] if 0 < there <= FEW else [ROWS // FIRST, ROWS // FIRST, ROWS]
+            most, few = (ROWS // TIMES, FEW // TIMES) if recipe.reads_images else (ROWS, FEW)
+            sizes = [there] if 0 < there <= few else [most // FIRST, most // FIRST, most]
             runs = [
                 _part_run(recipe, recipe_folder, steps, rows, there, Path(folder) / str(n))
                 for n, rows in enumerate(sizes)
@@ -114,7 +117,7 @@ def _not_cheap(recipe: Recipe, steps: list[StepPlan], makers: list[Maker]) -> st
     heavy = [maker.name for maker in makers if maker.kind.heavy or maker.kind.joins_by_name]
     if heavy:
         return f"column {heavy[0]} is made by a model, and no run of this store has made it"
-    if recipe.reads_images:
+    if recipe.reads_images and any(source.format != "images" for source in recipe.pool):
         return "no run of this store has read these images; the first shard's line says how many a second"
     if recipe.against or recipe.labels:
         return "it depends on earlier runs or on labels, and there is no earlier run"
@@ -136,10 +139,9 @@ def _part_run(
 ) -> PartRun:
     """Raises TamisError."""
     place.mkdir()
-    part = [_write_part(source, place / f"part-{n}.jsonl", rows) for n, source in enumerate(recipe.pool)]
-    read = sum(part)
+    parts = [_part_of(source, place / f"part-{n}", rows) for n, source in enumerate(recipe.pool)]
+    pool, read = [source for source, _ in parts], sum(taken for _, taken in parts)
     there = max(there, read) if there else 0
-    pool = [_as_part(source, place / f"part-{n}.jsonl") for n, source in enumerate(recipe.pool)]
     share = read / there if there and read else None
     scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)]
     more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
@@ -196,8 +198,8 @@ def _files(source: Source) -> list[SourceFile]:
 
 def _rows_of(source: Source, files: list[SourceFile]) -> list[float] | None:
     """About how many rows each file has; None where that takes reading it. Chunks are cut later."""
-    if source.format == "texts":
-        return [1.0] * len(files)
+    if source.format in ("texts", "images"):
+        return [float(source.format == "texts" or _is_image(file)) for file in files]
     if source.format == "parquet":
         return [float(pq.read_metadata(file.path).num_rows) for file in files]
     endings = [Path(file.path).suffix for file in files]
@@ -231,6 +233,31 @@ def _looked_at(path: Path) -> tuple[int, int]:
                 return held.tell(), lines
         except (OSError, EOFError, zlib.error):
             return 0, 0
+
+
+def _part_of(source: Source, place: Path, rows: int) -> tuple[Source, int]:
+    """A source of a part of it, below `place`, and how many rows that has."""
+    if source.format == "images":
+        return source.model_copy(update={"path": [str(place)], "follow_links": True}), _link_part(source, place, rows)
+    file = place.with_suffix(".jsonl")
+    return _as_part(source, file), _write_part(source, file, rows)
+
+
+def _is_image(file: SourceFile) -> bool:
+    return file.path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _link_part(source: Source, place: Path, rows: int) -> int:
+    """Links to some of its images, and to what lies beside them under their names; returns how many images."""
+    files = _files(source)
+    some = _spread([file for file in files if _is_image(file)], rows)
+    stems = {os.path.splitext(file.path)[0] for file in some}
+    for file in files:
+        if os.path.splitext(file.path)[0] in stems:
+            link = place / os.path.relpath(file.path, file.root)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.path)
+    return len(some)
 
 
 def _write_part(source: Source, path: Path, rows: int) -> int:

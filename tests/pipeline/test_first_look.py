@@ -84,6 +84,29 @@ def test_time_is_measured_on_a_part_or_unknown_and_why(recipe: dict[str, Any], m
     assert time_of(without | {"labels": "store/labels"}).startswith("unknown: it depends on earlier runs or on labels")
 
 
+def test_a_small_pool_is_run_through_once_and_whole(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_look, "FEW", 5000)
+    runs: list[int] = []
+    part_run = of_look._part_run
+    monkeypatch.setattr(of_look, "_part_run", lambda *some: runs.append(some[3]) or part_run(*some))
+    assert time_of(recipe).endswith("s, measured by a run aside") and runs == [1000]
+
+
+def test_a_folder_of_images_is_measured_on_some_of_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_look, "ROWS", 40 * of_look.TIMES)
+    monkeypatch.setattr(of_look, "FEW", 0)
+    asked = {
+        "pool": [{"format": "images", "path": str(photos), "keep": ["label"]}],
+        "columns": {"look": {"embed": "classic"}},
+        "steps": [{"exact_dedup": {}}, {"random": {"budget": 20}}],
+    }
+    assert re.fullmatch(r"about \d+ s, measured on the first 40 rows of about \d+", time_of(asked))
+    tar = {"pool": [{"format": "webdataset", "path": "x.tar"}]}
+    (Path(photos).parent / "x.tar").write_bytes(b"")
+    monkeypatch.chdir(photos.parent)
+    assert time_of(asked | tar).startswith("unknown: no run of this store has read these images")
+
+
 def test_rows_of_packed_files_are_reckoned_by_what_a_part_of_them_unpacks_to(recipe: dict[str, Any]) -> None:
     Path("packed").mkdir()
     lines = Path("pool.jsonl").read_bytes().splitlines(keepends=True)
