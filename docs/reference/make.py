@@ -122,7 +122,11 @@ def _parameters(verb: Any, text: str) -> Iterator[str]:
     meanings = {name: " ".join(meaning.split()) for name, meaning in told}
     for name, one in inspect.signature(verb).parameters.items():
         shown = name.rstrip("_").replace("_", "-")
-        by_name = f"`--{shown}`" if one.kind is inspect.Parameter.KEYWORD_ONLY else f"`{shown.upper()}`"
+        told = next((more.name for more in getattr(one.annotation, "__metadata__", ()) if more.name), ())
+        names = [told] if isinstance(told, str) else [*told] or [f"--{shown}"]
+        by_name = f"`{shown.upper()}`"
+        if one.kind is inspect.Parameter.KEYWORD_ONLY:
+            by_name = ", ".join(f"`{called}`" for called in names)
         given = {inspect.Parameter.empty: "required", None: "", False: ""}
         default = given.get(one.default, f"`{one.default}`")
         default = "" if one.kind is inspect.Parameter.VAR_POSITIONAL else default

@@ -94,7 +94,8 @@ def label_import(
         found = import_answers(here, answers, file.name, named, say, held_out=held_out, replace=replace)
     show("\n".join(map(visible, found.lines())))
     if found.empty:
-        raise RecipeError(f"labels {file}: not one answer of it was taken in, as said above")
+        why = ", as said above" if len(found.lines()) > 1 else ": it has none"
+        raise RecipeError(f"labels {file}: not one answer of it was taken in{why}")
 
 
 def label_status(store: Path, *, column: str | None = None) -> None:

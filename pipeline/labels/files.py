@@ -80,6 +80,8 @@ def _table(path: Path, control: str | None, delimiter: str) -> Iterator[Answer]:
             row = {name: from_sheets(cell) for name, cell in given.items()}
             if label := row["label"].strip():
                 yield _of_row(path, rows.line_num, row, label)
+            else:
+                yield Answer(row.get("sample_id") or row["key"], "", unclear="its label is empty", left_out=True)
 
 
 def _of_row(path: Path, line: int, row: dict[str, Any], label: str) -> Answer:

@@ -6,6 +6,7 @@ Nothing is guessed: unknown keys and classes and contradicting annotators are li
 label counts once."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class Imported:
     unclear: list[str] = field(default_factory=list)  # labeled, and not by one class
     partly: list[str] = field(default_factory=list)  # labeled, and something of it is not read
     left_out: list[str] = field(default_factory=list)  # no answers
+    new_classes: list[str] = field(default_factory=list)  # no earlier round gave them, and none was named
 
     @property
     def empty(self) -> bool:
@@ -75,6 +77,7 @@ class Imported:
             ("labeled without a class", self.unclear),
             ("labeled, of which something is not read", self.partly),
             ("no answers, left out", self.left_out),
+            ("classes that no earlier round gave (--classes FILE says which may be)", self.new_classes),
         ):
             if some:
                 more = f", and {len(some) - LISTED:,} more" if len(some) > LISTED else ""
@@ -130,6 +133,10 @@ def import_answers(
                 continue
             found.repeated += len(some) - 1
             rows.append(row)
+        before_now = {row["label"] for row in known.values() if row["label"]}
+        if classes is None and before_now:
+            new = Counter(row["label"] for row in rows if row["label"] and row["label"] not in before_now)
+            found.new_classes = [f"{label} ({count})" for label, count in sorted(new.items())]
         if rows:
             number = 1 + max([int(path.stem.partition("-")[2]) for path in rounds(store / "labels")], default=0)
             write_parquet(store / "labels" / f"round-{number:05d}.parquet", pa.Table.from_pylist(rows, ROUND))

@@ -40,9 +40,12 @@ REMOVALS = pa.schema(
 def where(store: Path, key: str) -> str:
     """Its samples, what every run made of them, and what people said of them. Raises StoreError where there is none."""
     samples = list(_samples(existing_store(store), [key]))
-    if not samples:
-        raise StoreError(f"store {store}: no sample of the pool has the key {key!r}")
     lines = []
+    for row in _rejected(store, key):
+        place = row["source"] + (f":{row['position']}" if row["position"] is not None else "")
+        lines += [f"{visible(key)}  (rejected row)", f"  from      {visible(place)}", f"  rejected  {row['reason']}"]
+    if not samples and not lines:
+        raise StoreError(f"store {store}: no sample of the pool and no reject has the key {key!r}")
     for sample in samples:
         lines.append(f"{visible(key)}  ({hex_id(sample['sample_id'])})")
         lines.append(f"  from      {visible(sample['source'])}:{sample['position']}")
@@ -124,6 +127,15 @@ def _samples(store: Path, keys: list[str]) -> Iterator[dict[str, Any]]:
     for path in _shards(store):
         once |= {row["sample_id"]: row for row in pq.read_table(path, columns=fields, filters=wanted).to_pylist()}
     yield from once.values()
+
+
+def _rejected(store: Path, key: str) -> list[dict[str, Any]]:
+    """Rows of that key that could not be read."""
+    rejects = store / "pool" / "rejects.parquet"
+    if not rejects.exists():
+        return []
+    found = pq.read_table(rejects, columns=["source", "position", "reason"], filters=pc.field("key") == key)
+    return found.to_pylist()  # type: ignore[no-any-return]
 
 
 def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:

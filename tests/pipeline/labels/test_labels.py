@@ -124,7 +124,8 @@ def test_each_tools_own_export_is_read(tmp_path: Path) -> None:
     (tmp_path / "min.json").write_text(json.dumps(small))
     assert [answer.label for answer in read_answers(tmp_path / "min.json")] == ["", "a", "c"]
     (tmp_path / "a.csv").write_text("key,label,cost\ns00,cat,1.5\ns01,,\n")
-    assert read_answers(tmp_path / "a.csv") == [Answer("s00", "cat", cost=1.5)]
+    empty = Answer("s01", "", unclear="its label is empty", left_out=True)
+    assert read_answers(tmp_path / "a.csv") == [Answer("s00", "cat", cost=1.5), empty]
     (tmp_path / "a.xml").write_text('<annotations><image name="f/s00.jpg"><tag label="cat"/></image><image name="x.jpg"/></annotations>')  # fmt: skip
     assert read_answers(tmp_path / "a.xml") == [
         Answer("f/s00.jpg", "cat"),
@@ -290,3 +291,17 @@ def test_who_checks_a_label_is_told_what_speaks_against_it(run_in: Runner, place
     tasks = json.loads((folder / "tasks.json").read_text())
     assert {task["data"]["key"]: task["data"]["told"] for task in tasks} == rows
     assert 'value="$told"' in (folder / "labels.xml").read_text()
+
+
+def test_a_class_that_nobody_gave_before_is_told_and_so_is_an_empty_answer(run_in: Runner, place: Path) -> None:
+    run_in(place, **ACTIVE)
+    store = place / "store"
+    import_answers(store, [Answer("s00", "ketch"), Answer("s01", "watch")], "1.csv", None, print)
+    (place / "2.csv").write_text("key,label\ns02,kettch\ns03,watch\ns04,\n")
+    found = import_answers(store, read_answers(place / "2.csv"), "2.csv", None, print)
+    assert found.added == 2 and found.new_classes == ["kettch (1)"]
+    told = found.lines()
+    assert any("classes that no earlier round gave" in line and "kettch (1)" in line for line in told)
+    assert any("1 no answers, left out: s04: its label is empty" in line for line in told)
+    named = import_answers(store, [Answer("s05", "boat")], "3.csv", ["boat"], print)
+    assert named.new_classes == []

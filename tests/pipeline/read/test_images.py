@@ -27,6 +27,7 @@ from tamis.pipeline.read.images.tars import members
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.query import ask
 from tamis.pipeline.store.runs import open_complete
+from tamis.pipeline.store.whereabouts import where
 from tests_support import LIKE_THESE, OF_PHOTOS, Runner, column_of, result_bytes, write_tar
 
 
@@ -420,4 +421,5 @@ def test_why_takes_a_photo_by_its_path_and_the_report_shows_what_could_not_be_re
     with pytest.raises(QueryError, match="select key from rejects"):
         why(run, "nowhere.jpg")
     page = (outcome.folder / "report.html").read_text()
+    assert "undecodable" in where(tmp_path / "store", "china/cut")
     assert "1 rejects" in page and "china/cut.jpg" in page and "undecodable (1)" in page

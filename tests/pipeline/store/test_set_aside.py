@@ -84,7 +84,7 @@ def test_the_same_content_under_another_key_is_named(run_in: Runner, place: Path
     run_in(place, name="first", **POOL, steps=RANDOM)
     assert "k00: k50 has the same content and is not forgotten" in forget(place / "store", ["k00"])
     assert "same as   k50, by content" in where(place / "store", "k00")
-    with pytest.raises(StoreError, match="no sample of the pool has the key"):
+    with pytest.raises(StoreError, match="no sample of the pool and no reject has the key"):
         where(place / "store", "nobody")
     with pytest.raises(StoreError, match="no store"):
         forget(place / "elsewhere", ["k00"])
