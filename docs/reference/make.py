@@ -55,7 +55,7 @@ def pages() -> dict[str, str]:
 
 
 def _page(title: str, first: str, lines: Iterator[str]) -> str:
-    return "\n".join([MADE, f"# {title}", first, "", *lines]).rstrip() + "\n"
+    return "\n".join([f"# {title}", MADE, "", first, "", *lines]).rstrip() + "\n"
 
 
 def _steps() -> Iterator[str]:
