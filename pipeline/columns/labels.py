@@ -17,7 +17,7 @@ from tamis.pipeline.columns.detect.rounds import round_rows, rounds
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_input, fingerprint
 
-LABELS_VERSION = 2
+LABELS_VERSION = 3  # raise when the same rounds would give other values
 
 
 @dataclass(frozen=True)

@@ -107,19 +107,23 @@ def of_ids(parts: list[Part], ids: list[int]) -> dict[int, dict[str, Any]]:
     return {row["sample_id"]: row for row in with_thumbnails(found)}
 
 
-def examples(con: Any, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """The first samples of the selection. `objects` gives what was proposed in samples, by id, and is drawn into their
-    pictures."""
+def examples(
+    con: Any, last: int | None, objects: Callable[[list[int]], dict[int, list[dict[str, Any]]]]
+) -> list[dict[str, Any]]:
+    """The first samples of the selection, with what the `last` step tells of each. `objects` gives what was proposed in
+    samples, by id, and is drawn into their pictures."""
     place = ", ".join(f"p.{quoted(name)}" for name in FIELDS)
     pool_has_images = rows(con, "select count(width) > 0 as some from pool")[0]["some"]
     most = SHEET if pool_has_images else EXAMPLES
-    query = (
-        f"select s.rank, s.score, {place} from selection s join pool p using (sample_id) order by s.rank limit {most}"
+    told = (
+        "null" if last is None else f"(select detail from ledger l where l.step = {last} and l.sample_id = s.sample_id)"
     )
+    query = f"select s.rank, s.score, {told} as detail, {place} from selection s join pool p using (sample_id)"
+    query += f" order by s.rank limit {most}"
     found = rows(con, query)
     drawn = objects([row["sample_id"] for row in found])
     for row in found:
-        row["text"] = shortened(row["text"])
+        row["text"], row["detail"] = shortened(row["text"]), shortened(row["detail"])
         classes = sorted({item["class"] for item in drawn.get(row["sample_id"], [])})
         row["classes"] = [(one, colour_of(one)) for one in classes]
     return with_thumbnails(found, drawn)

@@ -51,7 +51,8 @@ def contents(run: Run) -> dict[str, Any]:
         steps = [_step(con, run, summary, drops[summary["step"]]) for summary in summaries]
         compositions = [found for field in gone if (found := data.composition(con, field, gone[field]))]
         rejects = data.rejects(con) if run.pool.rejects else []
-        chosen = data.examples(con, lambda ids: objects_of(run, column, ids) if column else {})
+        last = len(run.steps) - 1 if run.steps else None
+        chosen = data.examples(con, last, lambda ids: objects_of(run, column, ids) if column else {})
     scale = scale_of([group["rate"] for found in compositions for group in found["groups"]])
     for group in (group for found in compositions for group in found["groups"]):
         group["drawn"] = rate_svg(group, scale)
