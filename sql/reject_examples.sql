@@ -1,4 +1,4 @@
--- What could not be read: of each reason the first $each rejects, and how many there are.
+-- What could not be read? Of each reason the first $each rejects, and how many there are.
 -- Reads rejects. One row a reject.
 select reason, source, position, detail, number, total
 from (
