@@ -213,6 +213,7 @@ class Selector:
     budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
     unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score
     outside: ClassVar[str] = ""  # reason why it drops what the step's `where` leaves out; empty: the step says
+    shown_with: ClassVar[dict[str, str]] = {}  # settings that the reference's example has beside the required ones
     fitted: ClassVar[type | None] = None  # the class that `fit` or `rank` returns; None: that of the settings
     prepared: ClassVar[type | None] = None  # the class of what a ranker prepares once for many settings
 

@@ -118,6 +118,31 @@ def steps() -> dict[str, type[Selector]]:
     return found
 
 
+SAMPLE = {"text": "NAME", "number": "0.5", "whole number": "10", "true or false": "true"}  # a value of each type
+
+
+def example(title: str, kind: type[Selector]) -> str:
+    """A step as a recipe has it, with what it can't be without; words in capitals are to be filled in."""
+    given = {one.name: _sample(one) for one in settings_of(kind) if one.required}
+    if " with " in title:  # of two methods of one name the one that a setting asks for
+        asks, _, value = title.partition(" with ")[2].partition(": ")
+        given |= {asks: value}
+    given |= kind.shown_with
+    given |= {"where": '"n_bytes > 200"'} if kind.needs_where else {}
+    given |= {"budget": "1000"} if "budget" in kind.budgets else {}
+    inside = ", ".join(f"{name}: {value}" for name, value in given.items())
+    return f"- {title.partition(' ')[0]}: {{{inside}}}"
+
+
+def _sample(setting: Setting) -> str:
+    first = setting.wanted.partition(" or ")[0]
+    if first.startswith("list of "):
+        return f"[{SAMPLE.get(first.removeprefix('list of '), 'NAME')}]"
+    if first.startswith("map of "):
+        return f"{{NAME: {SAMPLE.get(first.removeprefix('map of '), 'NAME')}}}"
+    return setting.name.upper() if first == "text" else SAMPLE.get(first, first.partition(" | ")[0])
+
+
 def table_of(settings: list[Setting]) -> list[str]:
     """One line a setting, and its meaning below it."""
     lines = []
@@ -140,6 +165,7 @@ def described(name: str | None = None) -> str:
         told += [f"{title}: {first_line(kind)}{_whose(title)}"]
         told += table_of(settings_of(kind))
         told += ["  where: condition in SQL, required"] * kind.needs_where
+        told += [f"  in a recipe: {example(title, kind)}"]
         budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
         told += [f"  also: {budget}; where, outside, guard, as every step", ""]
     return "\n".join(told[:-1])

@@ -25,7 +25,7 @@ from tamis.pipeline.recipe.reference import MODELS, keys_of
 from tamis.pipeline.recipe.source import FORMATS
 from tamis.pipeline.schemas import LEDGER_REASONS, REJECT_REASONS
 from tamis.pipeline.store import costs, whereabouts
-from tamis.selectors.reference import Setting, first_line, settings_of, steps
+from tamis.selectors.reference import Setting, example, first_line, settings_of, steps
 
 HERE = Path(__file__).parent
 PUBLIC = {
@@ -60,7 +60,7 @@ def _page(title: str, first: str, lines: Iterator[str]) -> str:
 
 def _steps() -> Iterator[str]:
     for name, kind in steps().items():
-        yield from _entry(name, kind, settings_of(kind))
+        yield from _entry(name, kind, settings_of(kind), f"`{example(name, kind)}`")
         budget = " or ".join(kind.budgets) or "no budget: it keeps or drops by rule"
         needs = ["a target"] * kind.needs_target + ["an evaluation"] * kind.needs_evaluation
         needs += ["labels"] * kind.needs_labels + ["a `where`"] * kind.needs_where

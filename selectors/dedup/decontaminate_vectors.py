@@ -29,6 +29,7 @@ class DecontaminateVectors(Filter):
     """
 
     needs_evaluation: ClassVar[bool] = True
+    shown_with: ClassVar[dict[str, str]] = {"similarity": "0.95"}
 
     column: str
     similarity: float | None = None

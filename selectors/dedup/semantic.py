@@ -47,6 +47,7 @@ class SemanticDedup(RankingFilter):
                 or a field, whose highest value is best
     """
 
+    shown_with: ClassVar[dict[str, str]] = {"keep_share": "0.8"}
     fitted: ClassVar[type | None] = Ranked
     no_fields: ClassVar[tuple[str, ...]] = ORDERS
     prepared: ClassVar[type | None] = SimilarityTable

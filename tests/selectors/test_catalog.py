@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from tamis.selectors.budget import Budget, Fraction, parse_budget
 from tamis.selectors.catalog import build
 from tamis.selectors.chance import uniform
 from tamis.selectors.match.quality_mask import looks_like_prose
+from tamis.selectors.reference import example, steps
 
 
 def test_chance_is_uniform_and_belongs_to_the_sample() -> None:
@@ -90,3 +92,12 @@ def test_prose_passes_the_quality_mask_and_tables_do_not() -> None:
     assert not looks_like_prose("1 2 3 4 5 6 7 8 9 0 " * 10)
     assert not looks_like_prose("too short")
     assert not looks_like_prose("spam " * 100)
+
+
+@pytest.mark.parametrize("title", sorted(steps()))
+def test_the_example_of_each_step_is_one(title: str) -> None:
+    (step,) = yaml.safe_load(example(title, steps()[title]))
+    name, settings = next(iter(step.items()))
+    asked = {key: value for key, value in settings.items() if key not in ("budget", "where")}
+    assert type(build(name, asked)) is steps()[title]
+    assert ("budget" in settings) == ("budget" in steps()[title].budgets)
