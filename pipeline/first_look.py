@@ -81,7 +81,7 @@ def first_look(recipe: Recipe, recipe_folder: Path, steps: list[StepPlan], maker
         try:
             there = _rows_there(recipe)
             most, few = (ROWS // TIMES, FEW // TIMES) if recipe.reads_images else (ROWS, FEW)
-            sizes = [there] if 0 < there <= few else [most // FIRST, most // FIRST, most]
+            sizes = [2 * there] if 0 < there <= few else [most // FIRST, most // FIRST, most]
             runs = [
                 _part_run(recipe, recipe_folder, steps, rows, there, Path(folder) / str(n))
                 for n, rows in enumerate(sizes)
@@ -158,6 +158,7 @@ def _found(found: dict[str, Any] | None, part: PartRun, name: str) -> list[str]:
         most = f", so at most {found['number']['high'] / part.share:,.0f} of all" if part.share else ""
         lines = [lines[0].replace("is there", f"is among the first {part.rows:,} rows{most}")]
     told = f"judging by the first {part.rows:,} rows" + (f" of about {part.there:,}" if part.share else "")
+    told = f"judging by all {part.rows:,} rows" if part.rows == part.there else told
     return [f"found    {name} {line}" for line in lines[:1]] + [f"         {line}" for line in [*lines[1:], told]]
 
 

@@ -64,7 +64,7 @@ def test_a_part_tells_of_the_whole(recipe: dict[str, Any]) -> None:
     tokens = recipe | {"steps": [{"importance_resampling": {"budget": {"tokens": 4000, "max_epochs": "auto"}}}]}
     assert 70 <= number(told(tokens)[1]) <= 130
     texts = recipe | {"pool": [{"format": "texts", "path": "texts"}]}
-    assert "judging by the first 300 rows of about 300" in told(texts)[-1]
+    assert "judging by all 300 rows" in told(texts)[-1]
 
 
 def time_of(recipe: dict[str, Any], **more: Any) -> str:
@@ -89,7 +89,7 @@ def test_a_small_pool_is_run_through_once_and_whole(recipe: dict[str, Any], monk
     runs: list[int] = []
     part_run = of_look._part_run
     monkeypatch.setattr(of_look, "_part_run", lambda *some: runs.append(some[3]) or part_run(*some))
-    assert time_of(recipe).endswith("s, measured by a run aside") and runs == [1000]
+    assert time_of(recipe).endswith("s, measured by a run aside") and runs == [2000]
 
 
 def test_a_folder_of_images_is_measured_on_some_of_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
