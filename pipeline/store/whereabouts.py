@@ -135,7 +135,7 @@ def _rejected(store: Path, key: str) -> list[dict[str, Any]]:
     if not rejects.exists():
         return []
     found = pq.read_table(rejects, columns=["source", "position", "reason"], filters=pc.field("key") == key)
-    return found.to_pylist()  # type: ignore[no-any-return]
+    return found.to_pylist()
 
 
 def _of_content(store: Path, sample: dict[str, Any]) -> list[str]:
