@@ -5,7 +5,6 @@
 Ten recipes over the folder's text_pool, each in a store of its own. Prints one table; a machine that does something
 else besides gives other figures."""
 
-import os
 import re
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from real_data import DATA
 
-DATA = Path(os.environ.get("TAMIS_TEST_DATA", "."))
 POOL = {
     "format": "jsonl", "path": str(DATA / "text_pool" / "*.jsonl.gz"), "key": "id", "text": "text",
     "keep": ["domain", "license"],

@@ -5,6 +5,7 @@ import runpy
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,6 +13,8 @@ import yaml
 from tamis.pipeline.demo.docstrings import needed_by
 from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import load_recipe
+from tamis.pipeline.recipe.reference import MODELS, keys_of
+from tamis.pipeline.recipe.source import FORMATS, Format
 from tests_support import ROOT
 
 outputs = runpy.run_path(str(ROOT / "docs" / "outputs.py"))
@@ -59,3 +62,10 @@ def test_every_whole_recipe_of_a_page_is_one(page: Path, tmp_path: Path) -> None
             (tmp_path / f"r{number}.yaml").write_text(text)
             recipe = load_recipe(tmp_path / f"r{number}.yaml")
             resolve_steps(recipe, tmp_path, allow_code=False, columns=[*recipe.columns, "labels"])
+
+
+def test_the_reference_tells_of_every_format_and_every_key() -> None:
+    assert set(FORMATS) == set(get_args(Format))
+    for title, model in MODELS.items():
+        for key in keys_of(model):
+            assert key.meaning, f"{title}: {key.name} has no meaning in the docstring"

@@ -171,10 +171,10 @@ def _told(name: str, thing: Any, called: bool = True) -> Iterator[str]:
     yield "```"
     fenced = False
     for line in inspect.cleandoc(thing.__doc__ or "").splitlines():
-        example = line.startswith(">>>") or (fenced and bool(line))
-        if example != fenced:
+        code = line.startswith(">>>") or (fenced and bool(line))
+        if code != fenced:
             yield "```"
-            fenced = example
+            fenced = code
         yield line
     yield from ["```"] * fenced
     yield ""

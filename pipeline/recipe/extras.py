@@ -6,7 +6,6 @@ import shlex
 import sys
 from importlib.metadata import distributions
 from importlib.util import find_spec
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tamis.pipeline.errors import RecipeError
@@ -64,10 +63,7 @@ def missing(*modules: str) -> list[str]:
 
 def install_command(extra: str) -> str:
     """What to type to have the extra in the environment that runs now, from where tamis itself came from."""
-    origin = _from(extra)
-    pinned = Path(origin.rpartition("[")[0]) / "constraints.txt"  # a clone's
-    how = f"-c {shlex.quote(str(pinned))} -e " if pinned.is_file() else ""
-    return f"{_installer()} {how}{shlex.quote(origin)}"
+    return " ".join([_installer(), *map(shlex.quote, _from(extra))])
 
 
 def _installer() -> str:
@@ -80,13 +76,18 @@ def _installer() -> str:
     return "pip install" if mine else f"{shlex.quote(sys.executable)} -m pip install"
 
 
-def _from(extra: str) -> str:
-    """What pip calls tamis: by name from an index, else the folder, file or repository that it was installed from."""
+def _from(extra: str) -> list[str]:
+    """What pip is given: tamis by name from an index, else the folder, file or repository that it was installed from; a
+    clone that is worked in stays one, in the versions that it pins."""
     told = next((text for one in distributions(name="tamis") if (text := one.read_text("direct_url.json"))), None)
     if told is None:
-        return f"tamis[{extra}]"
+        return [f"tamis[{extra}]"]
     origin = json.loads(told)
     url = origin["url"]
     if url.startswith("file://"):
-        return f"{unquote(urlsplit(url).path)}[{extra}]"
-    return f"tamis[{extra}] @ {origin['vcs_info']['vcs'] + '+' if 'vcs_info' in origin else ''}{url}"
+        path = unquote(urlsplit(url).path)
+        pinned = os.path.join(path, "constraints.txt")
+        editable = origin.get("dir_info", {}).get("editable", False)
+        versions = ["-c", pinned] if editable and os.path.isfile(pinned) else []
+        return [*versions, *["-e"] * editable, f"{path}[{extra}]"]
+    return [f"tamis[{extra}] @ {origin['vcs_info']['vcs'] + '+' if 'vcs_info' in origin else ''}{url}"]

@@ -58,7 +58,8 @@ class Installed:
     ("told", "wanted"),
     [
         (None, "'tamis[clip]'"),
-        ('{"url": "file:///home/me/my%20tamis", "dir_info": {"editable": true}}', "'/home/me/my tamis[clip]'"),
+        ('{"url": "file:///home/me/my%20tamis", "dir_info": {}}', "'/home/me/my tamis[clip]'"),
+        ('{"url": "file:///home/me/my%20tamis", "dir_info": {"editable": true}}', "-e '/home/me/my tamis[clip]'"),
         ('{"url": "https://e.org/t.git", "vcs_info": {"vcs": "git"}}', "'tamis[clip] @ git+https://e.org/t.git'"),
         ('{"url": "https://e.org/tamis-1.whl", "archive_info": {}}', "'tamis[clip] @ https://e.org/tamis-1.whl'"),
     ],
@@ -79,3 +80,15 @@ def test_the_command_is_of_this_environment(monkeypatch: pytest.MonkeyPatch, tmp
     real = extras.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "pip" else real(name))
     assert extras.install_command("clip").startswith(f"uv pip install --python {sys.executable}")
+
+
+def test_a_clone_stays_one_in_the_versions_that_it_pins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "tamis").mkdir()
+    (tmp_path / "tamis" / "constraints.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    told = f'{{"url": "{tmp_path.as_uri()}", "dir_info": {{"editable": true}}}}'
+    monkeypatch.setattr(extras, "distributions", lambda name: iter([Installed(told)]))
+    assert extras.install_command("clip").endswith(f"install -c {tmp_path}/constraints.txt -e '{tmp_path}[clip]'")
+    monkeypatch.setattr(extras, "distributions", lambda name: iter([Installed(None)]))
+    assert extras.install_command("clip").endswith("install 'tamis[clip]'"), "a folder of that name is not it"
