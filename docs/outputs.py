@@ -6,7 +6,7 @@ A `console` block has commands (`$ ...`) and what they print; a block with `titl
 first; a comment `before: COMMANDS` is run and not shown, with the real data of TAMIS_TEST_DATA. A page's blocks run in
 order in one new folder, which stands in them as HOME. A line `...` stands for any lines: as many lines before and
 behind it are written as there were. What takes time is told in other words each time, so seconds, rates and sizes are
-not compared, nor the lines of work that is under way."""
+not compared, nor the lines of work that is under way or is told only where it took long."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 HOME = "/home/me/tamis"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$|^<!-- before: (.*?) -->$', re.MULTILINE | re.DOTALL)
-UNDER_WAY = re.compile(r"rows +[\d.]+ s|… [\d,.]+ s|\d/s.* left| then \w")
+UNDER_WAY = re.compile(r"rows +[\d.]+ s|… [\d,.]+ s|\d/s.* left| then \w|^.{40} {12,}[\d.]+ s$", re.MULTILINE)
 VARYING = re.compile(
     r" [\d,]+/s|\d[\d.,]*(?= ?(?:s|ms|[kKMG]B|GiB|/s|processors)\b)|\d{4}-\d\d-\d\d[T ][\d:]+\w*"
     r"|(?<=cache/)\w+|(?<=pick-)\w+|\d+\.\d(?=  )(?: +\d+$)?|─+"

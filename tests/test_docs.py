@@ -3,6 +3,7 @@
 import re
 import runpy
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from tamis.pipeline import progress
 from tamis.pipeline.demo.docstrings import needed_by
 from tamis.pipeline.recipe.plans import resolve_steps
 from tamis.pipeline.recipe.recipe import load_recipe
@@ -53,6 +55,20 @@ def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path) -> None:
 )
 def test_what_varies_is_not_compared_and_the_rest_is(shown: str, printed: str, same: bool) -> None:
     assert (outputs["differences"](shown, printed) == []) is same
+
+
+def test_work_that_is_told_only_where_it_took_long_is_not_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SILENT", 0.05)
+    with progress.still("read"):
+        time.sleep(0.3)
+    counter = progress.Counter("decode", 0, "images")
+    counter.add(7)
+    counter.end()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3
+    assert [line for line in lines if not outputs["UNDER_WAY"].search(line)] == lines[-1:]
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: str(path.stem))
