@@ -1,7 +1,7 @@
 """One sample's story: where it came from, what each step made of it and why, and what it would have taken."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
@@ -67,8 +67,11 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
         lines += [f"  caption   {_shortened(caption['text'])}  ({caption['source']})" for caption in sample["captions"]]
     else:
         lines.append(f"  text      {_shortened(sample['text'])}")
-    for decision in decisions:
-        lines += _step_lines(run, sample, decision)
+    for told in (step_told(run, sample, decision) for decision in decisions):
+        verdict = "kept" if told.kept else "dropped"
+        head = f"  step {told.step}    {told.selector}: {verdict}, {told.reason}"
+        lines.append(head + (f" ({told.meaning})" if told.meaning else ""))
+        lines += [f"            {line}" for line in told.lines]
     return joined(lines)
 
 
@@ -77,29 +80,37 @@ def _shortened(text: str | None) -> str:
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
 
 
-def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> list[str]:
+class StepTold(NamedTuple):
+    """What one step made of a sample, and why."""
+
+    step: int
+    selector: str
+    kept: bool
+    reason: str
+    meaning: str  # of the reason; empty where it says itself
+    lines: list[str]
+
+
+def step_told(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> StepTold:
+    """`sample`: its row of the pool; `decision`: its row of the ledger."""
     summary = run.summary(decision["step"])
-    verdict = "kept" if decision["kept"] else "dropped"
-    meaning = _meaning(decision["reason"], summary)
-    head = f"  step {decision['step']}    {decision['selector']}: {verdict}"
-    lines = [f"{head}, {decision['reason']}" + (f" ({meaning})" if meaning else "")]
     numbers = []
     scored = decision["score"] is not None and decision["score"] == decision["score"]
     if scored and (summary["budget"] is not None or not decision["detail"]):
         numbers.append(f"score {decision['score'] + 0.0:.6g}")
     if decision["rank"] is not None and summary["budget"] is not None:
         numbers.append(f"rank {decision['rank']:,} of {summary['eligible']:,}")
-    lines += [f"            {', '.join(numbers)}"] if numbers else []
+    lines = [", ".join(numbers)] if numbers else []
     if decision["weight"] != 1:
-        lines.append(f"            counts {decision['weight']:g} times")
+        lines.append(f"counts {decision['weight']:g} times")
     if decision["detail"]:
-        lines.append(f"            {visible(decision['detail'])}")
+        lines.append(visible(decision["detail"]))
     if decision["related_id"] is not None:
         lines += _winner(run, decision["related_id"])
     lines += _what_it_takes(run, decision, summary)
     if told_found := (summary.get("facts") or {}).get("found"):
         known_of = [*found_lines(told_found), *filter(None, [reach_line(told_found)])]
-        lines += [f"            {'the step ' if line.startswith('finds') else ''}{line}" for line in known_of]
+        lines += [f"{'the step ' if line.startswith('finds') else ''}{line}" for line in known_of]
     known = findable(decision["selector"]) is not None  # else it is code that the recipe names, which is not run here
     learned = fitted_of(run, decision["step"]) if known else None
     if learned is not None:
@@ -109,9 +120,10 @@ def _step_lines(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> l
     column = run.step(decision["step"]).selector.near_in if known else None
     if column is not None:
         near = nearest_targets(run, column, sample["sample_id"])
-        told = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
-        lines.append(f"            nearest of the target: {told or 'none, the sample has no vector'}")
-    return lines
+        named = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
+        lines.append(f"nearest of the target: {named or 'none, the sample has no vector'}")
+    meaning = _meaning(decision["reason"], summary)
+    return StepTold(decision["step"], decision["selector"], decision["kept"], decision["reason"], meaning, lines)
 
 
 def _meaning(reason: str, summary: dict[str, Any]) -> str:
@@ -124,9 +136,9 @@ def _winner(run: Run, sample_id: int) -> list[str]:
     """The sample that decided: by key and text, or by key and picture; of the pool, or of what is read beside it."""
     found = pool_rows(run, hex_id(sample_id)) or [*of_ids(run.beside.parts if run.beside else [], [sample_id]).values()]
     if not found:
-        return [f"            decided by {hex_id(sample_id)}"]
+        return [f"decided by {hex_id(sample_id)}"]
     shown = found[0].get("uri") or _shortened(found[0]["text"])
-    return [f"            decided by {visible(found[0]['key'])} ({hex_id(sample_id)})", f"            {visible(shown)}"]
+    return [f"decided by {visible(found[0]['key'])} ({hex_id(sample_id)})", visible(shown)]
 
 
 def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) -> list[str]:
@@ -139,15 +151,15 @@ def _what_it_takes(run: Run, decision: dict[str, Any], summary: dict[str, Any]) 
     if decision["reason"] == "below_cut" and last:
         short = last["score"] - decision["score"]
         takes = f"it took a score{noise} of {last['score']:.6g}, rank {last['rank']:,}: {budget} ends there"
-        return [f"            {takes} ({abs(short):.4g} {'short' if short >= 0 else 'above, but for the noise'})"]
+        return [f"{takes} ({abs(short):.4g} {'short' if short >= 0 else 'above, but for the noise'})"]
     if decision["reason"] == "below_cut":
-        return [f"            {budget} keeps none"]
+        return [f"{budget} keeps none"]
     if decision["reason"] == "chosen" and first:
-        return [f"            the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
+        return [f"the best that was dropped: score {first['score']:.6g}, rank {first['rank']:,}"]
     if decision["reason"] in (NOT_MET, OUT_OF_SCOPE):
-        return [f"            it took {visible(str(run.recipe.steps_given[decision['step']].where))}"]
+        return [f"it took {visible(str(run.recipe.steps_given[decision['step']].where))}"]
     told = None if selector is None else selector.takes(decision["reason"])
-    return [f"            it took {told}"] if told else []
+    return [f"it took {told}"] if told else []
 
 
 def _parts(parts: list[tuple[str, int, float]]) -> list[str]:
@@ -159,5 +171,5 @@ def _parts(parts: list[tuple[str, int, float]]) -> list[str]:
             f"{name!r}{f' x{count}' if count > 1 else ''} {value:+.4g}" for name, count, value in rows[:SHOWN_PARTS]
         )
         total = sum(value for _, _, value in rows)
-        lines.append(f"            {title:<8}{total:+.4g} from {len(rows):,} n-grams: {shown or 'none'}")
+        lines.append(f"{title:<8}{total:+.4g} from {len(rows):,} n-grams: {shown or 'none'}")
     return lines
