@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.selectors.lines import Line
 from tamis.selectors.texts.minhash import Sketch
 from tamis.selectors.texts.ngrams import Ngrams
 
@@ -284,9 +285,15 @@ class Selector:
         """What it would have taken not to be dropped for this reason, in words."""
         return None
 
+    def lines(self) -> Sequence[Line]:
+        """Of a rule that compares numbers, where."""
+        return ()
+
     def line(self, reason: str) -> tuple[float | None, float | None] | None:
         """Of a rule the least and the most that it takes, of the number with which the ledger's detail ends."""
-        return None
+        mine = [line for line in self.lines() if line.reason == reason and line.in_detail]
+        bounds = {line.is_least: line.value for line in mine}
+        return (bounds.get(True), bounds.get(False)) if mine else None
 
     def restored(self, values: dict[str, Any], prepared: bool = False) -> Any:
         """What was learned, or prepared, from what was stored of it; a field that was not is the settings."""

@@ -1,4 +1,4 @@
-"""`tamis why`, `sql`, `report`, `runs`, `explain`, `compare`, `probe`: what came of a run, and what it is worth.
+"""`tamis why`, `sql`, `report`, `view`, `runs`, `explain`, `compare`, `probe`: what came of a run, and what it is worth.
 
 Heavy imports wait inside the verbs, so that --help answers at once."""
 
@@ -90,6 +90,35 @@ def report(run: Path, *, open: Annotated[bool, Parameter(name="--open", show_def
     show(page)
     if open and not webbrowser.open(page.as_uri()):
         show("tamis: found no browser here; copy that file to where there is one", sys.stderr)
+
+
+def view(
+    place: list[Path],
+    *,
+    port: int = 0,
+    open: Annotated[bool, Parameter(name="--open", show_default=False)] = False,
+) -> None:
+    """Look at every decision on a page of this machine: filter, search, open samples, try settings, mark what is wrong.
+
+    Parameters
+    ----------
+    place
+        a run (STORE/runs/NAME), or several of one store; a store: its newest run; or a column (STORE/columns/NAME)
+    port
+        of 127.0.0.1, where the page is served (default: a free one)
+    open
+        open it in this machine's browser
+
+    Examples
+    --------
+    tamis view my-store/runs/recipe
+    tamis view my-store/runs/a my-store/runs/b --open
+    """
+    from tamis.pipeline.view.seen import seen
+    from tamis.pipeline.view.serve import serve
+    from tamis.pipeline.view.session import Session
+
+    serve(Session(seen(place)), port, browse=open)
 
 
 def runs(store: Path, *, all_: Annotated[bool, Parameter(name="--all", negative=())] = False) -> None:

@@ -13,16 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.choose.batches import side_by_side
-from tamis.pipeline.emit.places import Axes, axes_of
+from tamis.pipeline.emit.places import axes_of, placed
 from tamis.pipeline.errors import RunFailed
 from tamis.pipeline.files.atomic import atomic_path
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.database import connect, named
 from tamis.pipeline.store.runs import Run
-from tamis.selectors.contract import Inputs
-from tamis.selectors.vectors.columns import as_array
 from tamis.sql import text as sql_text
 
 HIDDEN = ("content_hash", "position")  # of no use in a picture
@@ -72,7 +69,7 @@ def decided(run: Run) -> Iterator[pa.Table]:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         if axes is not None:
-            places = _places(run, part, axes)
+            places = placed(run, part, axes)
             for number, name in enumerate(("tamis_x", "tamis_y")):
                 table = table.append_column(name, pa.array(places[:, number], from_pandas=True))
         ids = pa.array(map(hex_id, table["sample_id"].to_pylist()), pa.string())
@@ -88,14 +85,3 @@ def _all_kept(part: Part) -> pa.Table:
     for name, kind in (("tamis_reason", pa.string()), ("tamis_step", pa.string()), ("tamis_score", pa.float64())):
         table = table.append_column(name, pa.nulls(len(table), kind))
     return table.append_column("tamis_weight", pa.array([1.0] * len(table)))
-
-
-def _places(run: Run, part: Part, axes: Axes) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """[rows of the shard, 2]; NaN where there is no vector."""
-    found = []
-    for batch in side_by_side(run, part, Inputs(fields=(axes.column,)), of_target=False):
-        vectors, there = as_array(batch[axes.column])
-        places = axes.of(vectors).astype(np.float32)
-        places[~there] = np.nan
-        found.append(places)
-    return np.concatenate(found)

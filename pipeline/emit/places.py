@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.drawn import Drawn
 from tamis.pipeline.progress import say
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.query import column_folders
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
@@ -84,6 +85,17 @@ def axes_of(run: Run, kept: npt.NDArray[np.uint64]) -> Axes | None:
     low, high = np.percentile((every - middle) @ directions[:2].T, [1, 99], axis=0)
     share = float((sizes[:2] ** 2).sum() / (sizes**2).sum())
     return Axes(column, share, middle, directions[:2], low, high, sides[True], sides[False])
+
+
+def placed(run: Run, part: Part, axes: Axes) -> npt.NDArray[np.float32]:
+    """[rows of the shard, 2]; NaN where there is no vector."""
+    found = []
+    for batch in side_by_side(run, part, Inputs(fields=(axes.column,)), of_target=False):
+        vectors, there = as_array(batch[axes.column])
+        places = axes.of(vectors).astype(np.float32)
+        places[~there] = np.nan
+        found.append(places)
+    return np.concatenate(found)
 
 
 def _umap(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

@@ -1,6 +1,6 @@
 """Which samples of the target a sample is nearest to, by cosine: what an embedding can say when it is asked why."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,16 @@ from tamis.pipeline.store.runs import Run
 from tamis.selectors.vectors.columns import as_array
 
 
-def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list[tuple[float, str]]:
-    """(cosine, key) of the nearest target samples; none where the sample has no vector. Runs no code of the user."""
+class Near(NamedTuple):
+    """A sample of the target, and how near it is."""
+
+    cosine: float
+    key: str
+    sample_id: int
+
+
+def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list[Near]:
+    """The nearest target samples, best first; none where the sample has no vector. Runs no code of the user."""
     columns = {column["name"]: column for column in read_json(run.folder / "manifest.json")["columns"]}
     column = columns.get(name) or next((c for key, c in columns.items() if key.startswith(f"{name}.")), None)
     if column is None or run.target is None:
@@ -22,18 +30,17 @@ def nearest_targets(run: Run, name: str, sample_id: int, count: int = 3) -> list
     mine = _vector(run, column["folder"], value, sample_id)
     if mine is None:
         return []
-    found: list[tuple[float, str]] = []
+    found: list[Near] = []
     for part in run.target.parts:
         path = run.stored(column["target_folder"]) / part.name
         if not path.exists():
             continue
-        keys = pq.read_table(part.path, columns=["key"])["key"].to_pylist()
+        told = pq.read_table(part.path, columns=["key", "sample_id"])
         vectors, there = as_array(pq.read_table(path, columns=[value])[value])
         cosines = np.where(there, vectors @ mine, -np.inf)
         best = np.argsort(-cosines, kind="stable")[:count].tolist()
-        found = sorted([*found, *((float(cosines[i]), keys[i]) for i in best)], key=lambda row: (-row[0], row[1]))[
-            :count
-        ]
+        some = [Near(float(cosines[i]), told["key"][i].as_py(), told["sample_id"][i].as_py()) for i in best]
+        found = sorted([*found, *some], key=lambda near: (-near.cosine, near.key))[:count]
     return found
 
 

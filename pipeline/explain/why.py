@@ -120,7 +120,7 @@ def step_told(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> Ste
     column = run.step(decision["step"]).selector.near_in if known else None
     if column is not None:
         near = nearest_targets(run, column, sample["sample_id"])
-        named = ", ".join(f"{visible(key)} (cosine {cosine:.3f})" for cosine, key in near)
+        named = ", ".join(f"{visible(one.key)} (cosine {one.cosine:.3f})" for one in near)
         lines.append(f"nearest of the target: {named or 'none, the sample has no vector'}")
     meaning = _meaning(decision["reason"], summary)
     return StepTold(decision["step"], decision["selector"], decision["kept"], decision["reason"], meaning, lines)

@@ -3,7 +3,7 @@
 No database file is ever held open: a second process may read the same store at the same time."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,22 +103,25 @@ def view(con: Any, name: str | tuple[str, str], files: Sequence[Path], also: str
     rows(con, f"create view {called} as select *{twice} from {read(files)}")
 
 
-def pool_with_columns(run: "Run", parts: Sequence[Part]) -> str:
-    """A query for the pool's rows with the recipe's own columns beside the pool's fields."""
+def pool_with_columns(parts: Sequence[Part], columns: Mapping[str, Path]) -> str:
+    """A query for the pool's rows with columns beside the pool's fields, as a recipe calls them: the first field of
+    `read` is `read`, another `read_letters`, and `clip.class` is `class` of the struct `clip`. `columns`: their folders
+    by name."""
     query = f"select * from {read(part.path for part in parts)}"
     outputs: dict[str, list[str]] = {}
-    for maker in run.declared:
-        files = read(run.column(maker) / part.name for part in parts)
-        named = {maker.value: maker.name, **{name: f"{maker.name}_{name}" for name in maker.more}}
-        aliases = {field: name.replace(".", "\0") for field, name in named.items()}
+    for name, folder in columns.items():
+        files = [folder / part.name for part in parts]
+        value, *more = pq.read_schema(files[0]).names[1:]  # behind sample_id
+        named = {value: name, **{field: f"{name}_{field}" for field in more}}
+        aliases = {field: alias.replace(".", "\0") for field, alias in named.items()}
         fields = ", ".join(f"{quoted(field)} as {quoted(alias)}" for field, alias in aliases.items())
-        query = f"select * from ({query}) join (select sample_id, {fields} from {files}) using (sample_id)"
-        if "." in maker.name:
-            outputs.setdefault(maker.name.partition(".")[0], []).extend(aliases.values())
+        query = f"select * from ({query}) join (select sample_id, {fields} from {read(files)}) using (sample_id)"
+        if "." in name:
+            outputs.setdefault(name.partition(".")[0], []).extend(aliases.values())
     if not outputs:
         return query
     hidden = ", ".join(quoted(value) for values in outputs.values() for value in values)
-    packed = ", ".join(  # so that `clip.class` reads as in the recipe
+    packed = ", ".join(
         "struct_pack("
         + ", ".join(f"{quoted(value.split(chr(0))[1])} := {quoted(value)}" for value in values)
         + f") as {quoted(column)}"
@@ -132,7 +135,8 @@ def scope_mask(run: "Run", part: Part, where: str) -> npt.NDArray[np.uint64]:
     import duckdb
 
     with locked(run.store) as con:
-        rows(con, f"create view pool as {pool_with_columns(run, [part])}")
+        columns = {maker.name: run.column(maker) for maker in run.declared}
+        rows(con, f"create view pool as {pool_with_columns([part], columns)}")
         query = one_select(con, f"select sample_id from pool where ({where}\n)")
         try:
             return np.asarray(con.sql(query).fetchnumpy()["sample_id"], np.uint64)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
+from tamis.selectors.lines import Line
 from tamis.selectors.quantiles import numbers_of
 from tamis.selectors.vectors.columns import as_array, row_dots, unit
 
@@ -35,6 +36,9 @@ class _Best(Scorer, Fitted):
 
     def takes(self, reason: str) -> str | None:
         return f"a score of at least {self.at_least:g}" if reason == "below_threshold" else None
+
+    def lines(self) -> list[Line]:
+        return [Line(("at_least",), self.at_least, True, "below_threshold", of_score=True)]
 
     def barred_by(self, scores: Floats) -> list[str | None]:
         if self.at_least is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, ByVerdict, Filter, Floats, Inputs, Verdict
+from tamis.selectors.lines import Line
 
 LIMITS = (  # setting, reason, whether it is a least
     ("least_side", "too_small", True), ("most_aspect", "too_long", False), ("dark", "too_dark", False),
@@ -62,11 +63,17 @@ class ImageQuality(Filter, ByVerdict):
                 return f"{_named(name)} of at {'least' if is_least else 'most'} {getattr(self, name):g}"
         return None
 
-    def line(self, reason: str) -> tuple[float | None, float | None] | None:
-        for name, mine, is_least in LIMITS:
-            if reason == mine:
-                return (getattr(self, name), None) if is_least else (None, getattr(self, name))
-        return None
+    def lines(self) -> list[Line]:
+        numbers = {
+            "least_side": "least(width, height)",
+            "most_aspect": "greatest(width, height) / greatest(1, least(width, height))",
+            "sharpness": self.column,
+            **{name: f"{self.column}_{name}" for name in ("contrast", "dark", "bright")},
+        }
+        return [
+            Line((name,), getattr(self, name), is_least, reason, numbers[name], in_detail=True, single=True)
+            for name, reason, is_least in LIMITS
+        ]
 
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """Of each row the first reason against it, and the measure; an image that is gone has none of them."""

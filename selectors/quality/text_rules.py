@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, ByVerdict, Choice, ChosenShard, Filter, Floats, Inputs, Verdict
+from tamis.selectors.lines import Line
 from tamis.selectors.rows import as_floats
 from tamis.selectors.texts.languages import ENGLISH, UNKNOWN, Language, language_of
 from tamis.selectors.texts.measures import NAMES, REPEATED_NGRAMS, TOP_NGRAMS, WordsBy, measured
@@ -167,12 +168,16 @@ class TextQuality(Filter, ByVerdict):
         own = " in English, otherwise by language" if self.language and rule.name in BY_LANGUAGE else ""
         return f"{rule.measure} of {' and '.join(bounds)}{own}"
 
-    def line(self, reason: str) -> tuple[float | None, float | None] | None:
-        rule = self._rule(reason)
-        if rule is None:
-            return None
-        least, most = self.limits.get(rule.name, (rule.least, rule.most))
-        return least, most
+    def lines(self) -> list[Line]:
+        """English's; where each text has its own language, those of its rules are stored nowhere."""
+        found = []
+        for rule in (rule for family in self.apply for rule in RULES[family]):
+            bounds = self.limits.get(rule.name, (rule.least, rule.most))
+            field = "" if self.column is None or self.language else self._fields(self.column)[rule.measure]
+            for place, value in enumerate(bounds):
+                setting = ("limits", rule.name, place)
+                found.append(Line(setting, value, place == 0, rule.name, field, in_detail=True, single=True))
+        return found
 
     def _rule(self, name: str) -> Rule | None:
         return next((one for family in self.apply for one in RULES[family] if one.name == name), None)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
+from tamis.selectors.lines import Line
 from tamis.selectors.quantiles import numbers_of, shares_below, sorted_values
 
 
@@ -56,6 +57,15 @@ class Threshold(Scorer):
         group = f" of its {self.by}" if self.by else " of the candidates"
         asked += [f"{word} that of {share:.4%}{group}" for word, share in shares if share is not None]
         return f"{self.column} {' and '.join(asked)}"
+
+    def lines(self) -> list[Line]:
+        """Not where quantiles say it: those move with the candidates."""
+        if self.above_quantile is not None or self.below_quantile is not None:
+            return []
+        return [
+            Line((name,), value, name == "above", "out_of_band", field=self.column, strict=True)
+            for name, value in (("above", self.above), ("below", self.below))
+        ]
 
     def inputs(self) -> Inputs:
         return Inputs(fields=(self.column, *((self.by,) if self.by else ())))

@@ -1,0 +1,21 @@
+"""A page on this machine to decide on: every sample of a run, filtered, counted, opened, tried, marked.
+
+In: a complete run, a pool, or a column. Out: answers over HTTP on loopback, and marks beside the run; no run is
+changed.
+
+    app.py       the page's questions and their answers: a route each
+    asked.py     words and conditions in SQL, as masks
+    brief.py     what a list shows of each sample, mapped from a file
+    filters.py   filters as masks, counts under all of them but a chart's own
+    frame.py     one row a sample, as arrays
+    guard.py     who is answered
+    marks.py     what a person marked, kept beside the run
+    pictures.py  stored images, drawn anew
+    places.py    where samples lie on the map
+    sample.py    one sample, opened
+    seen.py      what is looked at
+    serve.py     the page served until it is stopped
+    session.py   one run with all that answers for it
+    what_if.py   what another budget or line would keep
+    page/        the page itself: plain modules and a style, no build step
+"""

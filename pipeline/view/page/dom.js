@@ -1,0 +1,42 @@
+// Elements from plain values. Text goes in as text, whatever it holds; nothing here makes markup of a string.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function el(tag, props = {}, ...children) {
+  return filled(document.createElement(tag), props, children);
+}
+
+export function svg(tag, props = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), props, children);
+}
+
+function filled(node, props, children) {
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(node.style, value);
+    else if (name === "value") node.value = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+export const count = (number) => number.toLocaleString("en");
+
+export function figure(number) {
+  if (number === null || number === undefined) return "∅";
+  return Number.isInteger(number) ? count(number) : String(Number(number.toPrecision(5)));
+}
+
+export const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+export function copied(text) {
+  const button = el("button", { class: "quiet" }, "Copy");
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  });
+  return button;
+}

@@ -1,0 +1,76 @@
+// Marks: set for one sample or for many, kept beside the run, and written for those who take them.
+
+import { get, post } from "./api.js";
+import { byId, copied, count, el } from "./dom.js";
+import { open } from "./panel.js";
+import { on, state, tell } from "./state.js";
+
+async function mark(rows, changes) {
+  const found = await post("mark", { rows, ...changes });
+  told(found.marks);
+  tell("marked", rows);
+}
+
+function told(marks) {
+  state.about.marks = marks;
+  byId("marks").textContent = marks ? `Marks (${count(marks)})` : "Marks";
+}
+
+export function show() {
+  const out = el("div");
+  const button = (kind, label, hint) => el("div", { class: "export" }, el("button", { onclick: () => written(kind, out) }, label), el("span", { class: "hint" }, hint));
+  const only = el("input", { type: "checkbox" });
+  only.checked = state.marked;
+  only.addEventListener("change", () => {
+    state.marked = only.checked;
+    tell("ask");
+  });
+  open(
+    "Marks",
+    el("p", {}, `${count(state.about.marks)} samples are marked. They are kept beside the run, in marks.json; the run is as it was.`),
+    el("p", {}, el("label", {}, only, " show marked ones alone")),
+    button("csv", "Table", "all marks, as CSV"),
+    button("forget", "Keys to forget", "of wrong keeps: no later run may choose them"),
+    button("labels", "Labels", "of those with a label: answers for the next round"),
+    out,
+  );
+}
+
+async function written(kind, out) {
+  try {
+    const found = await get("export", { kind });
+    const link = el("a", { href: URL.createObjectURL(new Blob([found.text])), download: found.name }, "Save a copy");
+    out.replaceChildren(
+      el("p", {}, `${count(found.lines)} lines written to `, el("span", { class: "key" }, found.path), ". ", link),
+      found.next ? el("div", {}, el("h3", {}, "Then ", copied(found.next)), el("pre", {}, found.next)) : "",
+    );
+  } catch (error) {
+    tell("said", error.message);
+  }
+}
+
+on("mark", (rows, changes) => mark(rows, changes).catch((error) => tell("said", error.message)));
+on("about", () => told(state.about.marks));
+
+on("chosen", () => {
+  const place = byId("selected");
+  const n = state.chosen.size;
+  const act = (changes) => mark([...state.chosen], changes).catch((error) => tell("said", error.message));
+  const none = () => {
+    state.chosen.clear();
+    tell("chosen");
+    tell("unchosen");
+  };
+  place.replaceChildren(
+    ...(n
+      ? [
+          `${count(n)} selected: `,
+          el("button", { onclick: () => act({ mark: "wrong_drop" }) }, "Wrong drop"),
+          el("button", { onclick: () => act({ mark: "wrong_keep" }) }, "Wrong keep"),
+          el("button", { onclick: () => act({ mark: "none" }) }, "No mark"),
+          el("button", { class: "quiet", onclick: none }, "Clear"),
+        ]
+      : []),
+  );
+});
+

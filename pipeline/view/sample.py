@@ -1,0 +1,184 @@
+"""One sample, opened: all that is stored of it, what each step made of it, and those that it is to be seen beside.
+
+Beside it stand the sample that decided against it, those that were dropped in its favour, and the nearest of the
+target; of texts the words in which two differ are told."""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.emit.proposals import objects_column, objects_of
+from tamis.pipeline.errors import TamisError
+from tamis.pipeline.explain.neighbours import nearest_targets
+from tamis.pipeline.explain.report.thumbnails import colour_of
+from tamis.pipeline.explain.why import step_told
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.read.pool import Part
+from tamis.pipeline.schemas import POOL
+from tamis.pipeline.store.runs import Run
+from tamis.pipeline.view.frame import Frame
+from tamis.selectors.catalog import findable
+
+MOST_CHARS = 200_000  # of a text that is shown whole
+MOST_WORDS = 1500  # of two texts that are compared: a tenth of a second
+DUPLICATES, NEAREST = 6, 3
+Row = dict[str, Any]
+
+
+def opened(frame: Frame, row: int) -> Row:
+    """Plain values for the page; ids are 16 hex digits."""
+    number, place = frame.where(row)
+    part = frame.seen.parts[number]
+    sample = stored(part, place)
+    run = frame.seen.run
+    decisions = _decisions(run, part, sample["sample_id"]) if run else []
+    told = [step_told(run, sample, one)._asdict() for one in decisions] if run else []
+    return {
+        **shown(sample), "row": row, "selected": None if run is None else not bool(frame.dropped[row]),
+        "fields": {name: _plain(value) for name, value in sample.items() if name not in POOL.names},
+        "values": _values(frame, part, place), "steps": told,
+        "beside": _beside(run, sample, decisions) if run else [],
+        "boxes": _boxes(run, sample) if run else [],
+    }  # fmt: skip
+
+
+def stored(part: Part, place: int) -> Row:
+    """One row of a shard, whole."""
+    file = pq.ParquetFile(part.path)
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if place < rows:
+            found: Row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
+            return found
+        place -= rows
+    raise IndexError(place)
+
+
+def of_ids(parts: Sequence[Part], ids: Sequence[int]) -> dict[int, Row]:
+    """Those samples of some shards, by id."""
+    wanted = pc.field("sample_id").isin(pa.array(ids, pa.uint64()))
+    found = [row for part in parts for row in pq.read_table(part.path, filters=wanted).to_pylist()] if ids else []
+    return {row["sample_id"]: row for row in found}
+
+
+def shown(sample: Row) -> Row:
+    """What every sample shows, wherever it stands."""
+    text = sample["text"] or ""
+    place = sample["source"] if sample["uri"] == sample["source"] else f"{sample['source']}:{sample['position']}"
+    return {
+        "id": hex_id(sample["sample_id"]), "key": sample["key"], "place": place, "bytes": sample["n_bytes"],
+        "text": text[:MOST_CHARS], "cut": len(text) > MOST_CHARS, "image": sample["width"] is not None,
+        "width": sample["width"], "height": sample["height"],
+        "captions": [one["text"] for one in sample["captions"] or ()],
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)[:1000]
+
+
+def _values(frame: Frame, part: Part, place: int) -> Row:
+    """Plain values of its columns."""
+    found = {}
+    for name, (folder, field) in frame.of_columns.items():
+        path = folder / part.name
+        if path.exists():
+            found[name] = _plain(pq.read_table(path, columns=[field])[field][place].as_py())
+    return found
+
+
+def _decisions(run: Run, part: Part, sample_id: int) -> list[Row]:
+    """Its rows of the ledger, step by step."""
+    mine = pc.field("sample_id") == pa.scalar(sample_id, pa.uint64())
+    files = [run.ledger(step) / part.name for step in range(len(run.recipe.steps))]
+    return [row for path in files for row in pq.read_table(path, filters=mine).to_pylist()]
+
+
+def _beside(run: Run, sample: Row, decisions: list[Row]) -> list[Row]:
+    winners = [one["related_id"] for one in decisions if one["related_id"] is not None]
+    found = _known(run, winners)
+    stand = [(f"decided by ({one['selector']})", found.get(one["related_id"]), None) for one in decisions if winners]
+    fallen = _in_favour(run, sample["sample_id"])
+    dropped = of_ids(run.pool.parts, [one for one, _ in fallen])
+    stand += [(f"dropped in its favour ({by})", dropped.get(one), None) for one, by in fallen]
+    near = _near(run, sample["sample_id"])
+    targets = of_ids(run.target.parts, [one.sample_id for one in near]) if run.target else {}
+    stand += [("nearest of the target", targets.get(one.sample_id), one.cosine) for one in near]
+    return [
+        {**shown(other), "title": title, "cosine": cosine, "differences": differences(sample["text"], other["text"])}
+        for title, other, cosine in stand
+        if other is not None
+    ]
+
+
+def _known(run: Run, ids: Sequence[int]) -> dict[int, Row]:
+    """Of the pool, or of what is read beside it."""
+    found = of_ids(run.pool.parts, ids)
+    left = [one for one in ids if one not in found]
+    return found | (of_ids(run.beside.parts, left) if left and run.beside else {})
+
+
+def _in_favour(run: Run, sample_id: int) -> list[tuple[int, str]]:
+    """Some of those that were dropped since it stays, and by which step."""
+    found: list[tuple[int, str]] = []
+    mine = (pc.field("related_id") == pa.scalar(sample_id, pa.uint64())) & ~pc.field("kept")
+    for step in range(len(run.recipe.steps)):
+        for part in run.pool.parts:
+            if len(found) < DUPLICATES:
+                table = pq.read_table(run.ledger(step) / part.name, columns=["sample_id", "selector"], filters=mine)
+                found += [(row["sample_id"], row["selector"]) for row in table.to_pylist()]
+    return found[:DUPLICATES]
+
+
+def _near(run: Run, sample_id: int) -> Any:
+    """By the column in which a step compares with the target, else by the first that both have."""
+    if run.target is None:
+        return []
+    asked = [run.step(step).selector.near_in for step, name in enumerate(_names(run)) if findable(name)]
+    both = [one["name"] for one in read_json(run.folder / "manifest.json")["columns"] if one.get("target_folder")]
+    for name in [*filter(None, asked), *both]:
+        try:
+            if found := nearest_targets(run, name, sample_id, NEAREST):
+                return found
+        except (ValueError, KeyError, pa.ArrowException):  # no vectors
+            continue
+    return []
+
+
+def _names(run: Run) -> list[str]:
+    return [next(iter(step)) for step in run.recipe.steps]
+
+
+def _boxes(run: Run, sample: Row) -> list[Row]:
+    """Proposed objects of a picture, in its pixels."""
+    if sample["width"] is None:
+        return []
+    try:
+        column = objects_column(run)
+    except TamisError:  # it takes code of the user's to know the columns, which is not run here
+        return []
+    found = objects_of(run, column, [sample["sample_id"]]).get(sample["sample_id"], []) if column else []
+    return [{**one, "colour": colour_of(one["class"])} for one in found]
+
+
+def differences(mine: str | None, other: str | None) -> list[tuple[str, str]]:
+    """What of the other text both have (`same`), it alone (`other`), and the first alone (`mine`); empty where one has
+    no text, or they are too long to compare."""
+    words = [re.findall(r"\S+", text or "")[: MOST_WORDS + 1] for text in (mine, other)]
+    if not all(words) or max(map(len, words)) > MOST_WORDS:
+        return []
+    found: list[tuple[str, str]] = []
+    for tag, a, b, c, d in SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+        if tag == "equal":
+            found.append(("same", " ".join(words[1][c:d])))
+            continue
+        found += [("mine", " ".join(words[0][a:b]))] if b > a else []
+        found += [("other", " ".join(words[1][c:d]))] if d > c else []
+    return found

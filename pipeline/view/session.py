@@ -1,0 +1,160 @@
+"""What a page looks at: one run with all that answers for it, until another of the store is opened."""
+
+import threading
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tamis.pipeline.errors import QueryError
+from tamis.pipeline.progress import still
+from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.store.database import rows as rows_of
+from tamis.pipeline.store.listing import listed
+from tamis.pipeline.store.query import hex_number, views
+from tamis.pipeline.view.brief import Brief
+from tamis.pipeline.view.filters import Ask, Filters
+from tamis.pipeline.view.frame import DECIDED, RANK, RUNS, Frame, Numbers, Words
+from tamis.pipeline.view.marks import Marks
+from tamis.pipeline.view.pictures import Pictures
+from tamis.pipeline.view.places import Places
+from tamis.pipeline.view.sample import of_ids, opened
+from tamis.pipeline.view.seen import Seen
+from tamis.pipeline.view.what_if import Try, WhatIf
+
+FIRST_CHARTS = 8  # of fields that are drawn without being asked for
+MOST_ROWS = 400  # of a list, at once
+MOST_REJECTS = 500
+
+
+class Session:
+    """Raises TamisError where what is looked at is damaged."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        with still(f"reading {seen.name}"):
+            self.frame = Frame(seen)
+        self.brief = Brief(seen)
+        self.marks, self.pictures = Marks(seen), Pictures()
+        self.filters = Filters(self.frame, lambda line: self.places.inside(line), self.marks.ids)
+        self.what_if = WhatIf(self.frame)
+        self._drawing = threading.Lock()
+
+    @property
+    def places(self) -> Places:
+        with self._drawing:  # once, however many ask
+            return self._places
+
+    @cached_property
+    def _places(self) -> Places:
+        with still("map"):
+            return Places(self.frame)
+
+    def about(self) -> dict[str, Any]:
+        """What the page is told first."""
+        seen, run = self.seen, self.seen.run
+        runs = [one.name for one in listed(seen.store) if one.selected is not None]
+        return {
+            "name": seen.name, "run": run.name if run else None, "store": str(seen.store), "runs": runs,
+            "folder": str(run.folder) if run else str(seen.store), "others": [one.name for one in seen.others],
+            "rows": self.frame.rows, "kept": int(np.count_nonzero(~self.frame.dropped)),
+            "images": self.frame.has_images, "rejects": seen.pool.rejects,
+            "steps": [one.name for one in self.frame.steps],
+            "fields": [{"name": name, "of": kind} for name, kind in self.frame.names.items()],
+            "charts": self._first_charts(), "sort": self._first_sort(), "marks": len(self.marks),
+        }  # fmt: skip
+
+    def _first_sort(self) -> str:
+        return self.seen.first if self.seen.first in self.frame.names else RANK
+
+    def _first_charts(self) -> list[str]:
+        """Decisions, the last step's scores, then fields that group."""
+        names = self.frame.names
+        first = [name for name in (RUNS, *DECIDED, self.seen.first) if name in names]
+        first += [name for name, kind in names.items() if kind == "score"][-1:]
+        kept = {field.name for field in self.seen.kept_fields}
+        fields = [*(name for name in names if name in kept), "source", *(n for n, kind in names.items() if kind == "column")]
+        for name in fields:
+            field = self.frame.field(name) if len(first) < FIRST_CHARTS else None
+            many = isinstance(field, Words) and sum(1 for one in field.names if one) > 2
+            if many or isinstance(field, Numbers):
+                first.append(name)
+        return list(dict.fromkeys(first))
+
+    def rows(self, number: int, first: int, end: int, sort: str) -> dict[str, Any]:
+        """Some rows of an earlier answer. Raises QueryError where that is no longer held."""
+        held = self.filters.rows(number)
+        if held is None:
+            raise QueryError("that list is no longer held; ask again")
+        some = held[max(0, first) : min(end, first + MOST_ROWS)].tolist()
+        return {"from": first, "rows": [self.row(one, sort) for one in some]}
+
+    def row(self, row: int, sort: str = "") -> dict[str, Any]:
+        """One row as lists show it."""
+        held, sample_id = self.brief[self.frame.where(row)], hex_id(int(self.frame.ids[row]))
+        found: dict[str, Any] = {
+            "row": row, "id": sample_id, "key": held["key"], "text": held["text"] or "",
+            "image": held["width"] is not None, "width": held["width"], "height": held["height"],
+            "mark": self.marks.of(sample_id),
+        }  # fmt: skip
+        if self.frame.steps:
+            found["kept"] = not bool(self.frame.dropped[row])
+            for name in ("step", "reason"):
+                field = self.frame.field(name)
+                assert isinstance(field, Words)
+                found[name] = field.names[field.codes[row]]
+        field = self.frame.field(sort) if sort in self.frame.names else None
+        if isinstance(field, Numbers):
+            found["value"] = float(field.values[row])
+        return found
+
+    def sample(self, row: int) -> dict[str, Any]:
+        if not 0 <= row < self.frame.rows:
+            raise QueryError(f"there is no row {row}")
+        found = opened(self.frame, row)
+        return {**found, "mark": self.marks.of(found["id"])}
+
+    def find(self, key: str) -> int:
+        """The row of a key or id. Raises QueryError."""
+        number = hex_number(key)
+        for part, start in zip(self.seen.parts, self.frame.starts[:-1].tolist(), strict=True):
+            keys = pq.read_table(part.path, columns=["key"])["key"]
+            place = keys.index(key).as_py()
+            if place >= 0:
+                return int(start + place)
+        found = self.frame.rows_of(np.array([number or 0], np.uint64))
+        if number is None or not len(found):
+            raise QueryError(f"no sample has the key or id {key!r}")
+        return int(found[0])
+
+    def picture(self, row: int | None, sample_id: str, side: int) -> bytes:
+        """Of a row, or of a sample of what is read beside the pool. Raises Unusable, QueryError."""
+        if row is not None and 0 <= row < self.frame.rows:
+            return self.pictures.of(self.brief[self.frame.where(row)], side)
+        number = hex_number(sample_id)
+        mine = self.frame.rows_of(np.array([number or 0], np.uint64))
+        if len(mine):
+            return self.pictures.of(self.brief[self.frame.where(int(mine[0]))], side)
+        beside = self.seen.run.beside if self.seen.run else None
+        found = of_ids(beside.parts, [number]) if beside and number is not None else {}
+        if number not in found:
+            raise QueryError("there is no such picture")
+        return self.pictures.of(found[number], side)
+
+    def tried(self, asked: Try) -> dict[str, Any]:
+        found = self.what_if.tried(asked)
+        return {**found, "edge": {side: [self.row(row) for row in rows] for side, rows in found["edge"].items()}}
+
+    def matching(self, ask: Ask) -> list[int]:
+        return [int(row) for row in np.flatnonzero(self.filters.mask(ask))]
+
+    def rejects(self) -> dict[str, Any]:
+        """What could not be read, the first MOST_REJECTS by reason, and how many in all."""
+        if self.seen.run is None:
+            return {"counts": self.seen.pool.rejects, "rows": []}
+        with views(self.seen.run) as con:
+            found = rows_of(
+                con, f"select source, position, key, reason, detail from rejects order by all limit {MOST_REJECTS}"
+            )
+        return {"counts": self.seen.pool.rejects, "rows": found}
