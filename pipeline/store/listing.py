@@ -8,6 +8,7 @@ from tamis.pipeline.progress import counted, joined, visible
 from tamis.pipeline.store.runs import existing_store
 
 NAMED = 60  # characters of a run's steps
+TO_THE_MINUTE = 16  # characters of when it ended
 OF_COMPARE = "compare."  # what the names of runs begin with that `tamis compare` makes beside the given ones
 
 
@@ -15,7 +16,7 @@ class Listed(NamedTuple):
     """A run in one line; numbers are None where it has not ended."""
 
     name: str
-    ended: str  # UTC, to the minute; where it has not ended, how far it came
+    ended: str  # UTC; where it has not ended, how far it came
     selected: int | None
     pool: int | None
     seconds: float | None
@@ -26,9 +27,11 @@ def listed(store: Path) -> list[Listed]:
     """Complete runs by when they ended, then the others by name. Raises StoreError where there is no store."""
     store = existing_store(store)
     folders = [path.parent for path in (store / "runs").glob("*/request.json")]
-    ended = [_ended(folder) for folder in folders if (folder / "manifest.json").exists()]
+    whole = [folder for folder in folders if (folder / "manifest.json").exists()]
+    whole.sort(key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)  # of one second's runs the later last
+    ended = sorted(map(_ended, whole), key=lambda run: run.ended)
     others = [_begun(folder) for folder in folders if not (folder / "manifest.json").exists()]
-    return [*sorted(ended, key=lambda run: (run.ended, run.name)), *sorted(others)]
+    return [*ended, *sorted(others)]
 
 
 def _ended(folder: Path) -> Listed:
@@ -36,7 +39,7 @@ def _ended(folder: Path) -> Listed:
     steps = manifest["steps"]
     selected = steps[-1]["kept"] if steps else manifest["pool"]["samples"]
     seconds = sum(stage["wall_s"] for stage in manifest.get("costs") or [])
-    when = manifest["ended"][:16].replace("T", " ")
+    when = manifest["ended"].replace("T", " ")
     return Listed(
         folder.name, when, selected, manifest["pool"]["samples"], seconds, [step["selector"] for step in steps]
     )
@@ -62,7 +65,8 @@ def told(store: Path, *, every: bool = False) -> str:
         seconds = "" if run.seconds is None else f"{run.seconds:,.1f}"
         steps = visible(", ".join(run.steps)) or "none"
         steps = steps if len(steps) <= NAMED else steps[: NAMED - 1] + "…"
-        rows.append((visible(run.name), run.ended, *numbers, seconds, steps))
+        ended = run.ended if run.selected is None else run.ended[:TO_THE_MINUTE]
+        rows.append((visible(run.name), ended, *numbers, seconds, steps))
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = (True, True, False, False, False, True)
     lines = [
