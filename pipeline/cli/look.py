@@ -1,4 +1,4 @@
-"""`tamis why`, `sql`, `report`, `view`, `runs`, `explain`, `compare`, `probe`: what came of a run, and what it is worth.
+"""`tamis report`, `view`, `why`, `sql`, `runs`, `explain`, `compare`, `probe`: what came of a run, and its worth.
 
 Heavy imports wait inside the verbs, so that --help answers at once."""
 
@@ -114,11 +114,21 @@ def view(
     tamis view my-store/runs/recipe
     tamis view my-store/runs/a my-store/runs/b --open
     """
+    import webbrowser
+    from contextlib import suppress
+    from threading import Event
+
+    from tamis.pipeline.progress import say
     from tamis.pipeline.view.seen import seen
-    from tamis.pipeline.view.serve import serve
+    from tamis.pipeline.view.serve import served
     from tamis.pipeline.view.session import Session
 
-    serve(Session(seen(place)), port, browse=open)
+    with suppress(KeyboardInterrupt), served(Session(seen(place)), port) as address:
+        show(address)
+        say("Open it in a browser of this machine. Ctrl-C ends it; marks are kept as they are made.")
+        if open and not webbrowser.open(address):
+            say("tamis: found no browser here; copy the address to one")
+        Event().wait()
 
 
 def runs(store: Path, *, all_: Annotated[bool, Parameter(name="--all", negative=())] = False) -> None:

@@ -17,5 +17,6 @@ changed.
     serve.py     the page served until it is stopped
     session.py   one run with all that answers for it
     what_if.py   what another budget or line would keep
-    page/        the page itself: plain modules and a style, no build step
+
+The page itself lies below, in `page`: plain modules and a style, no build step.
 """

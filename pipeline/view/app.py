@@ -56,23 +56,23 @@ class App:
     def routes(self) -> list[Route]:
         return [
             Route("/", self.file),
-            Route("/api/about", _get(lambda asked: self.session.about())),
+            Route("/api/about", _get(lambda _: self.session.about())),
             Route("/api/open", _post(Opened, self.open), methods=["POST"]),
             Route("/api/ask", _post(Ask, lambda ask: self.session.filters.answer(ask).model_dump()), methods=["POST"]),
             Route("/api/rows", _get(self.rows)),
             Route("/api/sample", _get(lambda asked: self.session.sample(_number(asked, "row")))),
             Route("/api/find", _get(lambda asked: {"row": self.session.find(asked.get("key", ""))})),
             Route("/api/picture", _get(self.picture)),
-            Route("/api/map", _get(lambda asked: self.session.places.told())),
+            Route("/api/map", _get(lambda _: self.session.places.told())),
             Route("/api/map/points", _get(self.points)),
             Route("/api/map/codes", _get(self.codes)),
             Route("/api/map/meaning", _get(self.meaning)),
             Route("/api/map/mask", _post(Ask, self.mask), methods=["POST"]),
-            Route("/api/knobs", _get(lambda asked: {"steps": self.session.what_if.knobs})),
-            Route("/api/try", _post(Try, self.session_tried), methods=["POST"]),
+            Route("/api/knobs", _get(lambda _: {"steps": self.session.what_if.knobs})),
+            Route("/api/try", _post(Try, self.tried), methods=["POST"]),
             Route("/api/mark", _post(Marked, self.mark), methods=["POST"]),
             Route("/api/export", _get(self.export)),
-            Route("/api/rejects", _get(lambda asked: self.session.rejects())),
+            Route("/api/rejects", _get(lambda _: self.session.rejects())),
             Route("/{name}", self.file),
         ]
 
@@ -132,7 +132,7 @@ class App:
         mask = self.session.filters.mask(ask)[self.session.places.drawn]
         return _bytes(np.packbits(mask, bitorder="little"))
 
-    def session_tried(self, asked: Try) -> Any:
+    def tried(self, asked: Try) -> Any:
         return self.session.tried(asked)
 
     def mark(self, asked: Marked) -> Any:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.recipe.expressions import check_expression, names_in, one_select, problem_of
 from tamis.pipeline.store.database import connect, lock, pool_with_columns, rows, view
-from tamis.pipeline.view.frame import Frame, Mask
+from tamis.pipeline.view.frame import Frame, Mask, Words
 from tamis.selectors.hints import did_you_mean
 from tamis.sql import text as sql_text
 
@@ -87,8 +87,11 @@ class Asked:
         for one in frame.steps:
             there = np.isfinite(one.score)
             score[there] = one.score[there]
-        words = {name: frame.field(name) for name in ("step", "reason")}
-        told = {f"tamis_{name}": pa.DictionaryArray.from_arrays(w.codes, w.names) for name, w in words.items() if w}
+        told = {}
+        for name in ("step", "reason"):
+            field = frame.field(name)
+            if isinstance(field, Words):
+                told[f"tamis_{name}"] = pa.DictionaryArray.from_arrays(field.codes, field.names)
         return pa.table({"sample_id": frame.ids, "tamis_kept": ~frame.dropped, "tamis_score": score, **told})
 
     def _mask(self, con: Any, query: str, parameters: dict[str, Any] | None = None) -> Mask:

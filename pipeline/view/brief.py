@@ -59,7 +59,7 @@ def _room(store: Path) -> Path | None:
 
 
 def _brief(part: Part) -> pa.RecordBatch:
-    table = pq.read_table(part.path, columns=[name for name in BRIEF.names])
+    table = pq.read_table(part.path, columns=BRIEF.names)
     image = pc.is_valid(table["width"])
     text = pc.utf8_slice_codeunits(table["text"], 0, FIRST_CHARS)
     arrays: Iterable[Any] = (

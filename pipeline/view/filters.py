@@ -5,7 +5,8 @@ A drag changes one filter: the others' masks are kept, so that it costs one comp
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,7 +63,10 @@ class Filters:
     """Masks and orders of one frame; safe to ask from several threads."""
 
     def __init__(
-        self, frame: Frame, lasso: Callable[[list[tuple[float, float]]], Mask], marked: Callable[[], npt.NDArray[np.uint64]]
+        self,
+        frame: Frame,
+        lasso: Callable[[list[tuple[float, float]]], Mask],
+        marked: Callable[[], npt.NDArray[np.uint64]],
     ) -> None:
         self.frame, self._lasso, self._marked = frame, lasso, marked
         self._asked = Asked(frame)
@@ -75,17 +79,19 @@ class Filters:
     def answer(self, ask: Ask) -> Answer:
         """Raises QueryError."""
         masks = self._of(ask)
-        whole = _all(masks.values(), self.frame.rows)
+        whole = _all(masks.values())
         charts = {name: chart for name in ask.charts if (chart := self._chart(name, masks, whole, ask)) is not None}
         order = self.frame.order(ask.sort, down=ask.down)
         rows = order if whole is None else order[whole[order]]
         matching = len(rows)
         dropped = int(np.count_nonzero(self.frame.dropped if whole is None else self.frame.dropped & whole))
-        return Answer(number=self._hold(rows), matching=matching, kept=matching - dropped, rows=self.frame.rows, charts=charts)
+        return Answer(
+            number=self._hold(rows), matching=matching, kept=matching - dropped, rows=self.frame.rows, charts=charts
+        )
 
     def mask(self, ask: Ask) -> Mask:
         """[rows] which match."""
-        whole = _all(self._of(ask).values(), self.frame.rows)
+        whole = _all(self._of(ask).values())
         return np.ones(self.frame.rows, bool) if whole is None else whole
 
     def rows(self, number: int) -> Rows | None:
@@ -103,10 +109,9 @@ class Filters:
 
     def _of(self, ask: Ask) -> dict[str, Mask]:
         """A mask for each filter; of a field by its name, of the others by a name that no field has."""
-        found = {
-            name: self._held(f"field {name} {one.model_dump_json()}", lambda name=name, one=one: self._field(name, one))
-            for name, one in ask.fields.items()
-        }
+        found: dict[str, Mask] = {}
+        for name, one in ask.fields.items():
+            found[name] = self._held(f"field {name} {one.model_dump_json()}", partial(self._field, name, one))
         if ask.words:
             found["\0words"] = self._held(f"words {ask.words}", lambda: self._asked.found(ask.words))
         if ask.condition:
@@ -147,7 +152,7 @@ class Filters:
         field = self.frame.field(name)
         if field is None:
             return None
-        own = _all([mask for one, mask in masks.items() if one != name], self.frame.rows) if name in masks else whole
+        own = _all(mask for one, mask in masks.items() if one != name) if name in masks else whole
         kept, dropped = self._counts(name, field, own)
         every = sum(self._counts(name, field, None))
         if isinstance(field, Numbers):
@@ -171,7 +176,7 @@ class Filters:
         return found
 
 
-def _all(masks: Collection[Mask], rows: int) -> Mask | None:
+def _all(masks: Iterable[Mask]) -> Mask | None:
     """Where all hold; None: nothing is asked."""
     found: Mask | None = None
     for mask in masks:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.read.pool import Part
-from tamis.pipeline.schemas import POOL
 from tamis.pipeline.view.seen import Seen
 
 BINS = 48

@@ -61,7 +61,9 @@ class Guard:
         given = headers.get(TOKEN, b"").decode("latin-1")
         if not given and scope["method"] == "GET":
             given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return "" if secrets.compare_digest(given.encode(), self.token.encode()) else "the token is not that of this page"
+        return (
+            "" if secrets.compare_digest(given.encode(), self.token.encode()) else "the token is not that of this page"
+        )
 
 
 def _bounded(receive: Receive) -> Receive:

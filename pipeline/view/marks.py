@@ -32,8 +32,8 @@ class Mark(Model):
 
     key: str
     mark: Kind = "none"
-    label: str = Field("", max_length=200)
-    note: str = Field("", max_length=2000)
+    label: str = Field(default="", max_length=200)
+    note: str = Field(default="", max_length=2000)
     at: str = ""  # UTC
 
     @property
@@ -66,7 +66,7 @@ class Marks:
 
     def of(self, sample_id: str) -> dict[str, Any] | None:
         mark = self._held.get(sample_id)
-        return mark and mark.model_dump()
+        return None if mark is None else mark.model_dump()
 
     def ids(self) -> npt.NDArray[np.uint64]:
         return np.array([int(one, 16) for one in self._held], np.uint64)

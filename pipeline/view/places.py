@@ -1,5 +1,5 @@
-"""Where samples lie on a map: two directions of a column of vectors, found as the report finds them; and who lies inside
-a line that is drawn round some of them."""
+"""Where samples lie on a map: two directions of a column of vectors, found as the report finds them; and which lie
+inside a line that is drawn round some."""
 
 from typing import Any
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -171,14 +170,14 @@ def _boxes(run: Run, sample: Row) -> list[Row]:
 def differences(mine: str | None, other: str | None) -> list[tuple[str, str]]:
     """What of the other text both have (`same`), it alone (`other`), and the first alone (`mine`); empty where one has
     no text, or they are too long to compare."""
-    words = [re.findall(r"\S+", text or "")[: MOST_WORDS + 1] for text in (mine, other)]
-    if not all(words) or max(map(len, words)) > MOST_WORDS:
+    first, second = (re.findall(r"\S+", text or "")[: MOST_WORDS + 1] for text in (mine, other))
+    if not first or not second or max(len(first), len(second)) > MOST_WORDS:
         return []
     found: list[tuple[str, str]] = []
-    for tag, a, b, c, d in SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+    for tag, a, b, c, d in SequenceMatcher(a=first, b=second, autojunk=False).get_opcodes():
         if tag == "equal":
-            found.append(("same", " ".join(words[1][c:d])))
+            found.append(("same", " ".join(second[c:d])))
             continue
-        found += [("mine", " ".join(words[0][a:b]))] if b > a else []
-        found += [("other", " ".join(words[1][c:d]))] if d > c else []
+        found += [("mine", " ".join(first[a:b]))] if b > a else []
+        found += [("other", " ".join(second[c:d]))] if d > c else []
     return found

@@ -1,4 +1,4 @@
-"""What is looked at: a run, beside others of its store where asked, or a pool with its columns where no run is meant."""
+"""What is looked at: a run, beside others of its store where asked; or a pool with its columns where no run is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,40 +1,41 @@
 """The page served on this machine alone, until it is stopped."""
 
-import asyncio
 import secrets
 import socket
-import webbrowser
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tamis.pipeline.errors import RunError
-from tamis.pipeline.progress import say, show
 from tamis.pipeline.view.app import App, application
 from tamis.pipeline.view.guard import Guard
 from tamis.pipeline.view.session import Session
 
 LOOPBACK = "127.0.0.1"
+POLL = 0.02  # seconds
 
 
-def serve(session: Session, port: int, *, browse: bool, ready: Callable[[str], None] | None = None) -> None:
-    """Blocks until Ctrl-C. `ready` is told the address once it is answered. Raises RunError where the port is taken."""
+@contextmanager
+def served(session: Session, port: int = 0) -> Iterator[str]:
+    """The page's address with its token, answered while the block lasts. Raises RunError where the port is taken."""
     import uvicorn
 
     guarded = Guard(application(App(session)), secrets.token_urlsafe(32))
     with _listening(port) as listener:
         guarded.port = listener.getsockname()[1]
-        address = f"http://{LOOPBACK}:{guarded.port}/#token={guarded.token}"
         server = uvicorn.Server(
             uvicorn.Config(guarded, log_level="warning", access_log=False, lifespan="off", server_header=False)
         )
-        show(address)
-        say("open it in a browser of this machine; Ctrl-C ends it")
-        if browse:
-            webbrowser.open(address)
-        if ready is not None:
-            ready(address)
-        with suppress(KeyboardInterrupt):
-            asyncio.run(server.serve([listener]))
+        answering = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        answering.start()
+        while not server.started and answering.is_alive():
+            time.sleep(POLL)
+        try:
+            yield f"http://{LOOPBACK}:{guarded.port}/#token={guarded.token}"
+        finally:
+            server.should_exit = server.force_exit = True  # a browser keeps its connections open
+            answering.join()
 
 
 def _listening(port: int) -> socket.socket:

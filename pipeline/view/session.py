@@ -15,7 +15,7 @@ from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import hex_number, views
 from tamis.pipeline.view.brief import Brief
 from tamis.pipeline.view.filters import Ask, Filters
-from tamis.pipeline.view.frame import DECIDED, RANK, RUNS, Frame, Numbers, Words
+from tamis.pipeline.view.frame import DECIDED, RANK, RUNS, Frame, Mask, Numbers, Words
 from tamis.pipeline.view.marks import Marks
 from tamis.pipeline.view.pictures import Pictures
 from tamis.pipeline.view.places import Places
@@ -37,7 +37,7 @@ class Session:
             self.frame = Frame(seen)
         self.brief = Brief(seen)
         self.marks, self.pictures = Marks(seen), Pictures()
-        self.filters = Filters(self.frame, lambda line: self.places.inside(line), self.marks.ids)
+        self.filters = Filters(self.frame, self.inside, self.marks.ids)
         self.what_if = WhatIf(self.frame)
         self._drawing = threading.Lock()
 
@@ -50,6 +50,10 @@ class Session:
     def _places(self) -> Places:
         with still("map"):
             return Places(self.frame)
+
+    def inside(self, line: list[tuple[float, float]]) -> Mask:
+        """Of a line on the map, which is drawn when it is first asked for."""
+        return self.places.inside(line)
 
     def about(self) -> dict[str, Any]:
         """What the page is told first."""
@@ -74,7 +78,11 @@ class Session:
         first = [name for name in (RUNS, *DECIDED, self.seen.first) if name in names]
         first += [name for name, kind in names.items() if kind == "score"][-1:]
         kept = {field.name for field in self.seen.kept_fields}
-        fields = [*(name for name in names if name in kept), "source", *(n for n, kind in names.items() if kind == "column")]
+        fields = [
+            *(name for name in names if name in kept),
+            "source",
+            *(n for n, kind in names.items() if kind == "column"),
+        ]
         for name in fields:
             field = self.frame.field(name) if len(first) < FIRST_CHARTS else None
             many = isinstance(field, Words) and sum(1 for one in field.names if one) > 2

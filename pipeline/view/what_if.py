@@ -1,4 +1,4 @@
-"""What another budget, or another place of a rule's line, would keep: reckoned from what is stored, and no run is changed.
+"""What another budget, or another place of a rule's line, would keep: reckoned from what is stored; no run is changed.
 
 Exact for the step itself: a budget ends elsewhere in the order that the ledger tells, a line lies elsewhere among
 numbers that columns hold. What later steps would make of samples that they have not seen is not known, and said."""
@@ -26,6 +26,7 @@ BUDGET = "budget"
 EACH_SIDE = 6  # samples shown at the line
 MOST_GROUPS = 40
 KEPT_BY_RULE = "chosen"
+SIDES = {"kept": 1, "dropped": 0}  # of a line
 
 
 class Try(Model):
@@ -153,7 +154,9 @@ class WhatIf:
         if knob is None:
             raise QueryError(f"what if: {reason or f'no setting {asked.setting!r} to try'}")
         rows, plan = frame.steps[asked.step], run.step(asked.step)
-        now, edge = self._by_budget(plan, rows, asked) if knob.line is None else self._by_lines(rows, plan, knob.line, asked)
+        now, edge = (
+            self._by_budget(plan, rows, asked) if knob.line is None else self._by_lines(rows, plan, knob.line, asked)
+        )
         was = rows.kept == 1
         last = asked.step == len(frame.steps) - 1
         return {
@@ -173,9 +176,7 @@ class WhatIf:
         inside = order[:ends][taken[:ends]][::-1][:EACH_SIDE]
         return kept, {"kept": inside.tolist(), "dropped": order[ends : ends + EACH_SIDE].tolist()}
 
-    def _by_lines(
-        self, rows: StepRows, plan: StepPlan, moved: Line, asked: Try
-    ) -> tuple[Mask, dict[str, list[int]]]:
+    def _by_lines(self, rows: StepRows, plan: StepPlan, moved: Line, asked: Try) -> tuple[Mask, dict[str, list[int]]]:
         """What the step's own lines drop is looked at anew; all else stays as it is."""
         lines = plan.selector.lines()
         codes = [self._frame.reasons.index(name) for name in _reasons(lines) if name in self._frame.reasons]
@@ -198,11 +199,9 @@ class WhatIf:
         numbers = self._of_line(rows.number, knob.line)
         there = (rows.kept >= 0) & np.isfinite(numbers)
         low, high = knob.low, knob.high if knob.high > knob.low else knob.low + 1
-        sides = {"kept": numbers[there & (rows.kept == 1)], "dropped": numbers[there & (rows.kept == 0)]}
-        return {
-            "low": low, "high": high,
-            **{side: np.histogram(np.clip(some, low, high), BINS, (low, high))[0].tolist() for side, some in sides.items()},
-        }  # fmt: skip
+        sides = {side: np.clip(numbers[there & (rows.kept == is_)], low, high) for side, is_ in SIDES.items()}
+        counts = {side: np.histogram(some, BINS, (low, high))[0].tolist() for side, some in sides.items()}
+        return {"low": low, "high": high, **counts}
 
     def _groups(self, by: str, was: Mask, now: Mask) -> list[dict[str, Any]]:
         """The largest groups of a field: how many the step kept, and would."""
@@ -237,7 +236,7 @@ class WhatIf:
 def _deeper(settings: dict[str, Any], plan: StepPlan, line: Line, value: Any) -> dict[str, Any]:
     """A pair of bounds by name: `limits: {RULE: [least, most]}`."""
     outer, rule, place = line.setting
-    pair = [None, None]
+    pair: list[float | None] = [None, None]
     for one in plan.selector.lines():
         if one.setting[:2] == line.setting[:2]:
             pair[int(one.setting[2])] = one.value

@@ -31,6 +31,7 @@ function add(name) {
   state.charts.push(name);
   show();
   draw();
+  held.get(name).node.scrollIntoView({ block: "center" });
   tell("ask");
 }
 

@@ -107,6 +107,11 @@ function page(number) {
 function made(index) {
   const node = el("div", { class: `row ${state.shownAs}`, role: "option", id: `at-${index}`, "aria-setsize": total(), "aria-posinset": index + 1 });
   node.classList.toggle("active", index === active);
+  node.addEventListener("click", async () => {
+    at(index);
+    const row = await rowAt(index);
+    if (row) tell("open", row.row, index);
+  });
   const mine = pages;
   page(Math.floor(index / PAGE)).then(
     (rows) => {
@@ -137,10 +142,6 @@ function fill(node, row, index) {
   const head = el("div", { class: "head" }, el("span", { class: "key" }, shortened(row.key, 120)), badge(row), markOf(row.mark), value);
   node.dataset.row = row.row;
   node.replaceChildren(tick, seen ?? "", el("div", { class: "told" }, head, el("div", { class: "text" }, row.text)));
-  node.onclick = () => {
-    at(index);
-    tell("open", row.row, index);
-  };
 }
 
 let lastChosen = 0;

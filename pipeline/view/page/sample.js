@@ -57,7 +57,7 @@ function marking(sample) {
   const note = el("input", { type: "text", placeholder: "a note", "aria-label": "Note", value: mark.note, maxlength: 2000 });
   label.addEventListener("change", () => tell("mark", [sample.row], { label: label.value }));
   note.addEventListener("change", () => tell("mark", [sample.row], { note: note.value }));
-  const wrong = sample.selected === null ? [] : [button("wrong_drop", "Wrong drop"), button("wrong_keep", "Wrong keep")];
+  const wrong = sample.selected === null ? [] : sample.selected ? [button("wrong_keep", "Wrong keep")] : [button("wrong_drop", "Wrong drop")];
   return el("div", { class: "marking" }, ...wrong, label, note);
 }
 

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -25,6 +27,18 @@ def prepare(folder: Path, doc_records: list[dict[str, str]]) -> None:
     write_jsonl(folder / "target.jsonl", some[3:421:14])
 
 
+def ends_by_ctrl_c(command: list[str], folder: Path) -> None:
+    """A verb that serves a page until it is stopped."""
+    serving = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    address = serving.stdout.readline().strip()
+    with urllib.request.urlopen(address.partition("#")[0], timeout=30) as answer:
+        assert b"tamis" in answer.read()
+    serving.send_signal(signal.SIGINT)
+    _, told = serving.communicate(timeout=30)
+    assert serving.returncode == 0, told
+
+
 def test_every_readme_command_but_make_runs(tmp_path: Path, doc_records: list[dict[str, str]]) -> None:
     prepare(tmp_path, doc_records)
     bin_folder = Path(sys.executable).parent
@@ -33,10 +47,12 @@ def test_every_readme_command_but_make_runs(tmp_path: Path, doc_records: list[di
         for line in block.splitlines():
             if line.startswith("tamis "):
                 command = shlex.split(line.replace("KEY", shlex.quote(doc_records[0]["id"])))
-                result = subprocess.run(
-                    [bin_folder / command[0], *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
-                )
-                assert result.returncode == 0, f"{line}: {result.stderr}"
+                command[0] = str(bin_folder / command[0])
+                if command[1] == "view":
+                    ends_by_ctrl_c(command, tmp_path)
+                else:
+                    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+                    assert result.returncode == 0, f"{line}: {result.stderr}"
                 ran += 1
     assert ran >= 7
 

@@ -61,7 +61,10 @@ def test_what_matches_is_what_sql_says(case: str, run: Run) -> None:
     filters = filters_of(frame)
     charts = ["part", "reason", "decision"]
     answer = filters.answer(asked.model_copy(update={"charts": charts, "sort": "key"}))
-    found = rows(run, f"select key, sample_id from pool join read using (sample_id) join {LAST} using (sample_id) where {condition} order by key")
+    found = rows(
+        run,
+        f"select key, sample_id from pool join read using (sample_id) join {LAST} using (sample_id) where {condition} order by key",
+    )
     held = filters.rows(answer.number)
     assert held is not None
     assert [int(frame.ids[row]) for row in held] == [row["sample_id"] for row in found]
@@ -84,7 +87,9 @@ def test_a_chart_of_numbers_counts_every_sample_once(run: Run) -> None:
     assert chart["score of 2 importance_resampling"]["none"] > 0
 
 
-@pytest.mark.parametrize("name", ["key", "n_bytes", "part", "read_letter_share", "score of 2 importance_resampling", "rank"])
+@pytest.mark.parametrize(
+    "name", ["key", "n_bytes", "part", "read_letter_share", "score of 2 importance_resampling", "rank"]
+)
 @pytest.mark.parametrize("down", [False, True])
 def test_rows_are_sorted_and_what_has_no_value_is_last(name: str, down: bool, run: Run) -> None:
     frame = Frame(of_run(run))
@@ -106,7 +111,9 @@ def test_the_first_of_the_selection_stands_first(run: Run) -> None:
     session = Session(of_run(run))
     answer = session.filters.answer(Ask())
     shown = session.rows(answer.number, 0, 5, "rank")["rows"]
-    assert [row["key"] for row in shown] == [row["key"] for row in rows(run, "select key from selection order by rank limit 5")]
+    assert [row["key"] for row in shown] == [
+        row["key"] for row in rows(run, "select key from selection order by rank limit 5")
+    ]
     assert all(row["kept"] and row["reason"] == "chosen" for row in shown)
 
 
@@ -124,7 +131,12 @@ def test_a_condition_that_is_no_expression_over_a_row_is_refused(condition: str,
 
 
 def test_what_no_page_asks_is_refused() -> None:
-    for wrong in ({"nosuch": 1}, {"fields": {"a": {"least": float("nan")}}}, {"lasso": [[0, "x"]]}, {"words": "x" * 2000}):
+    for wrong in (
+        {"nosuch": 1},
+        {"fields": {"a": {"least": float("nan")}}},
+        {"lasso": [[0, "x"]]},
+        {"words": "x" * 2000},
+    ):
         with pytest.raises(ValidationError):
             Ask.model_validate(wrong)
 
@@ -134,8 +146,13 @@ def test_runs_side_by_side_tell_who_is_in_which(run_in: Runner, workplace: Path)
     two = run_in(workplace, "two", steps=[{"importance_resampling": {"budget": 300}}]).folder
     both = seen([one, two])
     chart = filters_of(Frame(both)).answer(Ask(charts=["runs"])).charts["runs"]
-    counts = {name: kept + dropped for name, kept, dropped in zip(chart["names"], chart["kept"], chart["dropped"], strict=True)}
-    mine, theirs = ({row["sample_id"] for row in rows(open_complete(run), "select sample_id from selection")} for run in (one, two))
+    counts = {
+        name: kept + dropped
+        for name, kept, dropped in zip(chart["names"], chart["kept"], chart["dropped"], strict=True)
+    }
+    mine, theirs = (
+        {row["sample_id"] for row in rows(open_complete(run), "select sample_id from selection")} for run in (one, two)
+    )
     assert counts["one + two"] == len(mine & theirs) > 0
     assert counts["one"] == len(mine - theirs)
     assert counts["two"] == len(theirs - mine)
@@ -156,7 +173,9 @@ def test_a_store_shows_its_newest_run_and_a_column_its_pool(run: Run, run_in: Ru
 
 
 def test_a_field_of_many_values_is_no_group_but_sorts(run_in: Runner, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "pool.jsonl", [{"id": f"k{n}", "text": f"text {n}", "part": f"p{n:05d}"} for n in range(6000)])
+    write_jsonl(
+        tmp_path / "pool.jsonl", [{"id": f"k{n}", "text": f"text {n}", "part": f"p{n:05d}"} for n in range(6000)]
+    )
     run = open_complete(run_in(tmp_path, target=[], steps=[], emit=[]).folder)
     frame = Frame(of_run(run))
     assert frame.field("part") is None

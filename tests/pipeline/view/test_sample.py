@@ -45,7 +45,10 @@ def test_a_sample_tells_what_why_tells(session: Session) -> None:
         found = session.sample(row)
         told = why(run, found["key"])
         for step in found["steps"]:
-            assert f"step {step['step']}    {step['selector']}: {'kept' if step['kept'] else 'dropped'}, {step['reason']}" in told
+            assert (
+                f"step {step['step']}    {step['selector']}: {'kept' if step['kept'] else 'dropped'}, {step['reason']}"
+                in told
+            )
             assert all(line in told for line in step["lines"])
         assert found["selected"] == ("NOT SELECTED" not in told)
 
@@ -93,15 +96,19 @@ def test_marks_are_kept_beside_the_run_which_is_as_it_was(session: Session) -> N
     assert run is not None
     ids = [(session.row(session.find(key))["id"], key) for key in "abc"]
     session.marks.set(ids[:2], {"mark": "wrong_keep"})
-    session.marks.set(ids[2:], {"mark": "wrong_drop", "note": "=1+1, and \"quotes\""})
+    session.marks.set(ids[2:], {"mark": "wrong_drop", "note": '=1+1, and "quotes"'})
     session.marks.set(ids[:1], {"label": "fox"})
     again = Marks(session.seen)
     assert again.of(ids[0][0]) == session.marks.of(ids[0][0])
     assert verify(run) == []
-    path, text = again.export("csv")
+    path, _ = again.export("csv")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["key"], row["mark"], row["label"]) for row in rows] == [("a", "wrong_keep", "fox"), ("b", "wrong_keep", ""), ("c", "wrong_drop", "")]
+    assert [(row["key"], row["mark"], row["label"]) for row in rows] == [
+        ("a", "wrong_keep", "fox"),
+        ("b", "wrong_keep", ""),
+        ("c", "wrong_drop", ""),
+    ]
     assert rows[2]["note"].startswith("'=")  # no formula in a sheet
     assert again.export("forget")[1] == "a\nb\n"
     (answer,) = read_answers(again.export("labels")[0])
@@ -123,7 +130,9 @@ def test_what_is_to_be_forgotten_is_chosen_never_again(session: Session, tmp_pat
 
 def test_marks_of_many_threads_are_all_kept(session: Session) -> None:
     row = session.row(session.find("a"))
-    threads = [threading.Thread(target=session.marks.set, args=([(f"{n:016x}", "k")], {"note": str(n)})) for n in range(24)]
+    threads = [
+        threading.Thread(target=session.marks.set, args=([(f"{n:016x}", "k")], {"note": str(n)})) for n in range(24)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -134,7 +143,7 @@ def test_marks_of_many_threads_are_all_kept(session: Session) -> None:
 
 def test_marks_that_are_none_are_said_and_not_written_over(session: Session) -> None:
     session.marks.path.write_text('{"marks": {"x": [1]}}')
-    with pytest.raises(DamageFound, match="marks.json"):
+    with pytest.raises(DamageFound, match=r"marks\.json"):
         Marks(session.seen)
     assert json.loads(session.marks.path.read_text()) == {"marks": {"x": [1]}}
 

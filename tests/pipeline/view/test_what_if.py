@@ -48,7 +48,12 @@ PHOTOS: dict[str, tuple[str, list[float | None]]] = {
 
 def kept_by(run: Run, step: int) -> set[int]:
     tables = [pq.read_table(run.ledger(step) / part.name) for part in run.pool.parts]
-    return {i for table in tables for i, kept in zip(table["sample_id"].to_pylist(), table["kept"].to_pylist(), strict=True) if kept}
+    return {
+        i
+        for table in tables
+        for i, kept in zip(table["sample_id"].to_pylist(), table["kept"].to_pylist(), strict=True)
+        if kept
+    }
 
 
 def hold(run_in: Runner, folder: Path, changes: dict[str, Any], setting: str, values: list[float | None]) -> None:
@@ -82,7 +87,11 @@ def test_a_trial_keeps_what_a_run_keeps(case: str, run_in: Runner, workplace: Pa
 
 @pytest.mark.parametrize("case", PHOTOS)
 def test_a_trial_keeps_what_a_run_keeps_of_photos(case: str, run_in: Runner, photos: Path) -> None:
-    changes = {**OF_PHOTOS, "columns": {"look": {"measure": "image"}}, "steps": [{"image_quality": {"column": "look", "least_side": 70}}]}
+    changes = {
+        **OF_PHOTOS,
+        "columns": {"look": {"measure": "image"}},
+        "steps": [{"image_quality": {"column": "look", "least_side": 70}}],
+    }
     hold(run_in, photos.parent, changes, *PHOTOS[case])
 
 
