@@ -97,6 +97,7 @@ def view(
     *,
     port: int = 0,
     open: Annotated[bool, Parameter(name="--open", show_default=False)] = False,
+    open_with: Literal["atlas", "fiftyone", "lightly"] | None = None,
 ) -> None:
     """Look at every decision on a page of this machine: filter, search, open samples, try settings, mark what is wrong.
 
@@ -108,21 +109,33 @@ def view(
         of 127.0.0.1, where the page is served (default: a free one)
     open
         open it in this machine's browser
+    open_with
+        start another viewer on the run instead, where it is installed: Embedding Atlas, FiftyOne or LightlyStudio
 
     Examples
     --------
     tamis view my-store/runs/recipe
     tamis view my-store/runs/a my-store/runs/b --open
+    tamis view my-store/runs/recipe --open-with atlas
     """
     import webbrowser
     from contextlib import suppress
     from threading import Event
 
+    from tamis.pipeline.errors import RunError, RunFailed
     from tamis.pipeline.progress import say
+    from tamis.pipeline.view.others import open_with as start
     from tamis.pipeline.view.seen import seen
     from tamis.pipeline.view.serve import served
     from tamis.pipeline.view.session import Session
 
+    if open_with is not None:
+        run = seen(place).run
+        if run is None:
+            raise RunError(f"view --open-with: {place[0]} is no run")
+        if ended := start(run, open_with):
+            raise RunFailed(f"{open_with} ended with exit code {ended}")
+        return
     with suppress(KeyboardInterrupt), served(Session(seen(place)), port) as address:
         show(address)
         say("Open it in a browser of this machine. Ctrl-C ends it; marks are kept as they are made.")

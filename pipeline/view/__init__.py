@@ -10,6 +10,7 @@ changed.
     frame.py     one row a sample, as arrays
     guard.py     who is answered
     marks.py     what a person marked, kept beside the run
+    others.py    others' viewers, started on a run
     pictures.py  stored images, drawn anew
     places.py    where samples lie on the map
     sample.py    one sample, opened

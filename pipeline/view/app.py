@@ -60,6 +60,7 @@ class App:
             Route("/api/open", _post(Opened, self.open), methods=["POST"]),
             Route("/api/ask", _post(Ask, lambda ask: self.session.filters.answer(ask).model_dump()), methods=["POST"]),
             Route("/api/rows", _get(self.rows)),
+            Route("/api/row", _get(self.row)),
             Route("/api/sample", _get(lambda asked: self.session.sample(_number(asked, "row")))),
             Route("/api/find", _get(lambda asked: {"row": self.session.find(asked.get("key", ""))})),
             Route("/api/picture", _get(self.picture)),
@@ -95,6 +96,13 @@ class App:
     def rows(self, asked: dict[str, str]) -> Any:
         first, end = _number(asked, "from"), _number(asked, "to")
         return self.session.rows(_number(asked, "view"), first, end, asked.get("sort", RANK))
+
+    def row(self, asked: dict[str, str]) -> Any:
+        """One row as lists show it."""
+        row = _number(asked, "row")
+        if row >= self.session.frame.rows:
+            raise QueryError(f"there is no row {row}")
+        return self.session.row(row)
 
     def picture(self, asked: dict[str, str]) -> Response:
         side = _number(asked, "side")

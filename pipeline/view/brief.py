@@ -31,7 +31,7 @@ class Brief:
     """Rows by number."""
 
     def __init__(self, seen: Seen) -> None:
-        with tempfile.TemporaryDirectory(dir=_room(seen.store), prefix="view-") as folder:
+        with tempfile.TemporaryDirectory(dir=room_of(seen.store), prefix="view-") as folder:
             path = Path(folder) / "rows.arrow"
             counter = Counter("texts", seen.pool.rows, "rows")
             with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, BRIEF) as writer:
@@ -49,7 +49,7 @@ class Brief:
         return found
 
 
-def _room(store: Path) -> Path | None:
+def room_of(store: Path) -> Path | None:
     """The store's folder for what is on its way; where nothing may be written there, the machine's."""
     with suppress(OSError):
         (store / ".tmp").mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -43,7 +44,7 @@ def opened(frame: Frame, row: int) -> Row:
         **shown(sample), "row": row, "selected": None if run is None else not bool(frame.dropped[row]),
         "fields": {name: _plain(value) for name, value in sample.items() if name not in POOL.names},
         "values": _values(frame, part, place), "steps": told,
-        "beside": _beside(run, sample, decisions) if run else [],
+        "beside": _beside(frame, run, sample, decisions) if run else [],
         "boxes": _boxes(run, sample) if run else [],
     }  # fmt: skip
 
@@ -86,10 +87,11 @@ def _plain(value: Any) -> Any:
 def _values(frame: Frame, part: Part, place: int) -> Row:
     """Plain values of its columns."""
     found = {}
-    for name, (folder, field) in frame.of_columns.items():
-        path = folder / part.name
-        if path.exists():
-            found[name] = _plain(pq.read_table(path, columns=[field])[field][place].as_py())
+    for folder in dict.fromkeys(folder for folder, _ in frame.of_columns.values()):
+        mine = {field: name for name, (other, field) in frame.of_columns.items() if other == folder}
+        if (path := folder / part.name).exists():
+            row = pq.read_table(path, columns=list(mine)).slice(place, 1).to_pylist()[0]
+            found |= {mine[field]: _plain(value) for field, value in row.items()}
     return found
 
 
@@ -100,13 +102,14 @@ def _decisions(run: Run, part: Part, sample_id: int) -> list[Row]:
     return [row for path in files for row in pq.read_table(path, filters=mine).to_pylist()]
 
 
-def _beside(run: Run, sample: Row, decisions: list[Row]) -> list[Row]:
+def _beside(frame: Frame, run: Run, sample: Row, decisions: list[Row]) -> list[Row]:
     winners = [one["related_id"] for one in decisions if one["related_id"] is not None]
-    found = _known(run, winners)
-    stand = [(f"decided by ({one['selector']})", found.get(one["related_id"]), None) for one in decisions if winners]
     fallen = _in_favour(run, sample["sample_id"])
-    dropped = of_ids(run.pool.parts, [one for one, _ in fallen])
-    stand += [(f"dropped in its favour ({by})", dropped.get(one), None) for one, by in fallen]
+    found = _known(frame, run, [*winners, *(one for one, _ in fallen)])
+    stand: list[tuple[str, Row | None, float | None]] = [
+        (f"decided by ({one['selector']})", found.get(one["related_id"]), None) for one in decisions
+    ]
+    stand += [(f"dropped in its favour ({by})", found.get(one), None) for one, by in fallen]
     near = _near(run, sample["sample_id"])
     targets = of_ids(run.target.parts, [one.sample_id for one in near]) if run.target else {}
     stand += [("nearest of the target", targets.get(one.sample_id), one.cosine) for one in near]
@@ -117,9 +120,11 @@ def _beside(run: Run, sample: Row, decisions: list[Row]) -> list[Row]:
     ]
 
 
-def _known(run: Run, ids: Sequence[int]) -> dict[int, Row]:
+def _known(frame: Frame, run: Run, ids: Sequence[int]) -> dict[int, Row]:
     """Of the pool, or of what is read beside it."""
-    found = of_ids(run.pool.parts, ids)
+    places = [frame.where(int(row)) for row in frame.rows_of(np.array(ids, np.uint64))]
+    rows = [stored(frame.seen.parts[number], place) for number, place in places]
+    found = {row["sample_id"]: row for row in rows}
     left = [one for one in ids if one not in found]
     return found | (of_ids(run.beside.parts, left) if left and run.beside else {})
 
@@ -141,14 +146,15 @@ def _near(run: Run, sample_id: int) -> Any:
     if run.target is None:
         return []
     asked = [run.step(step).selector.near_in for step, name in enumerate(_names(run)) if findable(name)]
-    both = [one["name"] for one in read_json(run.folder / "manifest.json")["columns"] if one.get("target_folder")]
-    for name in [*filter(None, asked), *both]:
-        try:
-            if found := nearest_targets(run, name, sample_id, NEAREST):
-                return found
-        except (ValueError, KeyError, pa.ArrowException):  # no vectors
-            continue
-    return []
+    columns = read_json(run.folder / "manifest.json")["columns"]
+    both = [one["name"] for one in columns if one.get("target_folder") and _vectors(run, one["folder"])]
+    found = (nearest_targets(run, name, sample_id, NEAREST) for name in [*filter(None, asked), *both])
+    return next(filter(None, found), [])
+
+
+def _vectors(run: Run, folder: str) -> bool:
+    kind = pq.read_schema(run.stored(folder) / run.pool.parts[0].name).field(1).type
+    return bool(pa.types.is_fixed_size_list(kind))
 
 
 def _names(run: Run) -> list[str]:

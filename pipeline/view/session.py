@@ -85,7 +85,7 @@ class Session:
         ]
         for name in fields:
             field = self.frame.field(name) if len(first) < FIRST_CHARTS else None
-            many = isinstance(field, Words) and sum(1 for one in field.names if one) > 2
+            many = isinstance(field, Words) and 2 < field.size < self.frame.rows / 4
             if many or isinstance(field, Numbers):
                 first.append(name)
         return list(dict.fromkeys(first))

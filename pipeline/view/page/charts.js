@@ -76,13 +76,16 @@ function words(name, chart, told) {
     return el(
       "button",
       { class: "value", "data-word": word, "aria-pressed": String(chosen.has(word)), title: label, "aria-label": label, onclick: () => toggle(name, word) },
-      el("span", { class: "name" }, word === "" ? "(empty)" : word), el("span", { class: "n" }, count(here)), el("span", { class: "n share" }, share), bar,
+      el("span", { class: "name" }, called(name, word)), el("span", { class: "n" }, count(here)), el("span", { class: "n share" }, share), bar,
     );
   });
   const more = told.more ? el("p", { class: "hint" }, `and ${count(told.more)} more values`) : null;
   chart.body.replaceChildren(el("div", { class: "values" }, ...rows), more ?? "");
   if (mine && focused !== undefined) rows.find((row) => row.dataset.word === focused)?.focus();
 }
+
+// of a file the end of its path; whole in its title
+const called = (name, word) => (word === "" ? "(empty)" : name === "source" ? word.split("/").pop() : word);
 
 function toggle(name, word) {
   const chosen = new Set(state.fields[name]?.words ?? []);
@@ -93,6 +96,8 @@ function toggle(name, word) {
 function numbers(name, chart, told) {
   const most = Math.max(1, ...told.kept.map((kept, i) => kept + told.dropped[i]));
   const step = WIDE / told.kept.length;
+  const whole = Math.max(1, ...told.all);
+  const behind = told.all.map((all, i) => svg("rect", { class: "all", x: i * step, width: step - 0.6, y: HIGH - (HIGH * all) / whole, height: (HIGH * all) / whole }));
   const bars = told.kept.flatMap((kept, i) => {
     const [low, high] = [(HIGH * kept) / most, (HIGH * told.dropped[i]) / most];
     return [
@@ -112,7 +117,7 @@ function numbers(name, chart, told) {
   chart.last = told;
   const asked = state.fields[name];
   const shade = asked ? shaded(told, asked) : [];
-  chart.graph.replaceChildren(...bars, ...shade);
+  chart.graph.replaceChildren(...behind, ...bars, ...shade);
   if (document.activeElement !== chart.from) chart.from.value = asked?.least ?? "";
   if (document.activeElement !== chart.to) chart.to.value = asked?.most ?? "";
   chart.from.placeholder = figure(told.low);

@@ -27,6 +27,7 @@ export const count = (number) => number.toLocaleString("en");
 
 export function figure(number) {
   if (number === null || number === undefined) return "∅";
+  if (number === 0) return "0"; // and not -0
   return Number.isInteger(number) ? count(number) : String(Number(number.toPrecision(5)));
 }
 

@@ -1,10 +1,13 @@
 // The map: a point a sample, what matches on top, coloured by a field; drag to move, wheel to zoom, a line to choose.
 
-import { get, newest, post } from "./api.js";
+import { get, newest, picture, post } from "./api.js";
 import { byId, count, el, figure, shortened } from "./dom.js";
+import { badge } from "./list.js";
 import { ask, on, state, tell } from "./state.js";
 
-const PALETTE = ["#1a7f5a", "#d1495b", "#3d6fb6", "#e09f3e", "#7b5ea7", "#2a9d8f", "#b5651d", "#8a8d3f", "#c2528b", "#5b7083"];
+const KEPT = "#1a9a6a"; // what keeps is green, as everywhere
+const KEEPING = new Set(["kept", "selected", "chosen", "unique", "first_of_duplicates", "in_quota", "passed_through"]);
+const PALETTE = ["#d1495b", "#3d6fb6", "#e09f3e", "#7b5ea7", "#4fb3d9", "#b5651d", "#8a8d3f", "#c2528b", "#5b7083"];
 const GREY = [150, 160, 170];
 const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
@@ -56,8 +59,9 @@ async function coloured() {
     colours = [];
     const names = told.names;
     const biggest = names.map((_, i) => i).filter((i) => told.sizes[i]).sort((a, b) => told.sizes[b] - told.sizes[a]);
-    biggest.forEach((code, i) => (colours[code] = i < PALETTE.length ? rgb(PALETTE[i]) : GREY));
-    if (colour.value === "decision") colours = [rgb("#1a9a6a"), GREY];
+    const others = biggest.filter((code) => !KEEPING.has(names[code]));
+    biggest.forEach((code) => (colours[code] = rgb(KEPT)));
+    others.forEach((code, i) => (colours[code] = field === "decision" || i >= PALETTE.length ? GREY : rgb(PALETTE[i])));
     legend.replaceChildren(
       ...biggest.slice(0, PALETTE.length).map((code) => el("span", {}, el("i", { style: { background: `rgb(${colours[code]})` } }), shortened(names[code], 24), " ")),
       biggest.length > PALETTE.length ? `and ${biggest.length - PALETTE.length} more in grey` : "",
@@ -206,9 +210,10 @@ function nearest(px, py) {
 
 let tipped = -1;
 const describe = newest(async (found) => {
-  const sample = await get("sample", { row: rows[found] });
+  const row = await get("row", { row: rows[found] });
   if (found !== tipped) return;
-  tip.replaceChildren(el("b", {}, shortened(sample.key, 60)), " ", sample.selected === false ? `dropped: ${sample.steps.at(-1)?.reason}` : sample.selected ? "kept" : "", el("div", {}, shortened(sample.text, 140)));
+  const image = row.image ? el("img", { src: picture({ row: row.row }, 96), alt: "" }) : "";
+  tip.replaceChildren(image, el("b", {}, shortened(row.key, 60)), " ", badge(row) ?? "", el("div", {}, shortened(row.text, 140)));
 });
 
 function hover(event, px, py) {

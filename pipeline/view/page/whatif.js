@@ -49,6 +49,7 @@ function trial(body, knob, by) {
       shape = shape ?? found.shape;
       if (isOpen("What if")) answer(found, value);
       told.dataset.ms = Math.round(performance.now() - began);
+      told.dataset.asked = Number(told.dataset.asked ?? 0) + 1;
     } catch (error) {
       tell("said", error.message);
     }
