@@ -102,7 +102,7 @@ class Browsed:
         self.page = page
 
     def until_filled(self, act: str) -> float:
-        """Milliseconds from a change until every row in sight has its text or picture's place."""
+        """Milliseconds from a change until every row in sight has its text, or its picture."""
         return float(self.page.evaluate(FILLED, act))
 
     def until_answered(self, act: str) -> float:
@@ -119,7 +119,7 @@ FILLED = """async (act) => {
   const began = performance.now(); (0, window.acts[act])();
   await new Promise((r) => requestAnimationFrame(r));
   const rows = () => [...document.querySelectorAll('.row')];
-  while (!rows().length || rows().some((row) => !row.querySelector('.key'))) await new Promise((r) => setTimeout(r, 1));
+  while (!rows().length || rows().some((row) => !row.querySelector('.key') || [...row.querySelectorAll('img')].some((i) => !i.complete))) await new Promise((r) => setTimeout(r, 1));
   return performance.now() - began;
 }"""
 ACTS = """() => {

@@ -33,7 +33,7 @@ class Brief:
     def __init__(self, seen: Seen) -> None:
         with tempfile.TemporaryDirectory(dir=room_of(seen.store), prefix="view-") as folder:
             path = Path(folder) / "rows.arrow"
-            counter = Counter("texts", seen.pool.rows, "rows")
+            counter = Counter("reading samples", seen.pool.rows, "rows")
             with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, BRIEF) as writer:
                 for batch in ordered_map(_brief, seen.parts):
                     writer.write_batch(batch)

@@ -129,7 +129,7 @@ export const markOf = (mark) =>
   mark && el("span", { class: "badge marked", title: mark.note }, { wrong_drop: "wrong drop", wrong_keep: "wrong keep" }[mark.mark] ?? (mark.label || "note"));
 
 function fill(node, row, index) {
-  const seen = row.image ? el("img", { alt: "", loading: "lazy", decoding: "async", src: picture({ row: row.row }, state.shownAs === "grid" ? 192 : 96) }) : null;
+  const seen = row.image ? el("img", { alt: "", src: picture({ row: row.row }, state.shownAs === "grid" ? 192 : 96) }) : null;
   seen?.addEventListener("error", () => seen.replaceWith(el("span", { class: "gone" }, "image gone")));
   const tick = el("input", { type: "checkbox", tabindex: -1, "aria-label": `select ${shortened(row.key, 60)}` });
   tick.checked = state.chosen.has(row.row);

@@ -105,7 +105,7 @@ export function draw() {
   const pixels = new Uint32Array(image.data.buffer);
   const packed = colours.map(([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r);
   const faint = (70 << 24) | (GREY[2] << 16) | (GREY[1] << 8) | GREY[0];
-  const wide = points.length < 40000 ? 3 : points.length < 400000 ? 2 : 1;
+  const wide = points.length < 6000 ? 5 : points.length < 40000 ? 3 : points.length < 400000 ? 2 : 1;
   const n = rows.length;
   for (let pass = 0; pass < 2; pass++) {
     for (let i = 0; i < n; i++) {
