@@ -125,7 +125,7 @@ def view(
     from tamis.pipeline.errors import RunError, RunFailed
     from tamis.pipeline.progress import say
     from tamis.pipeline.view.others import open_with as start
-    from tamis.pipeline.view.seen import seen
+    from tamis.pipeline.view.rows.seen import seen
     from tamis.pipeline.view.serve import served
     from tamis.pipeline.view.session import Session
 

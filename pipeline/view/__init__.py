@@ -4,20 +4,16 @@ In: a complete run, a pool, or a column. Out: answers over HTTP on loopback, and
 changed.
 
     app.py       the page's questions and their answers: a route each
-    asked.py     words and conditions in SQL, as masks
-    brief.py     what a list shows of each sample, mapped from a file
-    filters.py   filters as masks, counts under all of them but a chart's own
-    frame.py     one row a sample, as arrays
     guard.py     who is answered
     marks.py     what a person marked, kept beside the run
     others.py    others' viewers, started on a run
     pictures.py  stored images, drawn anew
     places.py    where samples lie on the map
     sample.py    one sample, opened
-    seen.py      what is looked at
     serve.py     the page served until it is stopped
     session.py   one run with all that answers for it
     what_if.py   what another budget or line would keep
+    rows/        What is looked at, as rows that are filtered, counted and listed
 
 The page itself lies below, in `page`: plain modules and a style, no build step.
 """

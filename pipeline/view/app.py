@@ -19,11 +19,12 @@ from starlette.routing import Route
 from tamis.pipeline.errors import QueryError, TamisError, Unusable
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.store.runs import open_complete
-from tamis.pipeline.view.filters import Ask, Model
-from tamis.pipeline.view.frame import BINS, RANK, Numbers
 from tamis.pipeline.view.marks import FILES, MOST_MARKED, Export, Kind
 from tamis.pipeline.view.pictures import SIDES
-from tamis.pipeline.view.seen import of_run
+from tamis.pipeline.view.rows.fields import BINS, Numbers
+from tamis.pipeline.view.rows.filters import Ask, Model
+from tamis.pipeline.view.rows.frame import RANK
+from tamis.pipeline.view.rows.seen import of_run
 from tamis.pipeline.view.session import Session
 from tamis.pipeline.view.what_if import Try
 

@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
 from tamis.pipeline.files.sheets import for_sheets
-from tamis.pipeline.view.filters import Model
-from tamis.pipeline.view.seen import Seen
+from tamis.pipeline.view.rows.filters import Model
+from tamis.pipeline.view.rows.seen import Seen
 
 Kind = Literal["wrong_drop", "wrong_keep", "none"]
 Export = Literal["csv", "forget", "labels"]

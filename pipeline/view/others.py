@@ -21,7 +21,7 @@ from tamis.pipeline.emit.maps import write_atlas, write_fiftyone
 from tamis.pipeline.errors import TamisError
 from tamis.pipeline.recipe.extras import missing
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.view.brief import room_of
+from tamis.pipeline.view.rows.brief import room_of
 
 Viewer = Literal["atlas", "fiftyone", "lightly"]
 FIFTYONE = """

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tamis.pipeline.emit.places import axes_of, placed
 from tamis.pipeline.errors import TamisError
 from tamis.pipeline.parallel import ordered_map
-from tamis.pipeline.view.frame import Frame, Mask
+from tamis.pipeline.view.rows.frame import Frame, Mask
 from tamis.selectors.chance import uniform
 
 MOST_POINTS = 1_000_000  # that a page draws; of more those with the smallest hashes

@@ -23,7 +23,7 @@ from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.view.frame import Frame
+from tamis.pipeline.view.rows.frame import Frame
 from tamis.selectors.catalog import findable
 
 MOST_CHARS = 200_000  # of a text that is shown whole

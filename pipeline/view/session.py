@@ -13,14 +13,15 @@ from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.store.database import rows as rows_of
 from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import hex_number, views
-from tamis.pipeline.view.brief import Brief
-from tamis.pipeline.view.filters import Ask, Filters
-from tamis.pipeline.view.frame import DECIDED, RANK, RUNS, Frame, Mask, Numbers, Words
 from tamis.pipeline.view.marks import Marks
 from tamis.pipeline.view.pictures import Pictures
 from tamis.pipeline.view.places import Places
+from tamis.pipeline.view.rows.brief import Brief
+from tamis.pipeline.view.rows.fields import Numbers, Words
+from tamis.pipeline.view.rows.filters import Ask, Filters
+from tamis.pipeline.view.rows.frame import DECIDED, RANK, RUNS, Frame, Mask
+from tamis.pipeline.view.rows.seen import Seen
 from tamis.pipeline.view.sample import of_ids, opened
-from tamis.pipeline.view.seen import Seen
 from tamis.pipeline.view.what_if import Try, WhatIf
 
 FIRST_CHARTS = 8  # of fields that are drawn without being asked for

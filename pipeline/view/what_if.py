@@ -15,9 +15,10 @@ import yaml
 from tamis.pipeline.choose.decide import SKIPPED
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.view.asked import Asked
-from tamis.pipeline.view.filters import Model
-from tamis.pipeline.view.frame import BINS, Frame, Mask, StepRows, Words
+from tamis.pipeline.view.rows.asked import Asked
+from tamis.pipeline.view.rows.fields import BINS, Words
+from tamis.pipeline.view.rows.filters import Model
+from tamis.pipeline.view.rows.frame import Frame, Mask, StepRows
 from tamis.selectors.budget import SCALES, Budget
 from tamis.selectors.catalog import findable
 from tamis.selectors.lines import Line

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from tamis.pipeline.errors import QueryError, RunError
 from tamis.pipeline.store.query import ask as sql
 from tamis.pipeline.store.runs import Run, open_complete
-from tamis.pipeline.view.filters import Ask, Filters, OfField
-from tamis.pipeline.view.frame import Frame
 from tamis.pipeline.view.places import Places
-from tamis.pipeline.view.seen import of_run, seen
+from tamis.pipeline.view.rows.filters import Ask, Filters, OfField
+from tamis.pipeline.view.rows.frame import Frame
+from tamis.pipeline.view.rows.seen import of_run, seen
 from tamis.pipeline.view.session import Session
 from tests_support import OF_PHOTOS, Runner, write_jsonl
 

@@ -14,7 +14,7 @@ from tamis.pipeline.errors import RunError
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.view.guard import MOST_BYTES
 from tamis.pipeline.view.marks import MOST_MARKED
-from tamis.pipeline.view.seen import of_run
+from tamis.pipeline.view.rows.seen import of_run
 from tamis.pipeline.view.serve import served
 from tamis.pipeline.view.session import Session
 from tests_support import Runner

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamis.pipeline.store.runs import open_complete
-from tamis.pipeline.view.seen import seen
+from tamis.pipeline.view.rows.seen import seen
 from tamis.pipeline.view.serve import served
 from tamis.pipeline.view.session import Session
 from tests_support import OF_PHOTOS, Runner, write_jsonl

@@ -16,8 +16,8 @@ from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.whereabouts import forget
 from tamis.pipeline.view.marks import Marks
+from tamis.pipeline.view.rows.seen import of_run
 from tamis.pipeline.view.sample import differences
-from tamis.pipeline.view.seen import of_run
 from tamis.pipeline.view.session import Session
 from tests_support import OF_PHOTOS, Runner, write_jsonl
 

@@ -10,8 +10,8 @@ import yaml
 
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.store.runs import Run, open_complete
-from tamis.pipeline.view.frame import Frame
-from tamis.pipeline.view.seen import of_run
+from tamis.pipeline.view.rows.frame import Frame
+from tamis.pipeline.view.rows.seen import of_run
 from tamis.pipeline.view.what_if import Try, WhatIf
 from tests_support import OF_PHOTOS, Runner
 

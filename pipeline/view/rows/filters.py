@@ -14,8 +14,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.pipeline.errors import QueryError
-from tamis.pipeline.view.asked import Asked
-from tamis.pipeline.view.frame import BINS, RANK, Frame, Mask, Numbers, Rows, Words
+from tamis.pipeline.view.rows.asked import Asked
+from tamis.pipeline.view.rows.fields import BINS, Numbers, Words
+from tamis.pipeline.view.rows.frame import RANK, Frame, Mask, Rows
 
 MOST_NAMES = 60  # of a field's values that a chart lists
 HELD_MASKS, HELD_VIEWS = 24, 8

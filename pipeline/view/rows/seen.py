@@ -13,6 +13,7 @@ from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.remote import readable
 from tamis.pipeline.read.pool import Part, Pool, records_of, superseded, view_of
 from tamis.pipeline.read.walk import is_store
+from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import column_folders
 from tamis.pipeline.store.runs import Run, existing_store, open_complete
@@ -44,8 +45,6 @@ class Seen:
 
     @cached_property
     def kept_fields(self) -> list[pa.Field]:
-        from tamis.pipeline.schemas import POOL
-
         return [field for field in self.schema if field.name not in POOL.names]
 
 

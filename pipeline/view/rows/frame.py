@@ -1,7 +1,7 @@
 """One row a sample, in the pool's order, as arrays: what the page filters, counts, draws and sorts by.
 
-Decisions are read when a run is opened, 13 bytes for each sample and step; a field or a column when it is first asked
-for, 9 to 10 bytes a sample (a number and its bin) or 4 (a word's code). Texts and vectors are not held."""
+Decisions are read when a run is opened, 15 bytes for each sample and step; a field or a column when it is first asked
+for, 5 or 9 bytes a sample (a number and its bin) or 2 (a word's code). Texts and vectors are not held."""
 
 import threading
 from collections.abc import Callable
@@ -18,53 +18,14 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.read.pool import Part
-from tamis.pipeline.view.seen import Seen
+from tamis.pipeline.view.rows.fields import Field, Words, as_floats, numbers, plain, words
+from tamis.pipeline.view.rows.seen import Seen
 
-BINS = 48
-MOST_WORDS = 5000  # values of a field that groups; of more it is a text, to be searched and sorted by
-NONE = "∅"
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
 DECIDED = ("decision", "step", "reason")  # fields of every run
 RUNS, RANK = "runs", "rank"  # where there are several; what only sorts
 MOST_FIELDS, MOST_ORDERS = 40, 6  # held at once
-
-
-@dataclass(frozen=True)
-class Words:
-    """A field of few values."""
-
-    names: list[str]
-    codes: npt.NDArray[np.uint16]  # [rows]
-
-    @property
-    def size(self) -> int:
-        return len(self.names)
-
-    def order(self) -> npt.NDArray[Any]:
-        """[rows] what sorts them: the names' places in the alphabet."""
-        return np.argsort(np.argsort(np.array(self.names, object), kind="stable")).astype(np.float64)[self.codes]
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A field of numbers, in BINS between its 0.5% and 99.5% quantiles; what lies beyond counts in the outermost, and
-    what is no number in one of its own, the last."""
-
-    values: npt.NDArray[Any]  # [rows] float32 or float64, NaN: none
-    low: float
-    high: float
-    codes: npt.NDArray[np.uint8]  # [rows]
-
-    @property
-    def size(self) -> int:
-        return BINS + 1
-
-    def order(self) -> npt.NDArray[Any]:
-        return self.values
-
-
-Field = Words | Numbers
 
 
 @dataclass(frozen=True)
@@ -185,7 +146,7 @@ class Frame:
         found |= {one.score_name: "score" for one in self.steps if np.isfinite(one.score).any()}
         own = ("source", "n_bytes", *(("width", "height") if self.has_images else ()))
         found |= dict.fromkeys(own, "pool")
-        found |= {field.name: "pool" for field in self.seen.kept_fields if _plain(field.type)}
+        found |= {field.name: "pool" for field in self.seen.kept_fields if plain(field.type)}
         for name in self.of_columns:
             found[name if name not in found else f"{name} (column)"] = "column"
         return found
@@ -202,7 +163,7 @@ class Frame:
             files = sorted(folder.glob("part-*.parquet"))
             schema = pq.read_schema(files[0]) if files else pa.schema([])
             for number, field in enumerate(list(schema)[1:]):
-                if _plain(field.type):
+                if plain(field.type):
                     found[name if number == 0 else f"{name}_{field.name}"] = (folder, field.name)
         return found
 
@@ -224,11 +185,11 @@ class Frame:
         if kind == "run":
             return self._of_runs()
         if kind == "score":
-            return _numbers(next(one.score for one in self.steps if one.score_name == name))
+            return numbers(next(one.score for one in self.steps if one.score_name == name))
         values = self._values(name, kind)
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_boolean(values.type):
-            return _words(values)
-        return _numbers(_as_floats(values))
+            return words(values)
+        return numbers(as_floats(values))
 
     def _values(self, name: str, kind: str) -> pa.ChunkedArray:
         """Of all rows, as stored; null where a shard lacks the field."""
@@ -314,42 +275,7 @@ def _has(part: Part, name: str) -> bool:
     return bool(values.null_count < len(values))
 
 
-def _plain(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_temporal)
-    return any(test(kind) for test in tests)
-
-
 def _read(path: Path, field: str, rows: int, wanted: pa.DataType) -> pa.ChunkedArray:
     if not path.exists() or field not in pq.read_schema(path).names:
         return pa.chunked_array([pa.nulls(rows, wanted)])
     return pq.read_table(path, columns=[field])[field]
-
-
-def _as_floats(values: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """float32 where that holds them exactly; of times seconds since 1970."""
-    small = values.type in (pa.float32(), pa.float16(), pa.int8(), pa.uint8(), pa.int16(), pa.uint16())
-    if pa.types.is_temporal(values.type):
-        values = pc.divide(values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    return values.cast(pa.float32() if small else pa.float64(), safe=False).to_numpy()
-
-
-def _numbers(values: npt.NDArray[Any]) -> Numbers:
-    there = np.isfinite(values)
-    some = values[there]
-    low, high = (float(one) for one in np.quantile(some, [0.005, 0.995])) if len(some) else (0.0, 0.0)
-    if low == high and len(some):
-        low, high = float(some.min()), float(some.max())
-    codes = np.full(len(values), BINS, np.uint8)
-    width = (high - low) or 1.0
-    codes[there] = np.clip(((some - low) / width * BINS), 0, BINS - 1).astype(np.uint8)
-    return Numbers(values, low, high, codes)
-
-
-def _words(values: pa.ChunkedArray) -> Words | None:
-    encoded = pc.dictionary_encode(values.cast(pa.string())).unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    if len(encoded.dictionary) > MOST_WORDS:
-        return None
-    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.uint16)
-    return Words([*encoded.dictionary.to_pylist(), NONE], codes)

@@ -16,7 +16,8 @@ import pyarrow as pa
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.recipe.expressions import check_expression, names_in, one_select, problem_of
 from tamis.pipeline.store.database import connect, lock, pool_with_columns, rows, view
-from tamis.pipeline.view.frame import Frame, Mask, Words
+from tamis.pipeline.view.rows.fields import Words
+from tamis.pipeline.view.rows.frame import Frame, Mask
 from tamis.selectors.hints import did_you_mean
 from tamis.sql import text as sql_text
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.pool import Part
-from tamis.pipeline.view.seen import Seen
+from tamis.pipeline.view.rows.seen import Seen
 
 FIRST_CHARS = 260  # of a text
 PLACE = ("source", "position", "uri", "offset", "n_bytes", "content_hash", "width", "height")  # of images alone
