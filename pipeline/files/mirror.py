@@ -69,6 +69,11 @@ class Mirror:
             alive()
         write_json(self.here / STATE, self.known, sealed=False)
 
+    def put(self, name: str) -> None:
+        """Put up one file."""
+        self._put(name)
+        write_json(self.here / STATE, self.known, sealed=False)
+
     def _put(self, name: str) -> None:
         place = self.here / name
         try:

@@ -41,6 +41,12 @@ def readable(place: Path, also: tuple[str, ...] = ()) -> Path:
     return here / "runs" / run if runs else here
 
 
+def put_up(url: str, path: Path) -> None:
+    """Put up one file of a copy that was written beside what it holds, such as people's marks. Raises StoreError."""
+    with _copy_of(url) as (mirror, here):
+        mirror.put(path.relative_to(here).as_posix())
+
+
 @contextmanager
 def _copy_of(url: str) -> Iterator[tuple[Mirror, Path]]:
     here = cache_folder() / "stores" / fingerprint(url)

@@ -5,6 +5,7 @@ Nothing is written but marks, and their exports beside the run."""
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
@@ -91,7 +92,7 @@ class App:
         runs = self.session.seen.store / "runs"
         if asked.run not in [one.name for one in runs.iterdir()]:
             raise QueryError(f"the store has no run {asked.run!r}")
-        self.session = Session(of_run(open_complete(runs / asked.run)))
+        self.session = Session(replace(of_run(open_complete(runs / asked.run)), url=self.session.seen.url))
         return self.session.about()
 
     def rows(self, asked: dict[str, str]) -> Any:

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
+from tamis.pipeline.files.remote import put_up
 from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.view.rows.filters import Model
 from tamis.pipeline.view.rows.seen import Seen
@@ -46,6 +47,7 @@ class Marks:
 
     def __init__(self, seen: Seen) -> None:
         self.folder = seen.run.folder if seen.run else seen.store
+        self._url = seen.url
         self._lock = threading.Lock()
         self._held = self._read()
 
@@ -83,8 +85,14 @@ class Marks:
                 if mark.empty:
                     del held[sample_id]
             write_json(self.path, {"marks": {name: one.model_dump() for name, one in held.items()}}, sealed=False)
+            self._put_up(self.path)
             self._held = held
         return len(self._held)
+
+    def _put_up(self, path: Path) -> None:
+        """Where the store is a copy of one on object storage, which others look at, too."""
+        if self._url:
+            put_up(self._url, path)
 
     def export(self, kind: Export) -> tuple[Path, str]:
         """Write and return what others take."""
@@ -93,6 +101,7 @@ class Marks:
         final.parent.mkdir(exist_ok=True)
         with atomic_path(final, sealed=False) as path:
             path.write_text(text, encoding="utf-8", newline="")
+        self._put_up(final)
         return final, text
 
     def _table(self) -> str:

@@ -1,7 +1,7 @@
 """What is looked at: a run, beside others of its store where asked; or a pool with its columns where no run is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.remote import readable
+from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.read.pool import Part, Pool, records_of, superseded, view_of
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import POOL
@@ -29,6 +30,7 @@ class Seen:
     run: Run | None = None
     others: tuple[Run, ...] = ()  # of the same store
     first: str = ""  # the column that was asked for
+    url: str = ""  # of the store, where it is a copy of one on object storage
 
     @property
     def name(self) -> str:
@@ -51,7 +53,12 @@ class Seen:
 def seen(places: Sequence[Path]) -> Seen:
     """A run and others beside it, a store (its newest run, or its pool), or a column's folder. Raises RunError,
     StoreError."""
-    first, *more = (readable(place) for place in places)
+    url = (as_url(places[0]) or "").partition("/runs/")[0]
+    return replace(_seen([readable(place) for place in places]), url=url)
+
+
+def _seen(places: Sequence[Path]) -> Seen:
+    first, *more = places
     if (first / "request.json").exists():
         return of_run(open_complete(first), [open_complete(place) for place in more])
     if more:

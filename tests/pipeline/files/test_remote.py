@@ -27,6 +27,8 @@ from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete, open_run
 from tamis.pipeline.store.whereabouts import forget, where
+from tamis.pipeline.view.rows.seen import seen
+from tamis.pipeline.view.session import Session
 from tests_support import BASIC, OF_PHOTOS, Runner, result_bytes, s3_server
 
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
@@ -299,3 +301,19 @@ def test_a_copy_knows_what_it_put_up_when_it_was_killed_before_it_could_note_it(
     with working_copy(Path("s3://tamis/noted")) as here:
         assert (here / "d.bin").exists() and not (here / "e.bin").exists(), "the other machine's word counts"
     shutil.rmtree(here)
+
+
+def test_marks_of_a_store_up_there_are_put_up_as_they_are_made(
+    s3: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_at("s3://tamis/marked", workplace)
+    run, place = Path("s3://tamis/marked/runs/run"), "tamis/marked/runs/run"
+    session = Session(seen([run]))
+    row = session.row(3)
+    session.marks.set([(row["id"], row["key"])], {"mark": "wrong_keep"})
+    session.marks.export("forget")
+    s3.invalidate_cache()
+    assert row["key"] in s3.cat_file(f"{place}/marks.json").decode()
+    assert s3.cat_file(f"{place}/marks/forget.txt").decode() == f"{row['key']}\n"
+    monkeypatch.setenv("TAMIS_CACHE", str(workplace / "another machine"))
+    assert len(Session(seen([run])).marks) == 1

@@ -12,6 +12,7 @@ from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.explain.why import why
 from tamis.pipeline.labels.files import read_answers
 from tamis.pipeline.progress import hushed
+from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.whereabouts import forget
@@ -151,3 +152,12 @@ def test_marks_that_are_none_are_said_and_not_written_over(session: Session) -> 
 def test_nothing_of_the_page_s_own_files_stays_in_the_store(session: Session) -> None:
     assert list((session.seen.store / ".tmp").glob("view-*")) == []
     assert session.row(0)["text"]
+
+
+def test_gc_leaves_marks_alone(session: Session) -> None:
+    session.marks.set([(session.row(0)["id"], session.row(0)["key"])], {"note": "look again"})
+    session.marks.export("csv")
+    with hushed():
+        collect(session.seen.store, True, False)
+    assert len(Marks(session.seen)) == 1
+    assert (session.marks.folder / "marks" / "marks.csv").exists()
