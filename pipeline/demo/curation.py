@@ -108,6 +108,7 @@ def _story(outcome: Outcome, recipe: Path, told: Demo) -> str:
     some = next((row["key"] for row in examples if not row["kept"]), None)
     if some:
         lines += ["", f"Ask for any decision:  {command()} why {shortest(outcome.folder)} '{some}'"]
+        lines += [f"Look at all of them:   {command()} view {shortest(outcome.folder)} --open"]
     return "\n".join(lines)
 
 
