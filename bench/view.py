@@ -110,7 +110,7 @@ class Browsed:
 
 
 ANSWERED = """async (act) => {
-  const said = document.querySelector('#said'); const before = said.dataset.asked ?? '0';
+  const said = document.querySelector('#counts'); const before = said.dataset.asked ?? '0';
   const began = performance.now(); (0, window.acts[act])();
   while ((said.dataset.asked ?? '0') === before) await new Promise((r) => setTimeout(r, 1));
   return performance.now() - began;
@@ -209,7 +209,7 @@ def main() -> None:
                 page.wait_for_selector(".row .key")
                 first.append(
                     page.evaluate(
-                        "[performance.getEntriesByType('paint').at(-1).startTime, Number(document.querySelector('#said').dataset.at)]"
+                        "[performance.getEntriesByType('paint').at(-1).startTime, Number(document.querySelector('#counts').dataset.at)]"
                     )
                 )
             for name, place in (("first paint", 0), ("the first samples and all charts", 1)):

@@ -137,7 +137,7 @@ def half(page: Any) -> None:
 
 def rule(page: Any) -> None:
     page.click('.value[data-word="gopher_word_count"]')
-    page.click("text=by share")
+    page.select_option('[aria-label="Order of values"]', "share")
     page.wait_for_timeout(300)
     page.locator('.chart[data-field="package"]').scroll_into_view_if_needed()
 
@@ -145,7 +145,7 @@ def rule(page: Any) -> None:
 def line(page: Any) -> None:
     page.click("#what-if")
     page.wait_for_selector("#tried .big")
-    page.select_option("[aria-label=Setting]", label="2 text_quality: limits.gopher_word_count.0")
+    page.select_option("[aria-label=Setting]", label="2 text_quality: gopher_word_count, least")
     page.wait_for_timeout(500)
     page.fill("#panel input[type=number]", "20")
 
@@ -154,7 +154,7 @@ def wrong(page: Any) -> None:
     page.click("#list .row input >> nth=0")
     page.click("#list .row input >> nth=9", modifiers=["Shift"])
     page.wait_for_selector("text=10 selected")
-    page.click("#selected >> text=Wrong keep")
+    page.click("#selected >> text=Mark as wrong")
     page.wait_for_selector("text=Marks (10)")
     page.click("#marks")
     page.click("text=Keys to forget")

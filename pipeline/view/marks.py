@@ -94,15 +94,20 @@ class Marks:
         if self._url:
             put_up(self._url, path)
 
-    def export(self, kind: Export) -> tuple[Path, str]:
-        """Write and return what others take."""
+    def export(self, kind: Export) -> tuple[Path, str, int]:
+        """Write what others take; returns where, the text, and of how many samples."""
         text = {"csv": self._table, "forget": self._keys, "labels": self._labels}[kind]()
         final = self.folder / "marks" / FILES[kind]
         final.parent.mkdir(exist_ok=True)
         with atomic_path(final, sealed=False) as path:
             path.write_text(text, encoding="utf-8", newline="")
         self._put_up(final)
-        return final, text
+        return final, text, self._count(kind)
+
+    def _count(self, kind: Export) -> int:
+        held = self._held.values()
+        wrong, labels = (one.mark == "wrong_keep" for one in held), (bool(one.label) for one in held)
+        return {"csv": len(held), "forget": sum(wrong), "labels": sum(labels)}[kind]
 
     def _table(self) -> str:
         return _csv(

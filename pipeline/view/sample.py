@@ -6,6 +6,7 @@ target; of texts the words in which two differ are told."""
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
+from tamis.pipeline.view.rows.fields import Words
 from tamis.pipeline.view.rows.frame import Frame
 from tamis.selectors.catalog import findable
 
@@ -46,6 +48,7 @@ def opened(frame: Frame, row: int) -> Row:
         "values": _values(frame, part, place), "steps": told,
         "beside": _beside(frame, run, sample, decisions) if run else [],
         "boxes": _boxes(run, sample) if run else [],
+        "elsewhere": [_elsewhere(other, part, sample["sample_id"]) for other in frame.seen.others],
     }  # fmt: skip
 
 
@@ -107,17 +110,42 @@ def _beside(frame: Frame, run: Run, sample: Row, decisions: list[Row]) -> list[R
     fallen = _in_favour(run, sample["sample_id"])
     found = _known(frame, run, [*winners, *(one for one, _ in fallen)])
     stand: list[tuple[str, Row | None, float | None]] = [
-        (f"decided by ({one['selector']})", found.get(one["related_id"]), None) for one in decisions
+        (f"kept instead of it by {one['selector']}", found.get(one["related_id"]), None) for one in decisions
     ]
-    stand += [(f"dropped in its favour ({by})", found.get(one), None) for one, by in fallen]
+    stand += [(f"dropped in its favour by {by}", found.get(one), None) for one, by in fallen]
     near = _near(run, sample["sample_id"])
     targets = of_ids(run.target.parts, [one.sample_id for one in near]) if run.target else {}
     stand += [("nearest of the target", targets.get(one.sample_id), one.cosine) for one in near]
     return [
-        {**shown(other), "title": title, "cosine": cosine, "differences": differences(sample["text"], other["text"])}
+        {
+            **shown(other), "title": title, "cosine": cosine, "row": _row_of(frame, other),
+            "became": _became(frame, other), "differences": differences(sample["text"], other["text"]),
+        }
         for title, other, cosine in stand
         if other is not None
-    ]
+    ]  # fmt: skip
+
+
+def _row_of(frame: Frame, sample: Row) -> int | None:
+    """None where it is not the pool's."""
+    found = frame.rows_of(np.array([sample["sample_id"]], np.uint64))
+    return int(found[0]) if len(found) else None
+
+
+def _became(frame: Frame, sample: Row) -> str:
+    """What the run decided of it in the end: `kept`, or why it was dropped."""
+    row, reason = _row_of(frame, sample), frame.field("reason")
+    if row is None or not isinstance(reason, Words):
+        return ""
+    return reason.names[reason.codes[row]] if frame.dropped[row] else "kept"
+
+
+def _elsewhere(other: Run, part: Part, sample_id: int) -> Row:
+    """What another run made of it, by its last step that saw it."""
+    same = [one for one in other.pool.parts if one.name == part.name]  # else its shards are others since
+    last = next(iter([*chain(*(_decisions(other, one, sample_id) for one in same or other.pool.parts))][::-1]), None)
+    told = {} if last is None else {"kept": last["kept"], "selector": last["selector"], "reason": last["reason"]}
+    return {"run": other.name, **told}
 
 
 def _known(frame: Frame, run: Run, ids: Sequence[int]) -> dict[int, Row]:

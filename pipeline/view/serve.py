@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tamis.pipeline.errors import RunError
 from tamis.pipeline.view.app import App, application
 from tamis.pipeline.view.guard import Guard
-from tamis.pipeline.view.session import Session
+from tamis.pipeline.view.session import Session, Sessions
 
 LOOPBACK = "127.0.0.1"
 POLL = 0.02  # seconds
@@ -21,7 +21,7 @@ def served(session: Session, port: int = 0) -> Iterator[str]:
     """The page's address with its token, answered while the block lasts. Raises RunError where the port is taken."""
     import uvicorn
 
-    guarded = Guard(application(App(session)), secrets.token_urlsafe(32))
+    guarded = Guard(application(App(Sessions(session))), secrets.token_urlsafe(32))
     with _listening(port) as listener:
         guarded.port = listener.getsockname()[1]
         server = uvicorn.Server(

@@ -1,10 +1,12 @@
 """What a page looks at: one run with all that answers for it, until another of the store is opened."""
 
 import threading
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import QueryError
@@ -13,20 +15,22 @@ from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.store.database import rows as rows_of
 from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import hex_number, views
+from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.view.marks import Marks
 from tamis.pipeline.view.pictures import Pictures
 from tamis.pipeline.view.places import Places
 from tamis.pipeline.view.rows.brief import Brief
 from tamis.pipeline.view.rows.fields import Numbers, Words
-from tamis.pipeline.view.rows.filters import Ask, Filters
+from tamis.pipeline.view.rows.filters import Filters
 from tamis.pipeline.view.rows.frame import DECIDED, RANK, RUNS, Frame, Mask
-from tamis.pipeline.view.rows.seen import Seen
+from tamis.pipeline.view.rows.seen import Seen, of_run
 from tamis.pipeline.view.sample import of_ids, opened
 from tamis.pipeline.view.what_if import Try, WhatIf
 
 FIRST_CHARTS = 8  # of fields that are drawn without being asked for
 MOST_ROWS = 400  # of a list, at once
 MOST_REJECTS = 500
+HELD = 2  # runs beside the first
 
 
 class Session:
@@ -68,7 +72,13 @@ class Session:
             "steps": [one.name for one in self.frame.steps],
             "fields": [{"name": name, "of": kind} for name, kind in self.frame.names.items()],
             "charts": self._first_charts(), "sort": self._first_sort(), "marks": len(self.marks),
+            "vectors": bool(run and self._vectors()),
         }  # fmt: skip
+
+    def _vectors(self) -> bool:
+        """Whether a map can be drawn."""
+        files = [folder / self.seen.parts[0].name for folder in self.seen.columns.values()]
+        return any(pa.types.is_fixed_size_list(pq.read_schema(path).field(1).type) for path in files if path.exists())
 
     def _first_sort(self) -> str:
         return self.seen.first if self.seen.first in self.frame.names else RANK
@@ -100,7 +110,9 @@ class Session:
         return {"from": first, "rows": [self.row(one, sort) for one in some]}
 
     def row(self, row: int, sort: str = "") -> dict[str, Any]:
-        """One row as lists show it."""
+        """One row as lists show it. Raises QueryError."""
+        if row >= self.frame.rows:
+            raise QueryError(f"there is no row {row}")
         held, sample_id = self.brief[self.frame.where(row)], hex_id(int(self.frame.ids[row]))
         found: dict[str, Any] = {
             "row": row, "id": sample_id, "key": held["key"], "text": held["text"] or "",
@@ -116,6 +128,8 @@ class Session:
         field = self.frame.field(sort) if sort in self.frame.names else None
         if isinstance(field, Numbers):
             found["value"] = float(field.values[row])
+        elif isinstance(field, Words):
+            found["value"] = field.names[field.codes[row]]
         return found
 
     def sample(self, row: int) -> dict[str, Any]:
@@ -153,10 +167,25 @@ class Session:
 
     def tried(self, asked: Try) -> dict[str, Any]:
         found = self.what_if.tried(asked)
-        return {**found, "edge": {side: [self.row(row) for row in rows] for side, rows in found["edge"].items()}}
+        before = self.frame.steps[asked.step].kept
+        edge = {
+            side: [{**self.row(row), "was": bool(before[row] == 1)} for row in rows]
+            for side, rows in found["edge"].items()
+        }
+        return {**found, "edge": edge}
 
-    def matching(self, ask: Ask) -> list[int]:
-        return [int(row) for row in np.flatnonzero(self.filters.mask(ask))]
+    def mark(self, rows: list[int], changes: dict[str, str]) -> int:
+        """How many marks there are then; `wrong` is a wrong keep or a wrong drop, by what was decided. Raises
+        QueryError."""
+        if not all(0 <= row < self.frame.rows for row in rows):
+            raise QueryError("there is no such row")
+        wrong = changes.get("mark") == "wrong"
+        kinds = [("wrong_drop" if self.frame.dropped[row] else "wrong_keep") if wrong else "" for row in rows]
+        for kind in dict.fromkeys(kinds):
+            mine = [row for row, one in zip(rows, kinds, strict=True) if one == kind]
+            some = [(hex_id(int(self.frame.ids[row])), self.brief[self.frame.where(row)]["key"]) for row in mine]
+            self.marks.set(some, {**changes, "mark": kind} if kind else changes)
+        return len(self.marks)
 
     def rejects(self) -> dict[str, Any]:
         """What could not be read, the first MOST_REJECTS by reason, and how many in all."""
@@ -167,3 +196,35 @@ class Session:
                 con, f"select source, position, key, reason, detail from rejects order by all limit {MOST_REJECTS}"
             )
         return {"counts": self.seen.pool.rejects, "rows": found}
+
+
+class Sessions:
+    """The run that was asked for first, and others of its store that pages opened since: the last HELD of them."""
+
+    def __init__(self, first: Session) -> None:
+        self._first = first
+        self._others: dict[str, Session] = {}
+        self._opening = threading.Lock()
+
+    def of(self, run: str) -> Session:
+        """By the run's name; empty: the first. Raises QueryError, TamisError."""
+        first = self._first.seen
+        if not run or (first.run and first.run.name == run):
+            return self._first
+        with self._opening:
+            found = self._others.pop(run, None) or Session(self._seen(run))
+            self._others[run] = found  # the last that was asked for is the last to go
+            while len(self._others) > HELD:
+                self._others.pop(next(iter(self._others)))
+            return found
+
+    def _seen(self, run: str) -> Seen:
+        """Beside the runs that were asked for together, where it is one of them."""
+        first = self._first.seen
+        together = [one for one in (first.run, *first.others) if one]
+        if mine := next((one for one in together if one.name == run), None):
+            return replace(of_run(mine, [one for one in together if one.name != run]), url=first.url)
+        runs = first.store / "runs"
+        if not runs.is_dir() or run not in [one.name for one in runs.iterdir()]:
+            raise QueryError(f"the store has no run {run!r}")
+        return replace(of_run(open_complete(runs / run)), url=first.url)

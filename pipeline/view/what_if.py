@@ -54,7 +54,16 @@ class Knob:
 
     def told(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in ("setting", "value", "low", "high", "whole", "unit")}
-        return {**found, "least": self.line.is_least if self.line else None}
+        side = "" if self.line is None else "more than " if self.line.strict else "at least "
+        if self.line and not self.line.is_least:
+            side = "less than " if self.line.strict else "at most "
+        return {**found, "side": side.strip(), "called": self._called()}
+
+    def _called(self) -> str:
+        """`limits.gopher_word_count.0` is a rule's least."""
+        if self.line is None or len(self.line.setting) == 1:
+            return self.setting
+        return f"{self.line.setting[1]}, {'least' if self.line.is_least else 'most'}"
 
 
 class WhatIf:
@@ -97,10 +106,11 @@ class WhatIf:
             some = numbers[candidates & np.isfinite(numbers)] if len(numbers) else numbers
             if line.value is None or not len(some):
                 continue
-            low, high = (float(one) for one in np.quantile(some, [0.001, 0.999]))
+            low, high = (float(one) for one in np.quantile(some, [0.005, 0.98]))  # a few far ones would press it flat
             name = ".".join(map(str, line.setting))
             whole = bool((some == np.round(some)).all())
-            found.append(Knob(name, line.value, min(low, line.value), max(high, line.value), whole, "", line))
+            low, high = min(low, line.value), max(high, line.value * 2 if line.is_least else line.value)
+            found.append(Knob(name, line.value, low, high, whole, "", line))
         return found, "" if found else "its settings are no line across a stored number: run it to see"
 
     @staticmethod

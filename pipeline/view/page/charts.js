@@ -6,22 +6,21 @@ import { filter, on, state, tell } from "./state.js";
 const WIDE = 260;
 const HIGH = 64;
 const held = new Map(); // field -> its chart
-const NAMES = { decision: "decision", step: "dropped at step", reason: "reason", runs: "chosen by" };
+const NAMES = { decision: "decision", step: "left at step", reason: "reason", runs: "chosen by" };
 
 export function show() {
   const place = byId("charts");
   const more = el("select", { "aria-label": "Add a chart", onchange: () => add(more.value) }, el("option", { value: "" }, "+ a chart of…"));
   for (const field of state.about.fields) more.append(el("option", { value: field.name }, `${field.name} (${field.of})`));
-  const share = el("button", { class: "quiet", "aria-pressed": String(state.by_share) }, "by share");
-  share.addEventListener("click", () => {
-    state.by_share = !state.by_share;
-    share.setAttribute("aria-pressed", String(state.by_share));
+  const share = el("select", { "aria-label": "Order of values", title: "by how many match, or by which part of their samples does" }, el("option", { value: "" }, "by count"), el("option", { value: "share" }, "by share"));
+  share.value = state.by_share ? "share" : "";
+  share.addEventListener("change", () => {
+    state.by_share = share.value !== "";
     tell("ask");
   });
-  share.title = "order values by the part of their samples that matches";
   const legend = state.about.steps.length
-    ? el("p", { class: "legend" }, el("i", { class: "kept" }), "kept ", el("i", { class: "dropped" }), "dropped ", el("i", { class: "all" }), "all ", share)
-    : el("p", { class: "legend" }, el("i", { class: "kept" }), "matching ", el("i", { class: "all" }), "all ", share);
+    ? el("p", { class: "legend" }, el("i", { class: "kept" }), "kept ", el("i", { class: "dropped" }), "dropped ", share)
+    : el("p", { class: "legend" }, share);
   held.clear();
   place.replaceChildren(legend, ...state.charts.map((name) => made(name).node), more);
 }
@@ -61,27 +60,40 @@ function draw() {
 
 function words(name, chart, told) {
   const chosen = new Set(state.fields[name]?.words ?? []);
+  const whole = (i) => (state.by_share ? Math.max(1, told.all[i]) : most); // of what a bar is a part
   const most = Math.max(1, ...told.kept.map((kept, i) => kept + told.dropped[i]));
+  const some = told.kept.some((kept, i) => kept + told.dropped[i] !== told.all[i]);
   const focused = document.activeElement?.dataset?.word;
   const mine = chart.body.contains(document.activeElement);
   const rows = told.names.map((word, i) => {
     const here = told.kept[i] + told.dropped[i];
     const bar = el(
       "span", { class: "track" },
-      el("i", { class: "kept", style: { width: `${(100 * told.kept[i]) / most}%` } }),
-      el("i", { class: "dropped", style: { width: `${(100 * told.dropped[i]) / most}%` } }),
+      el("i", { class: "kept", style: { width: `${(100 * told.kept[i]) / whole(i)}%` } }),
+      el("i", { class: "dropped", style: { width: `${(100 * told.dropped[i]) / whole(i)}%` } }),
     );
-    const share = told.all[i] ? `${((100 * here) / told.all[i]).toFixed(here && here < told.all[i] / 1000 ? 2 : 0)}%` : "";
+    const share = some && told.all[i] ? `${((100 * here) / told.all[i]).toFixed(here && here < told.all[i] / 1000 ? 2 : 0)}%` : "";
     const label = `${word}: ${count(here)} of ${count(told.all[i])}, ${count(told.kept[i])} kept`;
     return el(
       "button",
-      { class: "value", "data-word": word, "aria-pressed": String(chosen.has(word)), title: label, "aria-label": label, onclick: () => toggle(name, word) },
+      { class: "value", tabindex: i === 0 ? 0 : -1, "data-word": word, "aria-pressed": String(chosen.has(word)), title: label, "aria-label": label, onclick: () => toggle(name, word) },
       el("span", { class: "name" }, called(name, word)), el("span", { class: "n" }, count(here)), el("span", { class: "n share" }, share), bar,
     );
   });
   const more = told.more ? el("p", { class: "hint" }, `and ${count(told.more)} more values`) : null;
-  chart.body.replaceChildren(el("div", { class: "values" }, ...rows), more ?? "");
+  const values = el("div", { class: "values" }, ...rows);
+  values.addEventListener("keydown", (event) => along(event, rows)); // one stop of Tab a chart, arrows inside
+  chart.body.replaceChildren(values, more ?? "");
   if (mine && focused !== undefined) rows.find((row) => row.dataset.word === focused)?.focus();
+}
+
+function along(event, rows) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const next = by && rows[rows.indexOf(document.activeElement) + by];
+  if (!next) return;
+  event.preventDefault();
+  for (const row of rows) row.tabIndex = row === next ? 0 : -1;
+  next.focus();
 }
 
 // of a file the end of its path; whole in its title

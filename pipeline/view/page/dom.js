@@ -31,6 +31,18 @@ export function figure(number) {
   return Number.isInteger(number) ? count(number) : String(Number(number.toPrecision(5)));
 }
 
+let looked = null; // a pattern of the words that are searched for
+
+export function lookFor(words) {
+  const parts = [...words.matchAll(/"([^"]+)"?|(\S+)/g)].map((found) => (found[1] ?? found[2]).replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  looked = parts.length ? new RegExp(`(${parts.join("|")})`, "giu") : null;
+}
+
+// The text in parts, of which those that were searched for stand out.
+export function marked(text) {
+  return looked ? text.split(looked).map((part, i) => (i % 2 ? el("mark", {}, part) : part)) : [text];
+}
+
 export const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 export function copied(text) {

@@ -4,7 +4,7 @@
 // in rows, and the bar follows it.
 
 import { get, picture } from "./api.js";
-import { byId, el, figure, shortened } from "./dom.js";
+import { byId, el, figure, marked, shortened } from "./dom.js";
 import { on, state, tell } from "./state.js";
 
 const PAGE = 100;
@@ -138,10 +138,10 @@ function fill(node, row, index) {
     event.stopPropagation();
     choose(row.row, tick.checked, index, event.shiftKey);
   });
-  const value = row.value === undefined ? null : el("span", { class: "n value" }, figure(row.value));
+  const value = row.value === undefined ? null : el("span", { class: "n value" }, typeof row.value === "string" ? shortened(row.value, 40) : figure(row.value));
   const head = el("div", { class: "head" }, el("span", { class: "key" }, shortened(row.key, 120)), badge(row), markOf(row.mark), value);
   node.dataset.row = row.row;
-  node.replaceChildren(tick, seen ?? "", el("div", { class: "told" }, head, el("div", { class: "text" }, row.text)));
+  node.replaceChildren(tick, seen ?? "", el("div", { class: "told" }, head, el("div", { class: "text" }, ...marked(row.text))));
 }
 
 let lastChosen = 0;
@@ -191,11 +191,10 @@ list.addEventListener("keydown", async (event) => {
     event.preventDefault();
     const row = await rowAt(active);
     if (row) choose(row.row, !state.chosen.has(row.row), active, event.shiftKey);
-  } else if (event.key === "m") {
-    const row = await rowAt(active);
-    if (row) tell("mark", [row.row], { mark: row.kept ? "wrong_keep" : "wrong_drop" });
   }
 });
+
+export const activeRow = () => rowAt(active);
 
 function anew(keep) {
   pages = new Map();

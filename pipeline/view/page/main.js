@@ -1,32 +1,45 @@
 // The page: asks, tells who shows, and keeps the keys.
 
-import { get, newest, post } from "./api.js";
+import { about as lookAt, get, link, linked, newest, post } from "./api.js";
 import * as charts from "./charts.js";
-import { byId, count, el, figure, shortened } from "./dom.js";
-import "./list.js";
+import { byId, count, el, figure, lookFor, shortened } from "./dom.js";
+import { activeRow } from "./list.js";
 import * as map from "./map.js";
 import * as marks from "./marks.js";
 import * as panel from "./panel.js";
-import "./sample.js";
+import { opened } from "./sample.js";
 import { ask, clear, filter, on, state, tell } from "./state.js";
 import * as whatIf from "./whatif.js";
 
-const say = (text) => (byId("said").textContent = text);
+// What went wrong stands in a line of its own until the next answer; what was done, for a moment behind the counts.
+const say = (text) => (byId("wrong").textContent = text);
 on("said", say);
+on("did", (text) => {
+  byId("did").textContent = text;
+  setTimeout(() => (byId("did").textContent = ""), 4000);
+});
 
 const refresh = newest(async () => {
   const began = performance.now();
   try {
     state.answer = await post("ask", ask());
+    byId("condition").removeAttribute("aria-invalid");
   } catch (error) {
+    if (error.message.startsWith("condition")) byId("condition").setAttribute("aria-invalid", "true");
     return void say(error.message);
   }
+  say("");
+  lookFor(state.words);
   tell("answer");
+  const { charts: _, ...asked } = ask();
+  const plain = { words: "", condition: "", lasso: [], marked: false, by_share: false, sort: state.about.sort, down: false };
+  link(Object.fromEntries(Object.entries(asked).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(plain[name] ?? {}))));
   const { matching, kept, rows } = state.answer;
-  const decided = state.about.steps.length || state.about.run ? `, ${count(kept)} of them kept` : "";
-  say(`${count(matching)} of ${count(rows)} samples${decided}`);
+  const whose = state.about.others.length ? ` by ${state.about.run}` : "";
+  const decided = state.about.run ? `, ${count(kept)} of them kept${whose}` : "";
+  byId("counts").textContent = `${count(matching)} of ${count(rows)} samples${decided}`;
   const now = performance.now();
-  const { dataset } = byId("said"); // for bench/view.py: what took how long, by this clock
+  const { dataset } = byId("counts"); // for bench/view.py: what took how long, by this clock
   dataset.ms = Math.round(now - began);
   dataset.at ??= Math.round(now);
   dataset.asked = Number(dataset.asked ?? 0) + 1;
@@ -57,8 +70,12 @@ on("cleared", () => {
   for (const id of ["words", "condition"]) byId(id).value = "";
 });
 
-function begin(about) {
-  Object.assign(state, { about, charts: about.charts, sort: about.sort, fields: {}, lasso: [], answer: null });
+function begin(about, first = false) {
+  const before = first ? linked() : {};
+  Object.assign(state, { about, charts: about.charts, sort: about.sort, down: false, fields: {}, words: "", condition: "", lasso: [], marked: false, answer: null }, before);
+  state.charts = [...new Set([...state.charts, ...Object.keys(state.fields)])];
+  for (const id of ["words", "condition"]) byId(id).value = state[id];
+  panel.close();
   state.chosen.clear();
   document.title = `${about.name} — tamis view`;
   const runs = byId("runs");
@@ -68,7 +85,9 @@ function begin(about) {
   byId("others").textContent = about.others.length ? `beside ${about.others.join(", ")}` : "";
   const sorts = [about.run ? "rank" : "pool", "key", ...about.fields.map((field) => field.name)];
   byId("sort").replaceChildren(...sorts.map((name) => el("option", { value: name }, name)));
-  byId("sort").value = about.sort === "rank" && !about.run ? "pool" : about.sort;
+  byId("sort").value = state.sort === "rank" && !about.run ? "pool" : state.sort;
+  directed();
+  byId("as-map").hidden = !about.vectors;
   byId("what-if").hidden = !about.run;
   const rejects = Object.values(about.rejects).reduce((sum, one) => sum + one, 0);
   byId("rejects").hidden = !rejects;
@@ -84,24 +103,29 @@ function shownAs(what) {
   for (const one of ["list", "grid", "map"]) byId(`as-${one}`).setAttribute("aria-pressed", String(one === what));
   byId("list").hidden = what === "map";
   byId("map").hidden = what !== "map";
+  for (const id of ["sorting", "direction"]) byId(id).hidden = what === "map";
   if (what === "map") map.show().catch((error) => say(error.message));
   else if (state.answer) tell("shown");
 }
 
-async function rejects() {
+async function rejects(how) {
   const found = await get("rejects");
   const counts = Object.entries(found.counts).map(([reason, n]) => el("span", { class: "chip" }, `${reason} ${count(n)}`));
   const rows = found.rows.map((row) => el("tr", {}, el("td", {}, row.reason), el("td", { class: "key" }, `${row.source}${row.position === null ? "" : `:${row.position}`}`), el("td", {}, row.detail ?? "")));
-  panel.open("Rejects", el("p", {}, "Rows of the sources that are no samples. ", ...counts), el("table", { class: "rejects" }, ...rows));
+  panel.open("Rejects", rejects, how, el("p", {}, "Rows of the sources that are no samples. ", ...counts), el("table", { class: "rejects" }, ...rows));
 }
 
 const KEYS = [
-  ["/", "search"], ["arrows, Page, Home, End", "move through the samples"], ["Enter", "open one"], ["Space", "select (with Shift up to here)"],
-  ["m", "mark as wrong: a wrong drop, or a wrong keep"], ["Esc", "close the panel"], ["l g p", "list, grid, map"], ["w", "what if"],
+  ["/", "search; Enter goes to the samples"], ["arrows, Page, Home, End", "move through the samples"], ["Enter", "open one"], ["Space", "select (with Shift up to here)"],
+  ["m", "mark as wrong what is selected, opened, or under the cursor; again: no mark"], ["Esc", "close the panel"], ["l g p", "list, grid, map"], ["w", "what if"],
 ];
 
-function keys() {
-  panel.open("Keys", el("table", {}, ...KEYS.map(([key, does]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, does)))));
+function keys(how) {
+  const fields = state.about.fields.filter((field) => field.of !== "score" && field.of !== "decision").map((field) => field.name);
+  panel.open("Keys", keys, how, el("table", {}, ...KEYS.map(([key, does]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, does)))),
+    el("h3", {}, "Names for conditions"), el("p", {}, el("code", {}, ["key", "text", "uri", ...fields, "tamis_kept", "tamis_reason", "tamis_step", "tamis_score"].join(", "))),
+    el("p", { class: "hint" }, "A text stands in single quotes: domain = 'law'. Names with other signs than letters, digits and _ stand in double ones."),
+  );
 }
 
 let late;
@@ -114,50 +138,67 @@ for (const id of ["words", "condition"]) {
     tell("ask");
   };
   input.addEventListener("change", take);
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && (event.key !== "ArrowDown" || id !== "words")) return;
+    event.preventDefault();
+    take();
+    if (id === "words") byId("list").focus();
+  });
   if (id === "words") input.addEventListener("input", () => {
     clearTimeout(late);
     late = setTimeout(take, 300);
   });
 }
-byId("asking").addEventListener("submit", (event) => {
-  event.preventDefault();
-  document.activeElement?.dispatchEvent(new Event("change"));
-});
+byId("asking").addEventListener("submit", (event) => event.preventDefault());
 byId("sort").addEventListener("change", () => {
   state.sort = byId("sort").value;
   tell("ask");
 });
+function directed() {
+  byId("direction").textContent = state.down ? "↓" : "↑";
+  byId("direction").setAttribute("aria-label", state.down ? "Direction: last first" : "Direction: first first");
+}
 byId("direction").addEventListener("click", () => {
   state.down = !state.down;
-  byId("direction").textContent = state.down ? "↓" : "↑";
-  byId("direction").setAttribute("aria-label", state.down ? "Direction: highest first" : "Direction: lowest first");
+  directed();
   tell("ask");
 });
 byId("runs").addEventListener("change", async () => {
   say("reading…");
+  lookAt(byId("runs").value);
   try {
-    begin(await post("open", { run: byId("runs").value }));
+    begin(await get("about"));
   } catch (error) {
     say(error.message);
   }
 });
-byId("show-charts").addEventListener("click", () => {
-  const is = document.body.classList.toggle("with-charts");
-  byId("show-charts").setAttribute("aria-expanded", String(is));
-});
+for (const id of ["show-charts", "hide-charts"])
+  byId(id).addEventListener("click", () => {
+    const is = document.body.classList.toggle("with-charts");
+    byId("show-charts").setAttribute("aria-expanded", String(is));
+  });
+on("answer", () => (byId("hide-charts").textContent = `Show ${count(state.answer.matching)} samples`));
+
+// `m`: of what is selected, else of what is opened, else of what is under the cursor.
+async function markThese() {
+  const row = await activeRow();
+  const rows = state.chosen.size ? [...state.chosen] : opened() !== null ? [opened()] : row ? [row.row] : [];
+  const marked = row && rows.length === 1 && rows[0] === row.row && row.mark && row.mark.mark !== "none";
+  if (rows.length && state.about.run) tell("mark", rows, { mark: marked ? "none" : "wrong" });
+}
 for (const one of ["list", "grid", "map"]) byId(`as-${one}`).addEventListener("click", () => shownAs(one));
-byId("what-if").addEventListener("click", () => whatIf.show().catch((error) => say(error.message)));
-byId("marks").addEventListener("click", marks.show);
-byId("rejects").addEventListener("click", () => rejects().catch((error) => say(error.message)));
-byId("help").addEventListener("click", keys);
+byId("what-if").addEventListener("click", () => whatIf.show({}).catch((error) => say(error.message)));
+byId("marks").addEventListener("click", () => marks.show({}));
+byId("rejects").addEventListener("click", () => rejects({}).catch((error) => say(error.message)));
+byId("help").addEventListener("click", () => keys({}));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return panel.close();
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "/": () => byId("words").focus(), l: () => shownAs("list"), g: () => shownAs("grid"), p: () => shownAs("map"), w: () => byId("what-if").click(), "?": keys }[event.key];
+  const act = { "/": () => byId("words").focus(), l: () => shownAs("list"), g: () => shownAs("grid"), p: () => state.about.vectors && shownAs("map"), w: () => byId("what-if").click(), m: markThese, "?": () => keys({}) }[event.key];
   if (act) {
     event.preventDefault();
     act();
   }
 });
 
-get("about").then(begin, (error) => say(error.message));
+get("about").then((about) => begin(about, true), (error) => say(error.message));

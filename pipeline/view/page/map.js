@@ -18,7 +18,7 @@ const legend = el("p", { class: "legend" });
 const colour = el("select", { "aria-label": "Colour by", onchange: () => coloured() });
 const lasso = el("button", { "aria-pressed": "false" }, "Lasso");
 const hint = el("span", { class: "hint" });
-place.append(el("div", { class: "bar" }, el("label", {}, "Colour by ", colour), lasso, el("button", { class: "quiet", onclick: () => whole() }, "Whole"), hint), legend, canvas, tip);
+place.append(el("div", { class: "bar" }, el("label", {}, "Colour by ", colour), lasso, el("button", { class: "quiet", onclick: () => whole() }, "Show all"), hint), legend, canvas, tip);
 
 let points = null; // Float32Array x, y
 let rows = null; // Int32Array
@@ -38,7 +38,7 @@ async function load() {
   const held = await get("map/points");
   points = new Float32Array(held, 0, told.points * 2);
   rows = new Int32Array(held, told.points * 8, told.points);
-  hint.textContent = `${count(told.points)} samples, two directions of ${told.column} (${(100 * told.share).toFixed(0)}% of its spread)`;
+  hint.textContent = `${count(told.points)} samples, two directions of ${told.column} (they show ${(100 * told.share).toFixed(0)}% of its variation)`;
   colour.replaceChildren(...state.about.fields.map((field) => el("option", { value: field.name }, field.name)));
   await Promise.all([coloured(), masked()]);
 }

@@ -9,6 +9,7 @@ async function mark(rows, changes) {
   const found = await post("mark", { rows, ...changes });
   told(found.marks);
   tell("marked", rows);
+  tell("did", `${count(found.marked)} ${changes.mark === "none" ? "without a mark now" : "marked"}`);
 }
 
 function told(marks) {
@@ -16,7 +17,7 @@ function told(marks) {
   byId("marks").textContent = marks ? `Marks (${count(marks)})` : "Marks";
 }
 
-export function show() {
+export function show(how) {
   const out = el("div");
   const button = (kind, label, hint) => el("div", { class: "export" }, el("button", { onclick: () => written(kind, out) }, label), el("span", { class: "hint" }, hint));
   const only = el("input", { type: "checkbox" });
@@ -27,8 +28,10 @@ export function show() {
   });
   open(
     "Marks",
+    show,
+    how,
     el("p", {}, `${count(state.about.marks)} samples are marked. They are kept beside the run, in marks.json; the run is as it was.`),
-    el("p", {}, el("label", {}, only, " show marked ones alone")),
+    el("p", {}, el("label", {}, only, " show only marked samples")),
     button("csv", "Table", "all marks, as CSV"),
     button("forget", "Keys to forget", "of wrong keeps: no later run may choose them"),
     button("labels", "Labels", "of those with a label: answers for the next round"),
@@ -36,21 +39,34 @@ export function show() {
   );
 }
 
+const NONE = { csv: "Nothing is marked yet.", forget: "No sample is marked as a wrong keep yet.", labels: "No sample has a label yet: open one, and type its right label." };
+const AFTER = {
+  forget: "Then run the recipe again under a new name (--run NAME). What a store has forgotten stays forgotten there.",
+  labels: "The next run with `labels:` in its recipe learns from them.",
+};
+
 async function written(kind, out) {
   try {
     const found = await get("export", { kind });
+    if (!found.count) return out.replaceChildren(el("p", {}, NONE[kind]));
     const link = el("a", { href: URL.createObjectURL(new Blob([found.text])), download: found.name }, "Save a copy");
-    out.replaceChildren(
-      el("p", {}, `${count(found.lines)} lines written to `, el("span", { class: "key" }, found.path), ". ", link),
-      found.next ? el("div", {}, el("h3", {}, "Then ", copied(found.next)), el("pre", {}, found.next)) : "",
+    return out.replaceChildren(
+      el("p", {}, `${count(found.count)} samples written to `, el("span", { class: "key" }, found.path), ". ", link),
+      found.next ? el("div", {}, el("h3", {}, "In the terminal ", copied(found.next)), el("pre", {}, found.next), el("p", { class: "hint" }, AFTER[kind])) : "",
     );
   } catch (error) {
-    tell("said", error.message);
+    return tell("said", error.message);
   }
 }
 
 on("mark", (rows, changes) => mark(rows, changes).catch((error) => tell("said", error.message)));
 on("about", () => told(state.about.marks));
+
+// A selection that is out of sight would be marked unseen.
+on("answer", () => {
+  state.chosen.clear();
+  tell("chosen");
+});
 
 on("chosen", () => {
   const place = byId("selected");
@@ -65,8 +81,7 @@ on("chosen", () => {
     ...(n
       ? [
           `${count(n)} selected: `,
-          el("button", { onclick: () => act({ mark: "wrong_drop" }) }, "Wrong drop"),
-          el("button", { onclick: () => act({ mark: "wrong_keep" }) }, "Wrong keep"),
+          ...(state.about.run ? [el("button", { onclick: () => act({ mark: "wrong" }) }, "Mark as wrong")] : []),
           el("button", { onclick: () => act({ mark: "none" }) }, "No mark"),
           el("button", { class: "quiet", onclick: none }, "Clear"),
         ]

@@ -1,30 +1,34 @@
 // One sample: its text or picture, what each step made of it, and those that it is to be seen beside.
 
 import { get, picture } from "./api.js";
-import { byId, count, el, figure, shortened, svg } from "./dom.js";
+import { count, el, figure, marked, shortened, svg } from "./dom.js";
 import { at, markOf, rowAt } from "./list.js";
-import { open } from "./panel.js";
+import { isOpen, open } from "./panel.js";
 import { on, state, tell } from "./state.js";
 
 let index = -1;
 let row = -1;
 
-async function show(asked, place) {
+async function show(asked, place, how = {}) {
   row = asked;
   index = place ?? -1;
   const sample = await get("sample", { row });
   if (row !== asked) return; // another was opened meanwhile
+  const again = (more) => show(asked, place, more);
   const panel = open(
     "Sample",
-    el("div", { class: "moves" }, move(-1, "← before"), move(1, "next →")),
+    again,
+    how,
+    el("div", { class: "moves" }, move(-1, "← previous"), move(1, "next →")),
     el("h3", { class: "key" }, sample.key),
     el("p", { class: "badges" }, verdict(sample), markOf(sample.mark)),
     marking(sample),
     seen(sample),
-    sample.text ? el("div", { class: "whole" }, sample.text, sample.cut ? " …" : "") : "",
+    sample.text ? el("div", { class: "whole" }, ...marked(sample.text), sample.cut ? " …" : "") : "",
     sample.captions.length > 1 ? el("ul", {}, ...sample.captions.map((one) => el("li", {}, one))) : "",
-    sample.steps.length ? el("h3", {}, "What each step made of it") : "",
+    sample.steps.length ? el("h3", {}, state.about.others.length ? `Decisions of ${state.about.run}` : "Decision of each step") : "",
     el("ol", { class: "steps" }, ...sample.steps.map(step)),
+    ...sample.elsewhere.map(elsewhere),
     ...sample.beside.map((other) => beside(other, sample)),
     table("Fields", { id: sample.id, from: sample.place, bytes: sample.bytes, ...(sample.image ? { pixels: `${sample.width} x ${sample.height}` } : {}), ...sample.fields }),
     Object.keys(sample.values).length ? el("details", {}, el("summary", {}, "Columns"), table("", sample.values)) : "",
@@ -43,7 +47,7 @@ function move(by, label) {
     const next = await rowAt(index + by);
     if (next) {
       at(index + by);
-      show(next.row, index + by);
+      show(next.row, index + by, { instead: true });
     }
   };
   return el("button", { class: "quiet", disabled: index < 0 || index + by < 0, onclick: go }, label);
@@ -51,14 +55,13 @@ function move(by, label) {
 
 function marking(sample) {
   const mark = sample.mark ?? { mark: "none", label: "", note: "" };
-  const button = (kind, label) =>
-    el("button", { "aria-pressed": String(mark.mark === kind), onclick: () => tell("mark", [sample.row], { mark: mark.mark === kind ? "none" : kind }) }, label);
+  const is = mark.mark !== "none";
+  const wrong = el("button", { "aria-pressed": String(is), onclick: () => tell("mark", [sample.row], { mark: is ? "none" : "wrong" }) }, sample.selected ? "Wrong keep" : "Wrong drop");
   const label = el("input", { type: "text", placeholder: "its right label", "aria-label": "Its right label", value: mark.label, maxlength: 200 });
   const note = el("input", { type: "text", placeholder: "a note", "aria-label": "Note", value: mark.note, maxlength: 2000 });
   label.addEventListener("change", () => tell("mark", [sample.row], { label: label.value }));
   note.addEventListener("change", () => tell("mark", [sample.row], { note: note.value }));
-  const wrong = sample.selected === null ? [] : sample.selected ? [button("wrong_keep", "Wrong keep")] : [button("wrong_drop", "Wrong drop")];
-  return el("div", { class: "marking" }, ...wrong, label, note);
+  return el("div", { class: "marking" }, sample.selected === null ? "" : wrong, label, note);
 }
 
 function seen(sample) {
@@ -92,8 +95,16 @@ function beside(other, sample) {
     : shortened(other.text, 1200);
   const image = other.image ? el("img", { src: picture({ id: other.id }, 192), alt: `the picture of ${other.key}` }) : "";
   const mine = other.image && sample.image ? el("img", { src: picture({ row: sample.row }, 192), alt: "this sample's picture" }) : "";
-  const there = el("button", { class: "quiet key", onclick: async () => show((await get("find", { key: other.id })).row).catch?.(() => {}) }, shortened(other.key, 80));
-  return el("div", { class: "beside" }, el("h3", {}, told), el("p", {}, there), image ? el("div", { class: "pair" }, mine, image) : "", el("div", { class: "whole small" }, ...[words].flat(2)));
+  const name = shortened(other.key, 80);
+  const there = other.row === null ? el("span", { class: "key" }, name) : el("button", { class: "quiet key", onclick: () => tell("open", other.row) }, name);
+  const became = other.became ? el("span", { class: `badge ${other.became === "kept" ? "kept" : "dropped"}` }, other.became === "kept" ? "kept in the end" : `dropped in the end: ${other.became}`) : "";
+  const legend = other.differences.some(([kind]) => kind !== "same") ? el("p", { class: "hint" }, el("del", {}, "only in this sample"), " ", el("ins", {}, "only in the other")) : "";
+  return el("div", { class: "beside" }, el("h3", {}, told), el("p", {}, there, " ", became), image ? el("div", { class: "pair" }, mine, image) : "", legend, other.text ? el("div", { class: "whole small" }, ...[words].flat(2)) : "");
+}
+
+function elsewhere(told) {
+  if (told.reason === undefined) return el("p", {}, el("b", {}, told.run), ": does not know this sample");
+  return el("p", {}, el("b", {}, told.run), ": ", el("span", { class: `badge ${told.kept ? "kept" : "dropped"}` }, told.kept ? "kept" : "dropped"), ` by ${told.selector}, ${told.reason}`);
 }
 
 function table(title, values) {
@@ -105,5 +116,7 @@ function table(title, values) {
 
 on("open", (asked, place) => show(asked, place).catch((error) => tell("said", error.message)));
 on("marked", (rows) => {
-  if (!byId("panel").hidden && byId("panel").dataset.title === "Sample" && rows.includes(row)) tell("open", row, index);
+  if (isOpen("Sample") && rows.includes(row)) show(row, index, { instead: true });
 });
+
+export const opened = () => (isOpen("Sample") ? row : null);

@@ -46,7 +46,8 @@ class Asked:
         for name in asked:
             if name.casefold() not in fields and name.casefold().partition(".")[0] not in fields:
                 hint = did_you_mean(name, list(fields.values())) or ""
-                raise QueryError(f"condition: no field or column {name!r}{hint}")
+                quotes = f"; a text stands in single quotes: '{name}'" if f'"{name}"' in condition else ""
+                raise QueryError(f"condition: no field or column {name!r}{hint}{quotes}")
         with self._connection([name.casefold() for name in asked]) as con:
             query = one_select(con, f"select sample_id from everything where ({condition}\n)")
             return self._mask(con, query)

@@ -3,6 +3,7 @@
 A drag changes one filter: the others' masks are kept, so that it costs one comparison, and one count a chart."""
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from tamis.pipeline.view.rows.fields import BINS, Numbers, Words
 from tamis.pipeline.view.rows.frame import RANK, Frame, Mask, Rows
 
 MOST_NAMES = 60  # of a field's values that a chart lists
+FEW = 20  # rows of a value, of which a share says little
 HELD_MASKS, HELD_VIEWS = 24, 8
 T = TypeVar("T")
 
@@ -113,8 +115,8 @@ class Filters:
         found: dict[str, Mask] = {}
         for name, one in ask.fields.items():
             found[name] = self._held(f"field {name} {one.model_dump_json()}", partial(self._field, name, one))
-        if ask.words:
-            found["\0words"] = self._held(f"words {ask.words}", lambda: self._asked.found(ask.words))
+        for word in words_of(ask.words):
+            found[f"\0word {word}"] = self._held(f"word {word}", partial(self._asked.found, word))
         if ask.condition:
             found["\0condition"] = self._held(f"sql {ask.condition}", lambda: self._asked.holds(ask.condition))
         if len(ask.lasso) > 2:
@@ -163,7 +165,8 @@ class Filters:
                 "none": int(kept[BINS] + dropped[BINS]),
             }  # fmt: skip
         wanted = {*(ask.fields[name].words or ())} if name in ask.fields else set()
-        return {"kind": "words", **_listed(field.names, kept, dropped, every, wanted, by_share=ask.by_share)}
+        in_turn = name == "step" and not ask.by_share
+        return {"kind": "words", **_listed(field.names, kept, dropped, every, wanted, ask.by_share, in_turn)}
 
     def _counts(self, name: str, field: Words | Numbers, mask: Mask | None) -> tuple[Any, Any]:
         """[values] kept and dropped of each."""
@@ -177,6 +180,11 @@ class Filters:
         return found
 
 
+def words_of(text: str) -> list[str]:
+    """What is looked for: each word, wherever it stands; what stands in double quotes as one."""
+    return list(dict.fromkeys(quoted or word for quoted, word in re.findall(r'"([^"]+)"?|(\S+)', text)))
+
+
 def _all(masks: Iterable[Mask]) -> Mask | None:
     """Where all hold; None: nothing is asked."""
     found: Mask | None = None
@@ -186,11 +194,13 @@ def _all(masks: Iterable[Mask]) -> Mask | None:
 
 
 def _listed(
-    names: list[str], kept: Any, dropped: Any, every: Any, wanted: set[str], *, by_share: bool
+    names: list[str], kept: Any, dropped: Any, every: Any, wanted: set[str], by_share: bool, in_turn: bool
 ) -> dict[str, Any]:
-    """The values with the most rows, or the largest part of their rows; those asked for are among them."""
+    """The values with the most rows, or the largest part of their rows, of few rows last; or as they stand. Those asked
+    for are among them."""
     there = kept + dropped
-    keys = there / np.maximum(every, 1) if by_share else there
+    keys = np.where(every < FEW, -1, 1) + there / np.maximum(every, 1) if by_share else there
+    keys = -np.arange(len(names)) if in_turn else keys
     order = [n for n in np.lexsort((-every, -keys)).tolist() if every[n]]
     first = order[:MOST_NAMES]
     first += [n for n in order[MOST_NAMES:] if names[n] in wanted]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.read.pool import Part
+from tamis.pipeline.store.runs import Run
 from tamis.pipeline.view.rows.fields import Field, Words, as_floats, numbers, plain, words
 from tamis.pipeline.view.rows.seen import Seen
 
@@ -215,8 +216,7 @@ class Frame:
         for bit, run in enumerate(runs):
             codes |= self.mask_of(_chosen(run.folder)).astype(np.uint16) << bit
         there, packed = np.unique(codes, return_inverse=True)
-        names = [" + ".join(run.name for bit, run in enumerate(runs) if code >> bit & 1) or "none" for code in there]
-        return Words(names, packed.astype(np.uint16))
+        return Words([_chosen_by(runs, int(code)) for code in there], packed.astype(np.uint16))
 
     def order(self, name: str, *, down: bool) -> Rows:
         """[rows] in the order of a field; what has no value comes last, and ties stand in the pool's order. A field of
@@ -279,3 +279,11 @@ def _read(path: Path, field: str, rows: int, wanted: pa.DataType) -> pa.ChunkedA
     if not path.exists() or field not in pq.read_schema(path).names:
         return pa.chunked_array([pa.nulls(rows, wanted)])
     return pq.read_table(path, columns=[field])[field]
+
+
+def _chosen_by(runs: list[Run], code: int) -> str:
+    """`code`: a bit for each run."""
+    names = [run.name for bit, run in enumerate(runs) if code >> bit & 1]
+    if len(names) == len(runs):
+        return "both" if len(runs) == 2 else "all"
+    return f"only {names[0]}" if len(names) == 1 else " + ".join(names) or ("neither" if len(runs) == 2 else "none")

@@ -34,7 +34,7 @@ class Seen:
 
     @property
     def name(self) -> str:
-        return self.run.name if self.run else self.store.name
+        return self.run.name if self.run else self.first or self.store.name
 
     @property
     def parts(self) -> list[Part]:

@@ -45,6 +45,10 @@ CASES: dict[str, tuple[Ask, str]] = {
     "numbers": (Ask(fields={"read": OfField(least=20, most=60)}), "read.read between 20 and 60"),
     "words": (Ask(words="Token%_"), "contains(lower(text), 'token%_') or contains(lower(key), 'token%_')"),
     "words in a key": (Ask(words="CORPUS/reader"), "contains(lower(text), 'corpus/reader') or contains(lower(key), 'corpus/reader')"),
+    "words in any order": (
+        Ask(words='words "a list"'),
+        "contains(lower(text || ' ' || key), 'words') and contains(lower(text || ' ' || key), 'a list')",
+    ),
     "condition": (Ask(condition="n_bytes > 200 and read_letter_share < 0.8"), "n_bytes > 200 and letter_share < 0.8"),
     "decided": (Ask(condition="not tamis_kept and tamis_reason = 'below_cut' and tamis_step like '2 %'"), "why = 'below_cut'"),
     "all at once": (
@@ -153,9 +157,9 @@ def test_runs_side_by_side_tell_who_is_in_which(run_in: Runner, workplace: Path)
     mine, theirs = (
         {row["sample_id"] for row in rows(open_complete(run), "select sample_id from selection")} for run in (one, two)
     )
-    assert counts["one + two"] == len(mine & theirs) > 0
-    assert counts["one"] == len(mine - theirs)
-    assert counts["two"] == len(theirs - mine)
+    assert counts["both"] == len(mine & theirs) > 0
+    assert counts["only one"] == len(mine - theirs)
+    assert counts["only two"] == len(theirs - mine)
 
 
 def test_a_store_shows_its_newest_run_and_a_column_its_pool(run: Run, run_in: Runner, workplace: Path) -> None:

@@ -53,7 +53,7 @@ class Opened:
         page.wait_for_selector(".row .key")
 
     def said(self, pattern: str) -> None:
-        self.until(lambda: re.search(pattern, self.page.inner_text("#said")))
+        self.until(lambda: re.search(pattern, self.page.inner_text("#said") + self.page.inner_text("#wrong")))
 
     def until(self, holds: Callable[[], Any]) -> None:
         """Playwright's own way to wait evaluates a text in the page, which that does not allow."""
@@ -61,13 +61,13 @@ class Opened:
             if holds():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(self.page.inner_text("#said"))
+        raise AssertionError(self.page.inner_text("#said") + self.page.inner_text("#wrong"))
 
     def tried(self) -> str:
         return str(self.page.inner_text("#tried .big")).replace("\n", "")
 
     def counts(self) -> tuple[int, int]:
-        numbers = re.findall(r"\d[\d,]*", self.page.inner_text("#said"))
+        numbers = re.findall(r"\d[\d,]*", self.page.inner_text("#counts"))
         return int(numbers[0].replace(",", "")), int(numbers[2].replace(",", ""))
 
 
@@ -114,18 +114,18 @@ def test_open_filter_open_a_sample_try_mark_export(opened: Any, run_in: Runner, 
     slider = page.locator("#panel input[type=range]")
     slider.focus()
     page.keyboard.press("Home")
-    view.until(lambda: view.tried().startswith("0 kept"))
+    view.until(lambda: view.tried().startswith("0 would be selected"))
     page.fill("#panel input[type=number]", "50")
-    view.until(lambda: view.tried().startswith("50 kept, −50"))
+    view.until(lambda: view.tried().startswith("50 would be selected, −50"))
     assert "budget: 50" in page.inner_text("#tried pre")
     assert len(page.query_selector_all(".edge")) == 12
 
     page.keyboard.press("Escape")
     page.click("#marks")
-    page.click("text=show marked ones alone")
+    page.click("text=show only marked samples")
     view.said("^1 of")
     page.click("button:text('Table')")
-    page.wait_for_selector("text=lines written to")
+    page.wait_for_selector("text=samples written to")
     assert key in (folder / "marks" / "marks.csv").read_text()
     with page.expect_download() as download:
         page.click("text=Save a copy")
@@ -141,7 +141,7 @@ def test_these_ten_are_wrong_never_again(opened: Any, run_in: Runner, workplace:
     page.click("#list .row input >> nth=0")
     page.click("#list .row input >> nth=9", modifiers=["Shift"])
     page.wait_for_selector("text=10 selected")
-    page.click("#selected >> text=Wrong keep")
+    page.click("#selected >> text=Mark as wrong")
     page.wait_for_selector("text=Marks (10)")
     page.click("#marks")
     page.click("text=Keys to forget")
@@ -221,8 +221,10 @@ def test_hostile_texts_names_and_fields_are_inert(opened: Any, run_in: Runner, t
     page.click("#what-if")
     page.wait_for_selector("#tried .groups")
     page.click("#marks")
+    page.click("button:text('Labels')")
+    page.wait_for_selector("text=No sample has a label yet")
     page.click("button:text('Table')")
-    page.wait_for_selector("text=lines written to")
+    page.wait_for_selector("text=samples written to")
     assert page.evaluate("window.hit") is None
     assert page.query_selector("#list img, #list script, #panel script, aside img") is None
     refused = page.evaluate(
@@ -247,7 +249,7 @@ def test_another_page_gets_nothing(opened: Any, browser: Any, run_in: Runner, wo
         framed = "(url) => new Promise((done) => { const f = document.createElement('iframe'); f.src = url; f.onload = () => { try { done(f.contentDocument?.body?.textContent ?? null) } catch { done(null) } }; document.body.append(f); setTimeout(() => done(null), 1500) })"
         assert not other.evaluate(framed, address)
     other.goto(address)
-    other.wait_for_selector("#said:has-text('token')")
+    other.wait_for_selector("#wrong:has-text('token')")
     assert other.query_selector(".row") is None
     other.close()
 
@@ -295,12 +297,95 @@ def test_runs_side_by_side(opened: Any, run_in: Runner, workplace: Path) -> None
     view = opened(one, two)
     page = view.page
     both = {row["key"] for row in rows(one)} & {row["key"] for row in rows(two)}
-    page.click('.chart[data-field="runs"] .value[data-word="one + two"]')
+    page.click('.chart[data-field="runs"] .value[data-word="both"]')
     page.wait_for_selector(".chip")
     assert view.counts()[0] == len(both)
+    page.click("#list .row")
+    page.wait_for_selector("#panel :text('two: kept')")
+    assert page.inner_text('[data-field="runs"] .values').count("only") == 2
     page.select_option("#runs", "two")
-    view.said("100 of them kept")
+    view.said("100 of them kept by two")
+    assert page.is_hidden("#panel")
+    page.wait_for_selector('.chart[data-field="runs"]')
     assert view.wrong == []
+
+
+def test_two_pages_look_at_two_runs_and_each_marks_its_own(
+    opened: Any, browser: Any, run_in: Runner, workplace: Path
+) -> None:
+    one = run_in(workplace, "one").folder
+    two = run_in(workplace, "two", steps=[{"random": {"budget": 60}}], target=[]).folder
+    view = opened(one)
+    other = Opened(browser.new_page(), view.address)
+    other.page.select_option("#runs", "two")
+    other.said("60 of them kept")
+    view.page.focus("#list")
+    view.page.keyboard.press("m")
+    view.page.wait_for_selector("text=Marks (1)")
+    assert (one / "marks.json").exists()
+    assert not (two / "marks.json").exists()
+    other.page.focus("#list")
+    other.page.keyboard.press("m")
+    other.page.wait_for_selector(".badge.marked")
+    assert (two / "marks.json").exists()
+    other.page.reload()
+    other.said("60 of them kept")
+    other.page.close()
+
+
+def test_an_address_leads_back_to_what_was_asked(opened: Any, run_in: Runner, workplace: Path) -> None:
+    view = opened(run_in(workplace).folder)
+    page = view.page
+    page.click('.value[data-word="below_cut"]')
+    page.fill("#words", 'parser "the same"')
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.chip:has-text("parser")')
+    page.select_option("#sort", "n_bytes")
+    page.wait_for_selector(".row .value")
+    before = view.counts()
+    page.reload()
+    page.wait_for_selector('.chip:has-text("parser")')
+    view.until(lambda: view.counts() == before)
+    assert page.input_value("#sort") == "n_bytes"
+    assert view.wrong == []
+
+
+def test_keys_alone_search_open_mark_and_go_back(opened: Any, run_in: Runner, workplace: Path) -> None:
+    folder = run_in(workplace).folder
+    view = opened(folder)
+    page = view.page
+    page.keyboard.press("/")
+    page.keyboard.type("the")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chip")
+    page.wait_for_timeout(300)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".steps li")
+    assert page.query_selector("#panel mark") is not None
+    key = page.inner_text("#panel h3.key")
+    page.keyboard.press("m")
+    page.wait_for_selector("#panel .badge.marked")
+    assert key in (folder / "marks.json").read_text()
+    page.keyboard.press("m")
+    view.until(lambda: page.query_selector("#panel .badge.marked") is None)
+    page.keyboard.press("w")
+    page.wait_for_selector("#tried .big")
+    page.click(".edge >> nth=0")
+    page.wait_for_selector(".steps li")
+    page.click("text=← What if")
+    page.wait_for_selector("#tried .big")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#panel")
+    assert view.wrong == []
+
+
+def test_a_server_that_has_ended_is_said(opened: Any, run_in: Runner, workplace: Path, browser: Any) -> None:
+    with served(Session(seen([run_in(workplace).folder]))) as address:
+        view = Opened(browser.new_page(), address)
+    view.page.click('.value[data-word="below_cut"]')
+    view.said("has ended")
+    view.page.close()
 
 
 @pytest.mark.parametrize(("width", "height", "scale"), [(390, 844, 3), (720, 450, 2)])  # a phone; a screen at 200%
@@ -320,6 +405,7 @@ def test_it_fits_a_phone_and_a_page_at_twice_the_size(
     page.wait_for_selector("aside .value")
     page.click('.value[data-word="below_cut"]')
     view.said(", 0 of them kept")
+    page.click("#hide-charts")
     page.click("#list .row")
     page.wait_for_selector(".steps li")
     assert page.evaluate("document.querySelector('#panel').scrollWidth") <= width

@@ -57,10 +57,10 @@ def test_a_sample_tells_what_why_tells(session: Session) -> None:
 def test_a_duplicate_stands_beside_the_one_kept_with_its_differences(session: Session) -> None:
     dropped = session.sample(session.find("d"))
     (winner,) = dropped["beside"]
-    assert (winner["key"], winner["title"]) == ("c", "decided by (exact_dedup)")
+    assert (winner["key"], winner["title"]) == ("c", "kept instead of it by exact_dedup")
     assert {kind for kind, _ in winner["differences"]} == {"same"}
     kept = session.sample(session.find("c"))
-    assert [(one["key"], one["title"]) for one in kept["beside"]] == [("d", "dropped in its favour (exact_dedup)")]
+    assert [(one["key"], one["title"]) for one in kept["beside"]] == [("d", "dropped in its favour by exact_dedup")]
     near = [one for key in "ab" for one in session.sample(session.find(key))["beside"]]
     assert sorted(one["key"] for one in near) == ["a", "b"]
     words = {kind: text for kind, text in near[0]["differences"] if kind != "same"}
@@ -102,7 +102,8 @@ def test_marks_are_kept_beside_the_run_which_is_as_it_was(session: Session) -> N
     again = Marks(session.seen)
     assert again.of(ids[0][0]) == session.marks.of(ids[0][0])
     assert verify(run) == []
-    path, _ = again.export("csv")
+    path, _, count = again.export("csv")
+    assert count == 3
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["key"], row["mark"], row["label"]) for row in rows] == [
@@ -122,7 +123,7 @@ def test_what_is_to_be_forgotten_is_chosen_never_again(session: Session, tmp_pat
     seen = session.seen
     row = session.find("c")
     session.marks.set([(session.row(row)["id"], "c")], {"mark": "wrong_keep"})
-    path, _ = session.marks.export("forget")
+    path, *_ = session.marks.export("forget")
     with hushed():
         forget(seen.store, path.read_text().splitlines())
     later = run_in(tmp_path, "later", pool=POOL, target=[], steps=[{"exact_dedup": {}}], emit=[])
