@@ -17,7 +17,8 @@ class Line:
     value: float | None  # where it lies; None: nowhere
     is_least: bool  # it takes what is not below; else what is not above
     reason: str  # of what it drops
-    field: str = ""  # the number, as recipes name it, or an SQL expression of it; empty: it is stored nowhere
+    field: str = ""  # the number, as recipes name it; empty: it is stored nowhere by itself
+    expression: str = ""  # or SQL over the pool's own fields that tells it
     of_score: bool = False  # the number is the step's score
     strict: bool = False  # it drops what lies on it, too
     in_detail: bool = False  # the ledger's detail of what it drops ends with the number

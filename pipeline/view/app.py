@@ -5,6 +5,7 @@ Nothing is written but marks, and their exports beside the run."""
 import json
 import math
 import shlex
+import traceback
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tamis.pipeline.errors import QueryError, TamisError, Unusable
+from tamis.pipeline.errors import QueryError, TamisError, Unusable, said
 from tamis.pipeline.view.marks import FILES, MOST_MARKED, Export, Kind
 from tamis.pipeline.view.pictures import SIDES
 from tamis.pipeline.view.rows.fields import BINS, Numbers
@@ -105,6 +106,11 @@ class App:
             return _error(str(error))
         except Unusable as error:
             return _error(": ".join(map(str, error.args)), 404)
+        except Exception as error:  # noqa: BLE001  the page says it in a line, the terminal has the rest
+            told = said(error, str(self.sessions.of("").seen.store))
+            if not isinstance(told, TamisError):
+                traceback.print_exception(error)
+            return _error(f"this failed: {' '.join(str(told).split())[:300]}", 500)
         return found if isinstance(found, Response) else _json(found)
 
 
@@ -170,7 +176,9 @@ def export(on: Session, asked: dict[str, str]) -> Any:
         "forget": f"tamis forget {store} --file {shlex.quote(str(path))}",
         "labels": f"tamis label import {store} {shlex.quote(str(path))}",
     }
-    return {"path": str(path), "name": path.name, "text": text, "count": count, "next": commands[kind]}
+    left_out = on.marks.left_out if kind == "forget" else 0
+    told = {"path": str(path), "name": path.name, "text": text, "count": count, "left_out": left_out}
+    return {**told, "next": commands[kind]}
 
 
 def application(app: App) -> Starlette:
@@ -189,7 +197,7 @@ def _number(asked: dict[str, str], name: str) -> int:
     return int(text)
 
 
-def _error(told: str, status: Literal[400, 404] = 400) -> Response:
+def _error(told: str, status: Literal[400, 404, 500] = 400) -> Response:
     return _json({"error": told}, status)
 
 

@@ -5,6 +5,7 @@ import`."""
 
 import csv
 import io
+import re
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ Kind = Literal["wrong_drop", "wrong_keep", "none"]
 Export = Literal["csv", "forget", "labels"]
 FILES: dict[Export, str] = {"csv": "marks.csv", "forget": "forget.txt", "labels": "labels.csv"}
 MOST_MARKED = 10_000  # at once
+ID = re.compile("[0-9a-f]{16}")
 
 
 class Mark(Model):
@@ -59,8 +61,11 @@ class Marks:
         if not self.path.exists():
             return {}
         try:
-            return {name: Mark.model_validate(one) for name, one in read_json(self.path)["marks"].items()}
-        except (ValidationError, LookupError, TypeError, AttributeError) as error:
+            held = {name: Mark.model_validate(one) for name, one in read_json(self.path)["marks"].items()}
+            if all(ID.fullmatch(name) for name in held):
+                return held
+            raise ValueError("an id is none")
+        except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DamageFound(f"{self.path}: no marks that this version reads. Move it away, or restore it.") from error
 
     def __len__(self) -> int:
@@ -106,8 +111,8 @@ class Marks:
 
     def _count(self, kind: Export) -> int:
         held = self._held.values()
-        wrong, labels = (one.mark == "wrong_keep" for one in held), (bool(one.label) for one in held)
-        return {"csv": len(held), "forget": sum(wrong), "labels": sum(labels)}[kind]
+        labels = sum(bool(one.label) for one in held)
+        return {"csv": len(held), "forget": len(self._wrong) - self.left_out, "labels": labels}[kind]
 
     def _table(self) -> str:
         return _csv(
@@ -117,17 +122,25 @@ class Marks:
 
     def _keys(self) -> str:
         """Of wrong keeps, one a line, as `tamis forget --file` takes them; a key of several lines can't be one."""
-        wrong = (one.key for one in self._held.values() if one.mark == "wrong_keep")
-        return "".join(f"{key}\n" for key in wrong if len(key.splitlines()) == 1)
+        return "".join(f"{key}\n" for key in self._wrong if len(key.splitlines()) == 1)
+
+    @property
+    def _wrong(self) -> list[str]:
+        return [one.key for one in self._held.values() if one.mark == "wrong_keep"]
+
+    @property
+    def left_out(self) -> int:
+        """Keys of wrong keeps that have several lines."""
+        return sum(len(key.splitlines()) != 1 for key in self._wrong)
 
     def _labels(self) -> str:
-        told = [[one.key, one.label, one.at] for one in self._held.values() if one.label]
-        return _csv(["key", "label", "labeled_at"], told)
+        told = [[name, one.key, one.label, one.at] for name, one in self._held.items() if one.label]
+        return _csv(["sample_id", "key", "label", "labeled_at"], told)
 
 
 def _csv(head: list[str], rows: list[list[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a bare carriage return ends a line, too
     writer.writerow(head)
     writer.writerows([for_sheets(value) for value in row] for row in rows)
     return out.getvalue()

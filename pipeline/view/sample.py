@@ -31,6 +31,7 @@ from tamis.selectors.catalog import findable
 MOST_CHARS = 200_000  # of a text that is shown whole
 MOST_WORDS = 1500  # of two texts that are compared: a tenth of a second
 DUPLICATES, NEAREST = 6, 3
+EXACT = 2**53  # JavaScript's whole numbers end there
 Row = dict[str, Any]
 
 
@@ -84,6 +85,8 @@ def shown(sample: Row) -> Row:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > EXACT:
+        return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)[:1000]
 
 

@@ -4,6 +4,7 @@ Exact for the step itself: a budget ends elsewhere in the order that the ledger 
 numbers that columns hold. What later steps would make of samples that they have not seen is not known, and said."""
 
 from dataclasses import dataclass
+from fractions import Fraction as Exact
 from functools import cached_property
 from typing import Any
 
@@ -71,7 +72,7 @@ class WhatIf:
 
     def __init__(self, frame: Frame) -> None:
         self._frame, self._asked = frame, Asked(frame)
-        self._numbers: dict[tuple[int, str], npt.NDArray[np.float64]] = {}
+        self._numbers: dict[str, npt.NDArray[np.float64]] = {}
         self._knobs: dict[int, tuple[list[Knob], str]] = {}
         self._ordered: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
 
@@ -102,13 +103,13 @@ class WhatIf:
         candidates = rows.kept >= 0
         found = []
         for line in plan.selector.lines():
-            numbers = self._of_line(number, line) if line.field or line.of_score else np.zeros(0)
-            some = numbers[candidates & np.isfinite(numbers)] if len(numbers) else numbers
+            numbers = self._of_line(number, line)
+            some = numbers[candidates & np.isfinite(numbers)]
             if line.value is None or not len(some):
                 continue
             low, high = (float(one) for one in np.quantile(some, [0.005, 0.98]))  # a few far ones would press it flat
             name = ".".join(map(str, line.setting))
-            whole = bool((some == np.round(some)).all())
+            whole = bool((some == np.round(some)).all()) and line.value == round(line.value)
             low, high = min(low, line.value), max(high, line.value * 2 if line.is_least else line.value)
             found.append(Knob(name, line.value, low, high, whole, "", line))
         return found, "" if found else "its settings are no line across a stored number: run it to see"
@@ -148,12 +149,18 @@ class WhatIf:
         return order, budget.costs(self._frame.stored(budget.field, order))
 
     def _of_line(self, step: int, line: Line) -> npt.NDArray[np.float64]:
-        """[rows] the number that it is drawn across."""
-        key = (step, line.field)
-        if key not in self._numbers:
-            rows = self._frame.steps[step]
-            self._numbers[key] = rows.score if line.of_score else self._asked.numbers(line.field)
-        return self._numbers[key]
+        """[rows] the number that it is drawn across; NaN where it is not stored."""
+        if line.of_score:
+            return self._frame.steps[step].score
+        if line.expression:
+            if line.expression not in self._numbers:
+                self._numbers[line.expression] = self._asked.numbers(line.expression)
+            return self._numbers[line.expression]
+        field = self._frame.field(line.field) if line.field in self._frame.names else None
+        if isinstance(field, Words):  # of booleans
+            known = np.array([{"true": 1.0, "false": 0.0}.get(name, np.nan) for name in field.names])
+            return known[field.codes]
+        return np.full(self._frame.rows, np.nan) if field is None else field.values.astype(np.float64)
 
     def tried(self, asked: Try) -> dict[str, Any]:
         """What the step would keep, against what it kept; raises QueryError where that can't be told."""
@@ -164,6 +171,9 @@ class WhatIf:
         knob = next((one for one in knobs if one.setting == asked.setting), None)
         if knob is None:
             raise QueryError(f"what if: {reason or f'no setting {asked.setting!r} to try'}")
+        others = [one for one in knobs if one.line and one is not knob]
+        if (asked.value is None and not others) or (knob.line is None and (asked.value or 0) < 0):
+            raise QueryError(f"what if: {asked.setting} takes a number" + ("" if knob.line else " of 0 or more"))
         rows, plan = frame.steps[asked.step], run.step(asked.step)
         now, edge = (
             self._by_budget(plan, rows, asked) if knob.line is None else self._by_lines(rows, plan, knob.line, asked)
@@ -179,7 +189,7 @@ class WhatIf:
 
     def _by_budget(self, plan: StepPlan, rows: StepRows, asked: Try) -> tuple[Mask, dict[str, list[int]]]:
         order, costs = self._costs(plan, rows)
-        most = int((asked.value or 0) * SCALES[plan.budget.unit if plan.budget else "rows"])
+        most = int(Exact(str(asked.value)) * SCALES[plan.budget.unit if plan.budget else "rows"])  # as recipes are read
         taken = _affordable(costs, most)
         kept = (rows.kept == 1) & (rows.rank < 0)  # what a rule lets pass
         kept[order[taken]] = True
@@ -232,7 +242,7 @@ class WhatIf:
         run = self._frame.seen.run
         assert run is not None
         settings = dict(run.recipe.steps[plan.number][plan.name] or {})
-        told: Any = value if value is None or not knob.whole else int(value)
+        told: Any = int(value) if value is not None and value == int(value) else value
         if knob.line is None:
             given = settings.get(BUDGET)
             settings.pop("fraction", None)

@@ -64,16 +64,21 @@ class ImageQuality(Filter, ByVerdict):
         return None
 
     def lines(self) -> list[Line]:
-        numbers = {
-            "least_side": "least(width, height)",
-            "most_aspect": "greatest(width, height) / greatest(1, least(width, height))",
+        fields = {
             "sharpness": self.column,
             **{name: f"{self.column}_{name}" for name in ("contrast", "dark", "bright")},
         }
+        sides = {
+            "least_side": "least(width, height)",
+            "most_aspect": "greatest(width, height) / greatest(1, least(width, height))",
+        }
         return [
-            Line((name,), getattr(self, name), is_least, reason, numbers[name], in_detail=True, single=True)
+            Line(
+                (name,), getattr(self, name), is_least, reason, fields.get(name, ""), sides.get(name, ""),
+                in_detail=True, single=True,
+            )
             for name, reason, is_least in LIMITS
-        ]
+        ]  # fmt: skip
 
     def verdicts(self, batch: pa.RecordBatch) -> list[Verdict]:
         """Of each row the first reason against it, and the measure; an image that is gone has none of them."""

@@ -22,7 +22,7 @@ async function asked(path, options = {}) {
   }
   if (answer.status === 403) throw new Error("Open the address that `tamis view` printed, with its token.");
   const binary = answer.headers.get("content-type") === "application/octet-stream";
-  const found = binary ? await answer.arrayBuffer() : await answer.json();
+  const found = binary ? await answer.arrayBuffer() : await answer.json().catch(() => ({ error: `the server said ${answer.status}` }));
   if (!answer.ok) throw new Error(found.error ?? `the server said ${answer.status}`);
   return found;
 }

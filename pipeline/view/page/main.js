@@ -72,7 +72,7 @@ on("cleared", () => {
 
 function begin(about, first = false) {
   const before = first ? linked() : {};
-  Object.assign(state, { about, charts: about.charts, sort: about.sort, down: false, fields: {}, words: "", condition: "", lasso: [], marked: false, answer: null }, before);
+  Object.assign(state, { about, charts: about.charts, sort: about.sort, down: false, fields: Object.create(null), words: "", condition: "", lasso: [], marked: false, answer: null }, before);
   state.charts = [...new Set([...state.charts, ...Object.keys(state.fields)])];
   for (const id of ["words", "condition"]) byId(id).value = state[id];
   panel.close();

@@ -52,6 +52,7 @@ async function written(kind, out) {
     const link = el("a", { href: URL.createObjectURL(new Blob([found.text])), download: found.name }, "Save a copy");
     return out.replaceChildren(
       el("p", {}, `${count(found.count)} samples written to `, el("span", { class: "key" }, found.path), ". ", link),
+      found.left_out ? el("p", { class: "hint" }, `${count(found.left_out)} keys have several lines, which a file of keys can't hold: name them to tamis forget one by one.`) : "",
       found.next ? el("div", {}, el("h3", {}, "In the terminal ", copied(found.next)), el("pre", {}, found.next), el("p", { class: "hint" }, AFTER[kind])) : "",
     );
   } catch (error) {

@@ -2,7 +2,7 @@
 
 export const state = {
   about: null,
-  fields: {}, // filters by field: {words: [...]} or {least, most, none}
+  fields: Object.create(null), // filters by field: {words: [...]} or {least, most, none}
   words: "",
   condition: "",
   lasso: [],
@@ -38,7 +38,7 @@ export function filter(name, value) {
 }
 
 export function clear() {
-  Object.assign(state, { fields: {}, words: "", condition: "", lasso: [], marked: false });
+  Object.assign(state, { fields: Object.create(null), words: "", condition: "", lasso: [], marked: false });
   tell("cleared");
   tell("ask");
 }

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.pipeline.errors import QueryError
-from tamis.pipeline.recipe.expressions import check_expression, names_in, one_select, problem_of
+from tamis.pipeline.recipe.expressions import check_expression, names_in, one_select, problem_of, quoted
 from tamis.pipeline.store.database import connect, lock, pool_with_columns, rows, view
 from tamis.pipeline.view.rows.fields import Words
 from tamis.pipeline.view.rows.frame import Frame, Mask
@@ -53,9 +53,9 @@ class Asked:
             return self._mask(con, query)
 
     def numbers(self, expression: str) -> npt.NDArray[np.float64]:
-        """[rows] of one of our own expressions over the pool's fields and columns; NaN: none."""
-        with self._connection([name.casefold() for name in names_in(expression)]) as con:
-            found = con.execute(f"select sample_id, ({expression})::double as number from everything").fetchnumpy()
+        """[rows] of one of our own expressions over the pool's fields; NaN: none."""
+        with self._connection() as con:
+            found = con.execute(f"select sample_id, ({expression})::double as number from pool").fetchnumpy()
         numbers = np.full(self._frame.rows, np.nan)
         values = np.ma.filled(np.ma.asarray(found["number"], np.float64), np.nan)
         order = np.argsort(found["sample_id"], kind="stable")
@@ -73,12 +73,19 @@ class Asked:
         """With the view `pool`, and `everything`: the pool beside what the names, case-folded, need."""
         seen = self._frame.seen
         columns = {name: folder for name, folder in seen.columns.items() if _speaks_of(names, name)}
+        for name, folder in columns.items():
+            if not all((folder / part.name).exists() for part in seen.parts):
+                raise QueryError(
+                    f"condition: column {name!r} has no values for a part of the pool; run its recipe again"
+                )
         with self._lock, connect(seen.store) as con:
             view(con, "pool", [part.path for part in seen.parts])
             query = pool_with_columns(seen.parts, columns)
             if not {*OURS}.isdisjoint(names):
                 con.register("decisions", self._decisions())
-                query = f"select * from ({query}) join decisions using (sample_id)"
+                theirs = [name for name in OURS if name in seen.schema.names]
+                others = f" exclude ({', '.join(map(quoted, theirs))})" if theirs else ""
+                query = f"select * from (select *{others} from ({query})) join decisions using (sample_id)"
             rows(con, f"create view everything as {query}")
             lock(con, seen.store)
             yield con

@@ -51,16 +51,24 @@ Field = Words | Numbers
 
 
 def plain(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_temporal)
+    """Whether a page can group or draw it."""
+    tests = (
+        pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_string,
+        pa.types.is_large_string, pa.types.is_timestamp, pa.types.is_date, pa.types.is_time, pa.types.is_duration,
+    )  # fmt: skip
     return any(test(kind) for test in tests)
 
 
 def as_floats(values: pa.ChunkedArray) -> npt.NDArray[Any]:
     """float32 where that holds them exactly; of times seconds since 1970."""
     small = values.type in (pa.float32(), pa.float16(), pa.int8(), pa.uint8(), pa.int16(), pa.uint16())
-    if pa.types.is_temporal(values.type):
-        values = pc.divide(values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    return values.cast(pa.float32() if small else pa.float64(), safe=False).to_numpy()
+    kind = values.type
+    if not pa.types.is_temporal(kind):
+        return values.cast(pa.float32() if small else pa.float64(), safe=False).to_numpy()
+    whole = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).cast(pa.float64(), safe=False)
+    if pa.types.is_date(kind):
+        return whole.to_numpy() * (86_400 if kind.bit_width == 32 else 1e-3)
+    return whole.to_numpy() / {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
 
 
 def numbers(values: npt.NDArray[Any]) -> Numbers:
@@ -70,8 +78,9 @@ def numbers(values: npt.NDArray[Any]) -> Numbers:
     if low == high and len(some):
         low, high = float(some.min()), float(some.max())
     codes = np.full(len(values), BINS, np.uint8)
-    width = (high - low) or 1.0
-    codes[there] = np.clip(((some - low) / width * BINS), 0, BINS - 1).astype(np.uint8)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers at the end of their range all lie in one bin
+        width = (high - low) or 1.0
+        codes[there] = np.nan_to_num(np.clip((some - low) / width * BINS, 0, BINS - 1)).astype(np.uint8)
     return Numbers(values, low, high, codes)
 
 
@@ -82,4 +91,5 @@ def words(values: pa.ChunkedArray) -> Words | None:
     if len(encoded.dictionary) > MOST_WORDS:
         return None
     codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.uint16)
-    return Words([*encoded.dictionary.to_pylist(), NONE], codes)
+    names = encoded.dictionary.to_pylist()
+    return Words([*names, NONE if NONE not in names else f"{NONE} (null)"], codes)

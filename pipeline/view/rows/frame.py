@@ -60,7 +60,8 @@ class Frame:
         self._orders: dict[tuple[str, bool], Rows] = {}
         self._loading = threading.RLock()
         self.ids = self._joined(lambda part: pq.read_table(part.path, columns=["sample_id"])["sample_id"].to_numpy())
-        self.steps = [self._step(step.number, step.name) for step in seen.run.steps] if seen.run else []
+        names = [next(iter(step)) for step in seen.run.recipe.steps] if seen.run else []  # none of their code is run
+        self.steps = [self._step(number, name) for number, name in enumerate(names)]
         self.dropped = ~self._kept()
 
     @property
@@ -147,10 +148,15 @@ class Frame:
         found |= {one.score_name: "score" for one in self.steps if np.isfinite(one.score).any()}
         own = ("source", "n_bytes", *(("width", "height") if self.has_images else ()))
         found |= dict.fromkeys(own, "pool")
-        found |= {field.name: "pool" for field in self.seen.kept_fields if plain(field.type)}
+        found |= {self._own_name(field.name): "pool" for field in self.seen.kept_fields if plain(field.type)}
         for name in self.of_columns:
             found[name if name not in found else f"{name} (column)"] = "column"
         return found
+
+    @staticmethod
+    def _own_name(field: str) -> str:
+        """Of a kept field that is called like one of ours."""
+        return f"{field} (field)" if field in (*DECIDED, RUNS, RANK) else field
 
     @cached_property
     def has_images(self) -> bool:
@@ -195,7 +201,8 @@ class Frame:
     def _values(self, name: str, kind: str) -> pa.ChunkedArray:
         """Of all rows, as stored; null where a shard lacks the field."""
         if kind == "pool":
-            wanted, field = self.seen.schema.field(name).type, name
+            field = name.removesuffix(" (field)") if name not in self.seen.schema.names else name
+            wanted = self.seen.schema.field(field).type
             tables = ordered_map(lambda part: _read(part.path, field, part.rows, wanted), self.seen.parts)
         else:
             folder, field = self.of_columns[name.removesuffix(" (column)")]
@@ -212,9 +219,9 @@ class Frame:
     def _of_runs(self) -> Words:
         """Which of the runs chose a sample."""
         runs = [run for run in (self.seen.run, *self.seen.others) if run]
-        codes = np.zeros(self.rows, np.uint16)
+        codes = np.zeros(self.rows, np.uint64)
         for bit, run in enumerate(runs):
-            codes |= self.mask_of(_chosen(run.folder)).astype(np.uint16) << bit
+            codes |= self.mask_of(_chosen(run.folder)).astype(np.uint64) << np.uint64(bit)
         there, packed = np.unique(codes, return_inverse=True)
         return Words([_chosen_by(runs, int(code)) for code in there], packed.astype(np.uint16))
 
