@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 def _values(frame: Frame, part: Part, place: int) -> Row:
     """Plain values of its columns."""
-    found = {}
+    found: Row = {}
     for folder in dict.fromkeys(folder for folder, _ in frame.of_columns.values()):
         mine = {field: name for name, (other, field) in frame.of_columns.items() if other == folder}
         if (path := folder / part.name).exists():
