@@ -1,6 +1,7 @@
 """SQL that a recipe or a user gives: one SELECT, or one expression over the rows of a shard. Nothing is run here."""
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ REFUSED = {  # classes of the parsed tree that are not of one row, and what to d
     "STAR": "no `*`; name what is meant",
 }
 CHANGES = ("VOLATILE", "CONSISTENT_WITHIN_QUERY")  # stabilities of functions: dice and clocks
+ZONED = "TIME ZONE|TIMESTAMPTZ"  # types of what a function takes
 CLOCKS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")  # written like fields
 MACHINE = {  # what DuckDB takes for lasting, and another machine or setting answers otherwise
     "getenv", "version", "current_user", "session_user", "user", "current_localtime", "current_localtimestamp",
@@ -64,7 +66,11 @@ def check_expression(what: str, text: str) -> None:
             tree, plain = _tree(con, text), _tree(con, "true")
         except (QueryError, duckdb.Error) as error:
             raise QueryError(f"{what} {text!r}: not an SQL expression ({problem_of(error)})") from error
-        functions = _rows(con, "select function_name as name, function_type as kind, stability from duckdb_functions()")
+        functions = _rows(
+            con,
+            "select function_name as name, function_type as kind, stability, parameter_types::text as takes "
+            "from duckdb_functions()",
+        )
     classes, called = set(_values(tree, "class")), {name.casefold() for name in _values(tree, "function_name")}
     if machine := sorted(called & MACHINE):
         raise QueryError(f"{what} {text!r}: {machine[0]} is of a machine or its settings, not of a row")
@@ -76,7 +82,7 @@ def check_expression(what: str, text: str) -> None:
         raise QueryError(f"{what} {text!r}: not an SQL expression")  # its brackets let in a limit, a sample, a from
     scalar = {row["name"] for row in functions if row["kind"] in ("scalar", "macro")}
     for row in functions:
-        if row["name"] in called and row["stability"] in CHANGES:
+        if row["name"] in called and _changes(row):
             raise QueryError(f"{what} {text!r}: {row['name']}() answers otherwise each time; use a step `random`")
         if row["name"] in called and row["kind"] == "aggregate" and row["name"] not in scalar:
             raise QueryError(f"{what} {text!r}: {row['name']}() is of many rows; it is asked of one shard at a time")
@@ -84,6 +90,12 @@ def check_expression(what: str, text: str) -> None:
         raise QueryError(f"{what} {text!r}: {min(clocks)} is the clock, which answers otherwise each time")
     if "unnest" in called:
         raise QueryError(f"{what} {text!r}: unnest() makes several rows of one")
+
+
+def _changes(function: dict[str, Any]) -> bool:
+    """Whether it answers otherwise each time. What hangs on the time zone alone does not: that is UTC here."""
+    zoned = function["stability"] == "CONSISTENT_WITHIN_QUERY" and re.search(ZONED, function["takes"] or "")
+    return function["stability"] in CHANGES and not zoned
 
 
 def _tree(con: Any, text: str) -> dict[str, Any]:

@@ -100,9 +100,11 @@ class WhatIf:
         if plan.budget is not None:
             reason = self._closed(plan, run.summary(number))
             return ([], reason) if reason else ([self._budget(plan, rows)], "")
-        candidates = rows.kept >= 0
+        candidates, lines = rows.kept >= 0, plan.selector.lines()
+        if not all(self._stored(line) for line in lines if line.value is not None):
+            return [], "it compares numbers that are stored nowhere: run it to see"
         found = []
-        for line in plan.selector.lines():
+        for line in lines:
             numbers = self._of_line(number, line)
             some = numbers[candidates & np.isfinite(numbers)]
             if line.value is None or not len(some):
@@ -147,6 +149,9 @@ class WhatIf:
             one = pa.record_batch({"sample_id": pa.array([0], pa.uint64())})
             return order, np.full(len(order), int(budget.costs(one)[0]) if isinstance(budget, Budget) else 1, np.int64)
         return order, budget.costs(self._frame.stored(budget.field, order))
+
+    def _stored(self, line: Line) -> bool:
+        return line.of_score or bool(line.expression) or line.field in self._frame.names
 
     def _of_line(self, step: int, line: Line) -> npt.NDArray[np.float64]:
         """[rows] the number that it is drawn across; NaN where it is not stored."""
