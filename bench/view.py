@@ -191,9 +191,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     run = prepared(asked.what, asked.rows, folder)
     began = time.monotonic()
-    with subprocess.Popen(
-        [*TAMIS, "view", str(run)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    server = subprocess.Popen([*TAMIS, "view", str(run)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
         assert server.stdout
         address = server.stdout.readline().strip()
         started = time.monotonic() - began
@@ -217,10 +216,10 @@ def main() -> None:
             page.evaluate(ACTS)
             for name, once in measured(page):
                 shown(name, [once() for _ in range(ROUNDS)])
-            page.click("#as-map")
-            page.wait_for_timeout(6000)
-            if drawn := page.get_attribute("#map canvas", "data-ms"):
-                shown("the map, drawn", [float(drawn)])
+            if page.is_visible("#as-map"):
+                page.click("#as-map")
+                page.wait_for_timeout(6000)
+                shown("the map, drawn", [float(page.get_attribute("#map canvas", "data-ms"))])
             heap = page.evaluate("performance.memory.usedJSHeapSize") / 1e6
             for name, held in (
                 ("memory of the server", resident(server.pid, "RssAnon")),
@@ -229,6 +228,7 @@ def main() -> None:
             ):
                 print(f"| {name} | {held:,.0f} MB | |")
             chromium.close()
+    finally:
         server.terminate()
 
 
