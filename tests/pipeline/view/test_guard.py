@@ -17,7 +17,7 @@ from tamis.pipeline.view.marks import MOST_MARKED
 from tamis.pipeline.view.rows.seen import of_run
 from tamis.pipeline.view.serve import served
 from tamis.pipeline.view.session import Session
-from tests_support import Runner
+from tests_support import OF_PHOTOS, Runner
 
 API = ["about", "rows?view=1&from=0&to=5", "sample?row=0", "find?key=x", "picture?row=0&side=96", "map", "map/points",
        "map/codes?field=reason", "map/meaning?field=reason", "knobs", "export?kind=csv", "rejects"]  # fmt: skip
@@ -183,3 +183,23 @@ def test_a_mark_is_all_that_is_written(page: Page, workplace: Path) -> None:
     assert files() == before
     assert page.api("mark", {"rows": [0, 1], "mark": "wrong_drop"}) == (200, {"marks": 2, "marked": 2})
     assert {name for name in files() if name not in before} == {"store/runs/run/marks.json"}
+
+
+def test_what_is_no_image_any_more_is_not_sent(run_in: Runner, photos: Path) -> None:
+    run = open_complete(run_in(photos.parent, **{**OF_PHOTOS, "steps": [{"random": {"budget": 5}}]}).folder)
+    session = Session(of_run(run))
+    changed, cut, gone = (photos / "china" / f"{n:02d}.jpg" for n in range(3))
+    rows = [session.find(f"china/{n:02d}") for n in range(3)]
+    changed.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+    cut.write_bytes(cut.read_bytes()[:900])
+    gone.unlink()
+    with served(session) as address:
+        page = Page(address)
+        for row in rows:
+            status, told = page.api(f"picture?row={row}&side=192")
+            assert (status, list(told)) == (404, ["error"])
+            assert "svg" not in str(told)
+        status, headers, picture = page.asked(
+            f"/api/picture?row={session.find('china/05')}&side=192", x_tamis_token=page.token
+        )
+        assert (status, headers["content-type"], picture[:2]) == (200, "image/jpeg", b"\xff\xd8")
