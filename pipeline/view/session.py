@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.pipeline.errors import QueryError
+from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.progress import still
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.store.database import rows as rows_of
@@ -38,9 +38,13 @@ class Session:
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
-        with still(f"reading {seen.name}"):
-            self.frame = Frame(seen)
-        self.brief = Brief(seen)
+        try:
+            with still(f"reading {seen.name}"):
+                self.frame = Frame(seen)
+            self.brief = Brief(seen)
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            told = " ".join(str(error).split())[:300]
+            raise DamageFound(f"view {seen.name}: {told}. `tamis verify RUN` lists what is wrong.") from error
         self.marks, self.pictures = Marks(seen), Pictures()
         self.filters = Filters(self.frame, self.inside, self.marks.ids)
         self.what_if = WhatIf(self.frame)

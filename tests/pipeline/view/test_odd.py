@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tamis.pipeline.errors import QueryError
+from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.labels.files import read_answers
 from tamis.pipeline.store.compact import compact
 from tamis.pipeline.store.query import ask as sql
@@ -172,3 +172,15 @@ def test_nulls_beside_one_value_are_found(run_in: Runner, tmp_path: Path) -> Non
     (batch,) = sql(run, "select count(*) as n from pool where part is null")
     assert batch["n"].to_pylist() == [8]
     assert Session(of_run(run)).filters.answer(Ask(condition="part is null")).matching == 8
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_run_is_said_in_a_line(damage: str, run_in: Runner, workplace: Path) -> None:
+    run = open_complete(run_in(workplace).folder)
+    path = next(run.ledger(0).glob("*.parquet"))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        path.unlink()
+    with pytest.raises(DamageFound, match="verify"):
+        Session(of_run(run))
