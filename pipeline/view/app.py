@@ -3,7 +3,6 @@
 Nothing is written but marks, and their exports beside the run."""
 
 import json
-import math
 import shlex
 import traceback
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tamis.pipeline.errors import QueryError, TamisError, Unusable, said
+from tamis.pipeline.files.plain_json import plain
 from tamis.pipeline.view.marks import FILES, MOST_MARKED, Export, Kind
 from tamis.pipeline.view.pictures import SIDES
 from tamis.pipeline.view.rows.fields import BINS, Numbers
@@ -205,14 +205,5 @@ def _json(value: Any, status: int = 200) -> Response:
     try:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), allow_nan=False)
+        text = json.dumps(plain(value), allow_nan=False)
     return Response(text, status, media_type="application/json", headers={"cache-control": "no-store"})
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

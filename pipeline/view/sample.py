@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.emit.proposals import objects_column, objects_of
 from tamis.pipeline.errors import TamisError
-from tamis.pipeline.explain.neighbours import nearest_targets
+from tamis.pipeline.explain.neighbours import Near, nearest_targets
+from tamis.pipeline.explain.report.data import stored_of
 from tamis.pipeline.explain.report.thumbnails import colour_of
 from tamis.pipeline.explain.why import step_told
 from tamis.pipeline.files.atomic import read_json
@@ -65,13 +66,6 @@ def stored(part: Part, place: int) -> Row:
     raise IndexError(place)
 
 
-def of_ids(parts: Sequence[Part], ids: Sequence[int]) -> dict[int, Row]:
-    """Those samples of some shards, by id."""
-    wanted = pc.field("sample_id").isin(pa.array(ids, pa.uint64()))
-    found = [row for part in parts for row in pq.read_table(part.path, filters=wanted).to_pylist()] if ids else []
-    return {row["sample_id"]: row for row in found}
-
-
 def shown(sample: Row) -> Row:
     """What every sample shows, wherever it stands."""
     text = sample["text"] or ""
@@ -116,8 +110,8 @@ def _beside(frame: Frame, run: Run, sample: Row, decisions: list[Row]) -> list[R
         (f"kept instead of it by {one['selector']}", found.get(one["related_id"]), None) for one in decisions
     ]
     stand += [(f"dropped in its favour by {by}", found.get(one), None) for one, by in fallen]
-    near = _near(run, sample["sample_id"])
-    targets = of_ids(run.target.parts, [one.sample_id for one in near]) if run.target else {}
+    near = _near(frame, run, sample["sample_id"])
+    targets = stored_of(run.target.parts, [one.sample_id for one in near]) if run.target else {}
     stand += [("nearest of the target", targets.get(one.sample_id), one.cosine) for one in near]
     return [
         {
@@ -157,7 +151,7 @@ def _known(frame: Frame, run: Run, ids: Sequence[int]) -> dict[int, Row]:
     rows = [stored(frame.seen.parts[number], place) for number, place in places]
     found = {row["sample_id"]: row for row in rows}
     left = [one for one in ids if one not in found]
-    return found | (of_ids(run.beside.parts, left) if left and run.beside else {})
+    return found | (stored_of(run.beside.parts, left) if left and run.beside else {})
 
 
 def _in_favour(run: Run, sample_id: int) -> list[tuple[int, str]]:
@@ -172,24 +166,16 @@ def _in_favour(run: Run, sample_id: int) -> list[tuple[int, str]]:
     return found[:DUPLICATES]
 
 
-def _near(run: Run, sample_id: int) -> Any:
+def _near(frame: Frame, run: Run, sample_id: int) -> list[Near]:
     """By the column in which a step compares with the target, else by the first that both have."""
     if run.target is None:
         return []
-    asked = [run.step(step).selector.near_in for step, name in enumerate(_names(run)) if findable(name)]
+    given = enumerate(run.recipe.steps_given)
+    asked = [run.step(number).selector.near_in for number, step in given if findable(step.name)]
     columns = read_json(run.folder / "manifest.json")["columns"]
-    both = [one["name"] for one in columns if one.get("target_folder") and _vectors(run, one["folder"])]
+    both = [one["name"] for one in columns if one.get("target_folder") and one["name"] in frame.seen.vectors]
     found = (nearest_targets(run, name, sample_id, NEAREST) for name in [*filter(None, asked), *both])
     return next(filter(None, found), [])
-
-
-def _vectors(run: Run, folder: str) -> bool:
-    kind = pq.read_schema(run.stored(folder) / run.pool.parts[0].name).field(1).type
-    return bool(pa.types.is_fixed_size_list(kind))
-
-
-def _names(run: Run) -> list[str]:
-    return [next(iter(step)) for step in run.recipe.steps]
 
 
 def _boxes(run: Run, sample: Row) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What a page looks at: one run with all that answers for it, until another of the store is opened."""
+"""What a page looks at: one run with all that answers for it, and those of a store that pages have open."""
 
 import threading
 from dataclasses import replace
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound, QueryError
+from tamis.pipeline.explain.report.data import stored_of
 from tamis.pipeline.progress import still
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.store.database import rows as rows_of
@@ -24,7 +25,7 @@ from tamis.pipeline.view.rows.fields import Numbers, Words
 from tamis.pipeline.view.rows.filters import Filters
 from tamis.pipeline.view.rows.frame import DECIDED, RANK, RUNS, Frame, Mask
 from tamis.pipeline.view.rows.seen import Seen, of_run
-from tamis.pipeline.view.sample import of_ids, opened
+from tamis.pipeline.view.sample import opened
 from tamis.pipeline.view.what_if import Try, WhatIf
 
 FIRST_CHARTS = 8  # of fields that are drawn without being asked for
@@ -76,13 +77,8 @@ class Session:
             "steps": [one.name for one in self.frame.steps],
             "fields": [{"name": name, "of": kind} for name, kind in self.frame.names.items()],
             "charts": self._first_charts(), "sort": self._first_sort(), "marks": len(self.marks),
-            "vectors": bool(run and self._vectors()),
+            "vectors": bool(run and seen.vectors),
         }  # fmt: skip
-
-    def _vectors(self) -> bool:
-        """Whether a map can be drawn."""
-        files = [folder / self.seen.parts[0].name for folder in self.seen.columns.values()]
-        return any(pa.types.is_fixed_size_list(pq.read_schema(path).field(1).type) for path in files if path.exists())
 
     def _first_sort(self) -> str:
         return self.seen.first if self.seen.first in self.frame.names else RANK
@@ -164,7 +160,7 @@ class Session:
         if len(mine):
             return self.pictures.of(self.brief[self.frame.where(int(mine[0]))], side)
         beside = self.seen.run.beside if self.seen.run else None
-        found = of_ids(beside.parts, [number]) if beside and number is not None else {}
+        found = stored_of(beside.parts, [number]) if beside and number is not None else {}
         if number not in found:
             raise QueryError("there is no such picture")
         return self.pictures.of(found[number], side)

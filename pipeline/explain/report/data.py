@@ -2,7 +2,7 @@
 
 All of it is asked from the ledger and pool with SQL; nothing here is larger than a page."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -96,12 +96,19 @@ def boundary(con: Any, step: int, each_side: int = EACH_SIDE) -> dict[str, list[
 FIELDS = ("sample_id", "key", "text", "source", "position", "uri", "offset", "n_bytes", "content_hash", "width")
 
 
-def of_ids(parts: list[Part], ids: list[int]) -> dict[int, dict[str, Any]]:
-    """Those samples as a page shows them, by id."""
+def stored_of(
+    parts: Sequence[Part], ids: Sequence[int], fields: Sequence[str] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Those samples of some shards as they are stored, by id; with these fields alone, where that is said."""
     wanted = pc.field("sample_id").isin(pa.array(ids, pa.uint64()))
-    found = [
-        row for part in parts for row in pq.read_table(part.path, columns=list(FIELDS), filters=wanted).to_pylist()
-    ]
+    columns = None if fields is None else list(fields)
+    tables = (pq.read_table(part.path, columns=columns, filters=wanted) for part in parts if ids)
+    return {row["sample_id"]: row for table in tables for row in table.to_pylist()}
+
+
+def of_ids(parts: Sequence[Part], ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Those samples as a page shows them, by id."""
+    found = list(stored_of(parts, ids, FIELDS).values())
     for row in found:
         row["text"] = shortened(row["text"])
     return {row["sample_id"]: row for row in with_thumbnails(found)}

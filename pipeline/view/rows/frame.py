@@ -60,7 +60,7 @@ class Frame:
         self._orders: dict[tuple[str, bool], Rows] = {}
         self._loading = threading.RLock()
         self.ids = self._joined(lambda part: pq.read_table(part.path, columns=["sample_id"])["sample_id"].to_numpy())
-        names = [next(iter(step)) for step in seen.run.recipe.steps] if seen.run else []  # none of their code is run
+        names = [step.name for step in seen.run.recipe.steps_given] if seen.run else []  # none of their code is run
         self.steps = [self._step(number, name) for number, name in enumerate(names)]
         self.dropped = ~self._kept()
 

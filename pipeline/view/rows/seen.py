@@ -46,6 +46,13 @@ class Seen:
         return pa.unify_schemas([pq.read_schema(part.path).remove_metadata() for part in self.parts])
 
     @cached_property
+    def vectors(self) -> list[str]:
+        """Names of the columns that hold vectors."""
+        files = {name: folder / self.parts[0].name for name, folder in self.columns.items()}
+        there = {name: pq.read_schema(path).field(1).type for name, path in files.items() if path.exists()}
+        return [name for name, kind in there.items() if pa.types.is_fixed_size_list(kind)]
+
+    @cached_property
     def kept_fields(self) -> list[pa.Field]:
         return [field for field in self.schema if field.name not in POOL.names]
 
