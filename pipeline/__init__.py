@@ -2,7 +2,7 @@
 
 Doors for Python, loaded when asked for; no module beside this file bears the name of one.
 
-    from tamis.pipeline import pick, run, plan, compare, open_run, why, import_labels, export_tasks
+    from tamis.pipeline import pick, run, plan, compare, open_run, why, published, diff, import_labels, export_tasks
 
     doors.py     one function for each thing that people ask of tamis
     results.py   what those functions give back
@@ -24,9 +24,20 @@ Doors for Python, loaded when asked for; no module beside this file bears the na
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tamis.pipeline.doors import compare, export_tasks, import_labels, open_run, pick, plan, run, why
+    from tamis.pipeline.doors import (
+        compare,
+        diff,
+        export_tasks,
+        import_labels,
+        open_run,
+        pick,
+        plan,
+        published,
+        run,
+        why,
+    )
 
-__all__ = ["compare", "export_tasks", "import_labels", "open_run", "pick", "plan", "run", "why"]
+__all__ = ["compare", "diff", "export_tasks", "import_labels", "open_run", "pick", "plan", "published", "run", "why"]
 
 
 def __getattr__(name: str) -> Any:

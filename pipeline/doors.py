@@ -1,13 +1,13 @@
 """The doors for Python: one function for each thing that people ask of tamis, and results that can be asked in turn.
 
-`from tamis.pipeline import pick, run, plan, compare, open_run, why, import_labels, export_tasks`. The command line's
-verbs call the same library; what these functions need is loaded when they are called."""
+`from tamis.pipeline import pick, run, plan, compare, open_run, why, published, diff, import_labels, export_tasks`. The
+command line's verbs call the same library; what these functions need is loaded when they are called."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.pipeline.results import Comparison, Result, Told
+from tamis.pipeline.results import Comparison, Difference, Result, Told
 
 if TYPE_CHECKING:
     from tamis.pipeline.curate import Engine
@@ -163,6 +163,37 @@ def why(of: Place | Result, key: str) -> Told:
     True
     """
     return (of if isinstance(of, Result) else open_run(of)).why(key)
+
+
+def published(store: Place, to: str = "current") -> Result:
+    """The run of a store that is published: what to train on now. Raises StoreError where nothing is.
+
+    >>> pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
+    >>> recipe = {"pool": pool, "steps": [{"random": {"budget": 5}}], "publish": {"rows": 5}}
+    >>> _ = run(recipe, store="nightly", name="first")
+    >>> published("nightly").exports["selection.parquet"].name
+    'selection.parquet'
+    """
+    from tamis.pipeline.store.current import published_place
+    from tamis.pipeline.store.runs import open_complete
+
+    return Result(open_complete(Path(published_place(_path(store), to=to))).folder)
+
+
+def diff(before: Place | Result, after: Place | Result) -> Difference:
+    """What changed between two runs of a store: who came in, who went out, and why each. Raises RunError.
+
+    >>> pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
+    >>> recipe = {"pool": pool, "steps": [{"random": {"budget": 5}}]}
+    >>> five = run(recipe, store="some", name="five")
+    >>> diff(five, run(recipe, store="some", name="seven", set={"steps.0.random.budget": 7})).came
+    {'a setting changed': 2}
+    """
+    from tamis.pipeline.publish.changes import changes
+    from tamis.pipeline.store.runs import open_complete
+
+    folders = [one.folder if isinstance(one, Result) else _path(one) for one in (before, after)]
+    return Difference(changes(*map(open_complete, folders)))
 
 
 def import_labels(

@@ -14,6 +14,7 @@ from tamis.pipeline.recipe.extras import missing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tamis.pipeline.publish.changes import Changes
     from tamis.pipeline.store.runs import Run
 
 
@@ -204,6 +205,50 @@ class Result:
         from tamis.pipeline.explain.show import summary
 
         return f"run {self.folder}\n{summary(self.manifest)}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+class Difference:
+    """What changed from one run to another; `came` and `went` are counts by why."""
+
+    def __init__(self, found: "Changes") -> None:
+        self._found = found
+
+    @property
+    def rows(self) -> Rows:
+        """One for each sample that came in or went out: change, key, why, detail, step, reason, rank, weight."""
+        return Rows(self._found.table)
+
+    @property
+    def came(self) -> dict[str, int]:
+        return dict(self._found.why("in"))
+
+    @property
+    def went(self) -> dict[str, int]:
+        return dict(self._found.why("out"))
+
+    @property
+    def stay(self) -> int:
+        return self._found.stay
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Of those that stay, Spearman's; None below two."""
+        return self._found.rank_correlation
+
+    def write(self, path: Path | str) -> Path:
+        """The page, one HTML file that opens anywhere."""
+        from tamis.pipeline.publish.told import page
+
+        page(self._found, Path(path))
+        return Path(path)
+
+    def __repr__(self) -> str:
+        from tamis.pipeline.publish.told import text
+
+        return text(self._found)
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"

@@ -99,6 +99,23 @@ LEDGER = pa.schema(
     ]
 )
 
+CHANGES = pa.schema(
+    [
+        pa.field("change", pa.string(), nullable=False),  # in or out
+        pa.field("sample_id", pa.uint64(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("uid", pa.string()),  # the kept field of that name, where there is one
+        pa.field("rank", pa.int64(), nullable=False),  # in the selection that has it
+        pa.field("weight", pa.float64(), nullable=False),  # there
+        pa.field("why", pa.string(), nullable=False),  # in words that can be counted
+        pa.field("detail", pa.string()),  # what they leave open: the setting, the step's own words
+        pa.field("step", pa.int32()),  # that drops it in the other run
+        pa.field("selector", pa.string()),
+        pa.field("reason", pa.string()),  # there
+        pa.field("related_id", pa.uint64()),  # the sample that decided there
+    ]
+)
+
 LEDGER_REASONS = {
     "chosen": "ranked within the budget, or kept by a rule",
     "below_cut": "ranked beyond the budget",

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
-from tamis.pipeline.errors import RecipeError, RunTaken, TamisError, said
+from tamis.pipeline.errors import GuardFailed, RecipeError, RunTaken, TamisError, said
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_record
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.files.sealed import SEALS, checking
 from tamis.pipeline.files.store_format import mark_format
 from tamis.pipeline.progress import say
+from tamis.pipeline.publish.decide import settle, settle_failed
 from tamis.pipeline.read.ingest import READER_VERSION
 from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.sources import find_files
@@ -28,6 +29,7 @@ from tamis.pipeline.recipe.extras import require_extra
 from tamis.pipeline.recipe.plans import StepPlan, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
 from tamis.pipeline.recipe.user_code import allow, code_file
+from tamis.pipeline.store.current import PUBLISHED
 from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
@@ -41,10 +43,16 @@ class Outcome:
     folder: Path
     manifest: dict[str, Any]
     fresh: bool  # False: it was complete already, and nothing was written
+    decision: dict[str, Any] | None = None  # with `publish` in the recipe: published or held
 
     @property
     def selected(self) -> int:
         return self.manifest["selected"]
+
+    @property
+    def held(self) -> bool:
+        """Whether its guards, or a person, keep it from consumers."""
+        return self.decision is not None and self.decision["verdict"] != PUBLISHED
 
 
 def run_recipe(
@@ -80,18 +88,21 @@ def _run_in(
         fresh = not folder.exists()
         try:
             claim(folder, recipe, recipe_folder, allow_code)
-            if (folder / "manifest.json").exists():
+            was_complete = (folder / "manifest.json").exists()
+            if was_complete:
                 _still_same(folder)
-                return Outcome(folder, read_json(folder / "manifest.json"), fresh=False)
-            if callable(engine):
+            elif callable(engine):
                 engine(folder)
             else:
                 curate(folder, engine or Loop())
+            decision = settle(open_run(folder), recipe.publish) if recipe.publish else None
         except Exception as error:
+            if recipe.publish and isinstance(error, GuardFailed):
+                settle_failed(store, name, recipe.name, recipe.publish, error)
             if fresh and isinstance(error, TamisError) and error.exit_code == TamisError.exit_code:
                 _leave_nothing(folder)
             raise said(error, store) from error
-    return Outcome(folder, read_json(folder / "manifest.json"), fresh=True)
+    return Outcome(folder, read_json(folder / "manifest.json"), not was_complete, decision)
 
 
 def _leave_nothing(folder: Path) -> None:
@@ -194,7 +205,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     if not (folder / "manifest.json").exists():
         sweep(folder.parent.parent)  # it was killed, or failed
     known["recipe"] = Recipe.model_validate(known["recipe"]).model_dump(mode="json", exclude={"engine"})
-    known["recipe"]["prices"] = asked["prices"]  # they change none either
+    known["recipe"] |= {key: asked[key] for key in ("prices", "publish")}  # they change none either
     complete = (folder / "manifest.json").exists()
     matters = [
         "recipe",

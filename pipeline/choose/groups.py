@@ -4,7 +4,7 @@ One pass over the pool's fields and the ledger. What goes because the user asked
 or because a step prefers the target's kind. A group nearly vanishes where it keeps less than a tenth of what all
 keep together, has more than 100 rows, and would have ten by that rate: chance alone does that once in 2,000 groups."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,8 +60,8 @@ def watch(folder: Path) -> None:
         return
     for guard in run.recipe.guards:
         _hold(run, guard, left_of(run, guard.fields, len(run.steps)), 0, len(run.steps))
-    left = left_of(run, _fields(run), len(run.steps), without=ASKED_FOR)
-    found = [one for field in _fields(run) if field in left for one in vanishing(run, field, left[field])]
+    left = left_of(run, group_fields(run), len(run.steps), without=ASKED_FOR)
+    found = [one for field in group_fields(run) if field in left for one in vanishing(run, field, left[field])]
     write_record(path, {"vanishing": [one._asdict() for one in found]})
 
 
@@ -93,13 +93,36 @@ def _named(found: list[dict[str, Any]]) -> str:
 def left_of(run: Run, fields: Sequence[str], steps: int, without: Sequence[str] = ()) -> dict[str, dict[str, Left]]:
     """Of each field its groups and what is left of them; a field with more than MOST_GROUPS is not there. What was
     dropped for a reason of `without` does not count."""
+    names = _named_in_pool(run, fields)
+    return _added_up(fields, run.pool.parts, lambda part: _left_of_part(run, part, names, steps, without))
+
+
+def composition(run: Run, fields: Sequence[str], ids: npt.NDArray[np.uint64]) -> dict[str, dict[str, int]]:
+    """Of each field its groups and how many of these samples each has; a field with more than MOST_GROUPS is not
+    there."""
+    names = _named_in_pool(run, fields)
+
+    def of_part(part: Part) -> Iterator[tuple[str, list[str], Left]]:
+        for batch in side_by_side(run, part, Inputs(fields=tuple(dict.fromkeys(names.values()))), of_target=False):
+            mask = np.isin(batch["sample_id"].to_numpy(), ids)
+            for field, name in names.items() if mask.any() else ():
+                groups, codes = _coded(batch[name], field)
+                yield field, groups, np.bincount(codes[mask], minlength=len(groups))[:, None]
+
+    added = _added_up(fields, run.pool.parts, of_part)
+    return {field: {group: int(n[0]) for group, n in sorted(some.items()) if n[0]} for field, some in added.items()}
+
+
+def _named_in_pool(run: Run, fields: Sequence[str]) -> dict[str, str]:
+    return {field: f"{field}_best" if f"{field}_best" in run.names else field for field in fields}
+
+
+def _added_up(
+    fields: Sequence[str], parts: Sequence[Part], of_part: Callable[[Part], Iterator[tuple[str, list[str], Left]]]
+) -> dict[str, dict[str, Left]]:
+    """Counts by field and group, over all parts."""
     found: dict[str, dict[str, Left]] = {field: {} for field in fields}
-    names = {field: f"{field}_best" if f"{field}_best" in run.names else field for field in fields}
-
-    def of_part(part: Part) -> list[tuple[str, list[str], Left]]:
-        return list(_left_of_part(run, part, names, steps, without))
-
-    for counted in ordered_map(of_part, run.pool.parts):
+    for counted in ordered_map(lambda part: list(of_part(part)), parts):
         for field, groups, counts in counted:
             held = found.get(field)
             if held is None:
@@ -129,10 +152,15 @@ def _left_of_part(
         there = ~np.isin(ids, gone)
         after = [there, *(there & np.isin(ids, some) for some in kept), ~there]
         for field, name in names.items():
-            coded = pc.dictionary_encode(pc.fill_null(_as_text(batch[name], field), "∅"))
-            groups, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+            groups, codes = _coded(batch[name], field)
             counts = np.stack([np.bincount(codes[mask], minlength=len(groups)) for mask in after], axis=1)
             yield field, groups, counts
+
+
+def _coded(values: pa.Array, field: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The groups, and which of them each row is of."""
+    coded = pc.dictionary_encode(pc.fill_null(_as_text(values, field), "∅"))
+    return coded.dictionary.to_pylist(), coded.indices.to_numpy()
 
 
 def _as_text(values: pa.Array, field: str) -> pa.Array:
@@ -164,7 +192,7 @@ def grouping(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if field.name not in POOL.names and any(fit(field.type) for fit in fits)]
 
 
-def _fields(run: Run) -> list[str]:
+def group_fields(run: Run) -> list[str]:
     """Where rows come from, kept fields that may group them, and the languages that a model found."""
     languages = [maker.name for maker in run.declared if maker.kind.kind == "fasttext"]
     return ["source", *grouping(pq.read_schema(run.pool.parts[0].path)), *languages]

@@ -3,6 +3,7 @@
 Shares kept, and the Kullback-Leibler divergence of the new shards from the earlier ones, in nats: over hashed n-grams
 where a step reads them, and over each kept field of few values. 0 is alike; of a small new part it is never quite 0."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.files.atomic import read_json, write_record
-from tamis.pipeline.read.pool import Part, current_pool, leaves, records_of
+from tamis.pipeline.read.pool import Part, Pool, current_pool, leaves, records_of
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import EARLIER, aside, earlier_runs
@@ -30,10 +31,7 @@ def write_history(run: Run) -> None:
     if not earlier:
         path.unlink(missing_ok=True)
         return
-    read = leaves(records_of(run.store / "pool"))
-    known = {leaf for folder in earlier for group in read_json(folder / "inputs.json")["pool"] for leaf in read[group]}
-    old = current_pool(run.store / "pool", [group for group in run.pool.groups if read[group] <= known])
-    new = current_pool(run.store / "pool", [group for group in run.pool.groups if not read[group] <= known])
+    new, old = new_and_known(run, earlier)
     chosen = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_numpy()
     told: dict[str, Any] = {
         "earlier_runs": [folder.name for folder in earlier],
@@ -46,6 +44,15 @@ def write_history(run: Run) -> None:
         "kl": _divergences(run, new.parts, old.parts) if new.rows and old.rows else {},
     }
     write_record(path, told)
+
+
+def new_and_known(run: Run, earlier: Sequence[Path]) -> tuple[Pool, Pool]:
+    """The run's pool as what came since these earlier runs, and what one of them saw, whatever was merged since."""
+    read = leaves(records_of(run.store / "pool"))
+    known = {leaf for folder in earlier for group in read_json(folder / "inputs.json")["pool"] for leaf in read[group]}
+    new = [group for group in run.pool.groups if not read[group] <= known]
+    old = [group for group in run.pool.groups if read[group] <= known]
+    return current_pool(run.store / "pool", new), current_pool(run.store / "pool", old)
 
 
 def lines(history: dict[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ In: words typed. Out: results on stdout, progress on stderr, exit codes. Calls e
     app.py            the verbs in their families, and the entry point
     families.py       the families, and how a verb joins one
     choose.py         pick, init, plan, run
-    look.py           report, why, sql, runs, explain, compare, probe
+    look.py           report, view, why, sql, runs, explain, compare, probe
+    publish.py        path, diff, approve, hold
     label.py          tasks out, answers in
     store.py          where, forget, verify, gc, compact
     operate.py        serve, doctor, demo, and what recipes may say

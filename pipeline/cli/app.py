@@ -8,10 +8,11 @@ import sys
 
 from tamis.pipeline import machine
 from tamis.pipeline.cli.choose import init, pick, plan, run
-from tamis.pipeline.cli.families import CHOOSE, LOOK, OPERATE, STORE, family, join
+from tamis.pipeline.cli.families import CHOOSE, LOOK, OPERATE, PUBLISH, STORE, family, join
 from tamis.pipeline.cli.label import label
 from tamis.pipeline.cli.look import compare, explain, probe, report, runs, sql, view, why
 from tamis.pipeline.cli.operate import check_selector, columns, demo, doctor, recipe_schema, selectors, serve
+from tamis.pipeline.cli.publish import approve, diff, hold, path
 from tamis.pipeline.cli.store import compact, forget, gc, verify, where
 from tamis.pipeline.errors import TamisError, said
 from tamis.pipeline.progress import show
@@ -24,6 +25,7 @@ app = family(
 )
 join(app, CHOOSE, pick, init, plan, run)
 join(app, LOOK, report, view, why, sql, runs, explain, compare, probe)
+join(app, PUBLISH, path, diff, approve, hold)
 app.command(label)
 join(app, STORE, where, forget, verify, gc, compact)
 join(app, OPERATE, serve, doctor, demo, selectors, columns, check_selector, recipe_schema)

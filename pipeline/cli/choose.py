@@ -174,8 +174,9 @@ def run(
     tamis run recipe.yaml --store my-store
     tamis run recipe.yaml --store my-store --run small --set steps.0.random.budget=100
     """
-    from tamis.pipeline.explain.show import paths, summary
+    from tamis.pipeline.explain.show import paths, shortest, summary
     from tamis.pipeline.files.urls import as_url
+    from tamis.pipeline.publish.decide import line
     from tamis.pipeline.recipe.recipe import load_recipe
     from tamis.pipeline.starting import run_recipe
 
@@ -187,4 +188,9 @@ def run(
     show(summary(outcome.manifest), sys.stderr)
     show(paths(outcome.folder), sys.stderr)
     url = as_url(store)
+    if loaded.publish and outcome.decision:
+        place = url or shortest(outcome.folder.parent.parent)
+        show(f"  {line(place, loaded.publish.to, outcome.decision)}", sys.stderr)
     show(f"{url}/runs/{outcome.folder.name}" if url else outcome.folder)
+    if outcome.held:
+        sys.exit(1)

@@ -8,9 +8,10 @@ from cyclopts import App, Group, Parameter
 
 CHOOSE = Group("Choose", sort_key=1)
 LOOK = Group("Look", sort_key=2)
-LABEL = Group("Label", sort_key=3)
-STORE = Group("Store", sort_key=4)
-OPERATE = Group("Operate", sort_key=5)
+PUBLISH = Group("Publish", sort_key=3)
+LABEL = Group("Label", sort_key=4)
+STORE = Group("Store", sort_key=5)
+OPERATE = Group("Operate", sort_key=6)
 
 Verb = Callable[..., None]
 Flag = Annotated[bool, Parameter(show_default=False)]

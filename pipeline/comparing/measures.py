@@ -15,7 +15,7 @@ from tamis.pipeline.making import make_parts
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.learners.folds import alike
-from tamis.selectors.match.importance_facts import coverage
+from tamis.selectors.match.importance_facts import coverage, cross_entropy
 from tamis.selectors.recall import share
 from tamis.selectors.rows import contents_of, hashes_of
 from tamis.selectors.texts.ngrams import Ngrams, flat
@@ -26,7 +26,6 @@ Chosen = Mapping[str, Ids]
 Figures = dict[str, dict[str, float]]  # by selection; "" is the whole pool
 NGRAMS = Ngrams(order=2, buckets=1 << 18)  # unigrams and bigrams, with repetition
 MOST_TARGETS = 2000  # that nearest samples are looked for of
-SMOOTHING = 0.5  # added to each bucket that target or pool have, where a distribution is a model
 
 
 def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
@@ -55,17 +54,10 @@ def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
     return {
         name: {
             "ngram_coverage": coverage(target, mine) or 0.0,
-            "target_nats": nats(target[seen], mine[seen]),
+            "target_nats": cross_entropy(target[seen], mine[seen]),
         }
         for name, mine in counts.items()
     }
-
-
-def nats(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:
-    """Cross-entropy of the target's n-grams under the other's counts with SMOOTHING added."""
-    part = target / max(1, target.sum())
-    model = (other + SMOOTHING) / (other.sum() + SMOOTHING * len(other))
-    return float(-(part * np.log(model)).sum())
 
 
 def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:

@@ -142,7 +142,11 @@ def _is_text(text: str) -> bool:
 def read_json(path: Path) -> Any:
     """What was written as a record, without its digest, or as JSON. Raises DamageFound where the file is not what was
     written."""
-    held = path.read_bytes()
+    return parsed_record(path.read_bytes(), path)
+
+
+def parsed_record(held: bytes, path: Path) -> Any:
+    """The same of its bytes, wherever they lay. Raises DamageFound."""
     try:
         value = json.loads(held.decode("utf-8"))
     except ValueError as error:

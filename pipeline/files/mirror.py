@@ -4,13 +4,14 @@ There is no rename on object storage, so order makes things whole: digests go up
 speaks of, a run's after those of pool and columns, its manifest last of all."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.errors import StoreError
-from tamis.pipeline.files.atomic import atomic_path, read_json, write_json
+from tamis.pipeline.files.atomic import atomic_path, parsed_record, read_json, write_json
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.sealed import SEALS
 from tamis.pipeline.files.urls import filesystem, version_of, without_secrets
@@ -18,6 +19,7 @@ from tamis.pipeline.progress import say
 
 STATE = ".remote.json"  # of the copy: what is known to be the same there
 RECORDS = (".json", SEALS)  # what speaks of other files
+PUBLISHED = re.compile(r"current(-[^/]+)?\.json")
 OF_A_RUN = ("ledger", "exports", "report.html")  # of other runs than the one at work these stay there
 
 
@@ -29,15 +31,16 @@ class Mirror:
         self.system, self.root = filesystem(url)
         self.known: dict[str, list[Any]] = read_json(here / STATE) if (here / STATE).exists() else {}
 
-    def pull(self, run: str | None, also: tuple[str, ...] = ()) -> None:
-        """Fetch what is new there: of one run all, of every run what `also` names. If another machine has worked on it
-        since, what was never put up from here goes."""
+    def pull(self, run: str | None, also: tuple[str, ...] = (), *, published: bool = False) -> None:
+        """Fetch what is new there: of one run all, with `published` of those that are, of every run what `also` names.
+        If another machine has worked on it since, what was never put up from here goes."""
         there = self._listing()
+        whole = {run, *(self._published(there) if published else ())}
         told = {name: version_of(info) for name, info in there.items()}
         for name, version in told.items():
             if name not in self.known and self._put_up_before(name, version):
                 self._remember(name, version)
-        seen = {name: version for name, version in told.items() if _wanted(name, run, also)}
+        seen = {name: version for name, version in told.items() if _wanted(name, whole, also)}
         if self.known.keys() - told or any(self.known.get(name, [""])[0] != version for name, version in seen.items()):
             for name in self._local() - self.known.keys():
                 (self.here / name).unlink(missing_ok=True)
@@ -54,6 +57,14 @@ class Mirror:
                     raise StoreError(f"store {self.url}: {name} is a file there and a folder, too") from error
                 self._remember(name, version)
         write_json(self.here / STATE, self.known, sealed=False)
+
+    def _published(self, there: dict[str, Any]) -> set[str]:
+        """Runs that current.json and its like name."""
+        found = set()
+        for name in filter(PUBLISHED.fullmatch, there):
+            held = self.call(partial(self.system.cat_file, f"{self.root}/{name}"))
+            found.add(str(parsed_record(held, self.here / name)["run"]))
+        return found
 
     def push(self, alive: Callable[[], None]) -> None:
         """Put up what is new here, and take away there what went. `alive` is called between files."""
@@ -148,19 +159,20 @@ def _is_own(name: str) -> bool:
 
 
 def in_order(names: list[str]) -> list[str]:
-    """As they are put up: digests, files, then the records that speak of them, those of runs later, their manifests
-    last."""
+    """As they are put up: digests, files, then the records that speak of them, those of runs later, their manifests,
+    and last of all what tells consumers which run is published."""
 
-    def turn(name: str) -> tuple[bool, bool, bool, bool, str]:
-        record = name.endswith((".json", ".partial"))
-        return not name.endswith(SEALS), record, name.startswith("runs/"), name.endswith("/manifest.json"), name
+    def turn(name: str) -> tuple[bool, bool, bool, bool, bool, str]:
+        record, switch = name.endswith((".json", ".partial")), PUBLISHED.fullmatch(name) is not None
+        of_run = name.startswith("runs/")
+        return not name.endswith(SEALS), record, switch, of_run, name.endswith("/manifest.json"), name
 
     return sorted(names, key=turn)
 
 
-def _wanted(name: str, run: str | None, also: tuple[str, ...]) -> bool:
+def _wanted(name: str, whole: set[str | None], also: tuple[str, ...]) -> bool:
     top, *rest = name.split("/", 2)
-    if top != "runs" or len(rest) < 2 or rest[0] == run or rest[1].split("/")[0] not in OF_A_RUN:
+    if top != "runs" or len(rest) < 2 or rest[0] in whole or rest[1].split("/")[0] not in OF_A_RUN:
         return True
     return rest[1].startswith(also)
 

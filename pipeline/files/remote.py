@@ -18,16 +18,29 @@ from tamis.pipeline.progress import say
 def working_copy(store: Path, run: str | None = None, also: tuple[str, ...] = ()) -> Iterator[Path]:
     """The store's folder on this machine, to be changed; of a URL a copy, put up as it grows and when the block ends.
 
-    `run`: the run that is worked on, whose ledger and exports are fetched, too; `also`: what of every run is. Raises
+    `run`: the run that is worked on, whose ledger and exports are fetched, too, as are those of what is published;
+    `also`: what of every run is. Raises
     StoreError, RunFailed."""
     url = as_url(store)
     if url is None:
         yield Path(store).resolve()
         return
     with _copy_of(url) as (mirror, here), lease(mirror) as held:
-        mirror.pull(run, also)
+        mirror.pull(run, also, published=True)
         with _putting_up(mirror, held):
             yield here
+
+
+@contextmanager
+def working_run(run: Path) -> Iterator[Path]:
+    """A run's folder on this machine, in a store that is to be changed. Raises StoreError, RunFailed."""
+    url = as_url(run)
+    if url is None:
+        yield run.resolve()
+        return
+    root, _, name = url.partition("/runs/")
+    with working_copy(Path(root), name) as here:
+        yield here / "runs" / name
 
 
 def readable(place: Path, also: tuple[str, ...] = ()) -> Path:

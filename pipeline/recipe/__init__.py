@@ -8,6 +8,7 @@ In: text or a dict. Out: `Recipe`, `StepPlan`. Knows selectors, and neither pool
     model.py        what all models are: frozen, strict
     outputs.py      what may be emitted
     plans.py        a recipe's steps as what will run
+    publish.py      when consumers are given a run's selection
     recipe.py       the whole, and a recipe read from YAML
     reference.py    each key with its type, its default and what it means
     source.py       a source: its format and its fields

@@ -50,6 +50,7 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Colle
     guards = [
         ("guard", recipe.guards),
         *((f"steps.{n}: guard", one.guards) for n, one in enumerate(recipe.steps_given)),
+        ("publish.share", recipe.publish.shares if recipe.publish else []),
     ]
     groups = {"source", *recipe.kept, *columns}
     for where, some in guards:

@@ -17,6 +17,7 @@ from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
 from tamis.pipeline.recipe.model import Model
 from tamis.pipeline.recipe.outputs import EMITTERS, OUTPUT_SETTINGS, emitted
+from tamis.pipeline.recipe.publish import Publish, Shares
 from tamis.pipeline.recipe.source import RESERVED, Chunk, Source
 from tamis.selectors.hints import did_you_mean
 
@@ -82,6 +83,7 @@ class Recipe(Model):
     steps  selectors in order; each sees what the ones before kept
     guard  shares of groups that must be left of the pool, or the run is an error
     emit  in which formats the selection is written
+    publish  when STORE/current.json names the run for consumers; {} is always
     strict  the first row that can't be read ends the run
     engine  auto is prefect where its API is configured, else local
     prices  what runs cost is told in money, too
@@ -100,6 +102,7 @@ class Recipe(Model):
     steps: list[dict[str, Any]] = []
     guard: dict[str, Any] | list[dict[str, Any]] | None = None
     emit: list[str | dict[str, dict[str, Any]]] = ["parquet"]
+    publish: Publish | None = None
     strict: bool = False
     engine: Literal["auto", "local", "prefect", "ray"] = "auto"
     prices: Prices | None = None
@@ -141,6 +144,14 @@ class Recipe(Model):
     def _something_to_hold_out(self) -> "Recipe":
         if self.hold_out is not None and not self.target:
             raise ValueError("hold_out: a share of the target, and there is no `target`")
+        return self
+
+    @model_validator(mode="after")
+    def _published_by_what_there_is(self) -> "Recipe":
+        if self.publish is not None and self.publish.of_ngrams and self.reads_images:
+            raise ValueError("publish: target_nats and kl count n-grams of texts, and the pool is of images")
+        if self.publish is not None and self.publish.target_nats is not None and not self.target:
+            raise ValueError("publish: target_nats is what the target costs, and there is no `target`")
         return self
 
     @model_validator(mode="after")
@@ -261,6 +272,8 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = (), changes: dict[str, 
 
 def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> Recipe:
     """Check a recipe given as a map; `folder` is what its paths are relative to."""
+    if "publish" in value and value["publish"] is None:  # the bare key asks for it, too
+        value = {**value, "publish": {}}
     try:
         recipe = Recipe.model_validate(value)
     except ValidationError as error:
@@ -338,6 +351,8 @@ def _explain(error: ValidationError) -> str:
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     if location[-1:] == ("chunk",):
         return list(Chunk.model_fields)
+    if location[:1] == ("publish",):
+        return list(Shares.model_fields if "share" in location else Publish.model_fields)
     return list(
         Source.model_fields if location[:1] in (("pool",), ("target",), ("evaluation",)) else Recipe.model_fields
     )

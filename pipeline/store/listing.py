@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.progress import counted, joined, visible
+from tamis.pipeline.store.current import standing
 from tamis.pipeline.store.runs import existing_store
 
 NAMED = 60  # characters of a run's steps
@@ -59,16 +60,19 @@ def told(store: Path, *, every: bool = False) -> str:
     aside, found = len(found) - len(own), own
     if not found:
         return f"{store}: no run yet; `tamis run RECIPE --store {store}` makes one"
-    rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "steps")]
+    stands = standing(existing_store(store))
+    rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "published", "steps")]
     for run in found:
         numbers = ["" if number is None else f"{number:,}" for number in (run.selected, run.pool)]
         seconds = "" if run.seconds is None else f"{run.seconds:,.1f}"
         steps = visible(", ".join(run.steps)) or "none"
         steps = steps if len(steps) <= NAMED else steps[: NAMED - 1] + "…"
         ended = run.ended if run.selected is None else run.ended[:TO_THE_MINUTE]
-        rows.append((visible(run.name), ended, *numbers, seconds, steps))
+        rows.append((visible(run.name), ended, *numbers, seconds, stands.get(run.name, ""), steps))
+    if not stands:  # nothing of the store is for consumers
+        rows = [(*row[:-2], row[-1]) for row in rows]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (True, True, False, False, False, True)
+    left = (True, True, False, False, False, True, True)[: len(wide)]
     lines = [
         "  ".join(
             f"{word:{'<' if is_left else '>'}{w}}" for word, w, is_left in zip(row, wide, left, strict=True)

@@ -1,4 +1,4 @@
-"""SQL over a run, on a locked connection: views pool, rejects, each column, ledger, selection, spikes."""
+"""SQL over a run, on a locked connection: views pool, rejects, each column, ledger, selection, spikes, changes."""
 
 import csv
 import json
@@ -20,6 +20,7 @@ from tamis.pipeline.files.sheets import for_sheets
 from tamis.pipeline.progress import inert, visible
 from tamis.pipeline.read.names import stem_of
 from tamis.pipeline.recipe.expressions import one_select, problem_of, quoted
+from tamis.pipeline.store.current import changes_of
 from tamis.pipeline.store.database import SPILL, connect, lock, rows, view
 from tamis.pipeline.store.runs import Run
 from tamis.sql import text as sql_text
@@ -67,6 +68,8 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
     view(con, "selection", [run.folder / "selection.parquet"])
     if (run.folder / "costs.parquet").exists():  # runs of older versions have none
         view(con, "costs", [run.folder / "costs.parquet"])
+    if told := changes_of(run.store, run.name):  # since the run that was published before
+        view(con, "changes", told)
     if told := [path for step in steps if (path := run.spikes(step)).exists()]:
         view(con, "spikes", told)
     lock(con, run.store)
@@ -100,6 +103,7 @@ def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None =
             raise QueryError(f"sql: it needs more than the {told}") from error
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
+            more += ["changes"] if changes_of(run.store, run.name) else []
             known = ", ".join(["pool, rejects, ledger, selection, costs", *more]) + "".join(
                 f", {name}" for name in column_folders(run)
             )

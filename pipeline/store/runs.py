@@ -216,6 +216,11 @@ class Run:
         return self.folder / ".work" / f"step-{step:02d}"
 
     @property
+    def thinned(self) -> bool:
+        """Whether `tamis gc` took away what answers for each sample that it dropped: ledger, exports, spikes."""
+        return (self.folder / "thinned.json").exists()
+
+    @property
     def complete(self) -> bool:
         return (self.folder / "manifest.json").exists()
 

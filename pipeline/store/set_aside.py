@@ -25,6 +25,7 @@ FORGOTTEN, EARLIER, HELD_OUT = "forgotten", "kept_earlier", "held_out"  # reason
 ASIDE = pa.schema([pa.field("sample_id", pa.uint64(), nullable=False), pa.field("reason", pa.string(), nullable=False)])
 NAMED = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("forgotten_at", pa.string(), nullable=False)])
 Ids = npt.NDArray[np.uint64]
+APART = ("name", "prices", "publish", "engine")  # of a recipe: they change no decision
 
 
 def settle(run: Run, pool: Pool, held: Ids) -> str:
@@ -85,7 +86,7 @@ def earlier_runs(run: Run) -> list[Path]:
 
 def _asked(folder: Path) -> dict[str, Any]:
     recipe = Recipe.model_validate(read_json(folder / "request.json")["recipe"]).model_dump(mode="json")
-    return {key: value for key, value in recipe.items() if key not in ("name", "prices", "engine")}
+    return {key: value for key, value in recipe.items() if key not in APART}
 
 
 def forgotten_keys(store: Path) -> pa.Array:

@@ -21,6 +21,7 @@ from tamis.selectors.texts.tokens import share_alone
 Counts = npt.NDArray[np.int64]
 KL_BUCKETS = 10_000
 KL_FLOOR = 1e-10
+SMOOTHING = 0.5  # added to each bucket where a distribution is a model
 MOST_TOKENS = 1 << 16  # lengths are counted exactly up to here, and as this beyond
 NAMED = 12  # n-grams named as most gained, and as most lost
 MANY_ALONE = 0.05  # share of letters of scripts without spaces from which it is said
@@ -141,6 +142,13 @@ def divergence(target: Counts, other: Counts, pool: Counts | None = None) -> flo
         size, kinds = int(other.sum()), int((fold(other) > 0).sum())
         q = (size * q + kinds * fold(pool) / max(1, pool.sum())) / (size + kinds)
     return float(np.dot(p, np.log(p + KL_FLOOR) - np.log(q + KL_FLOOR)))
+
+
+def cross_entropy(target: Counts, other: Counts) -> float:
+    """Nats that an n-gram of the target costs under the other's counts with SMOOTHING added to each bucket."""
+    part = target / max(1, target.sum())
+    model = (other + SMOOTHING) / (other.sum() + SMOOTHING * len(other))
+    return float(-(part * np.log(model)).sum())
 
 
 def fold(counts: Counts) -> Counts:

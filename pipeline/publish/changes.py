@@ -1,0 +1,152 @@
+"""What changed between two runs of a store: who came in, who went out, and why each.
+
+A selection minus what went plus what came is the other one, to the sample and its weight; a sample that counts another
+number of times is in both lists. Why is told by what the later run's ledger says of who went, and the earlier one's of
+who came; of a run that was thinned there is no ledger, and then it is told without."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.pipeline.choose.groups import composition, group_fields, grouping
+from tamis.pipeline.choose.selection import FIXED
+from tamis.pipeline.errors import RunError
+from tamis.pipeline.publish.guards import chosen
+from tamis.pipeline.publish.reasons import Reasons, pool_files
+from tamis.pipeline.schemas import CHANGES, POOL, REJECTS
+from tamis.pipeline.store.database import connect, read, rows
+from tamis.pipeline.store.runs import Run
+from tamis.sql import text as sql_text
+
+OUT, IN = "out", "in"
+MOST_VALUES = 1000  # of a field in the composition; more are names
+
+
+class Changes(NamedTuple):
+    """From one run to another."""
+
+    before: str
+    after: str
+    rows_before: int
+    rows_after: int
+    stay: int
+    rank_correlation: float | None
+    table: pa.Table  # CHANGES, who went first, then who came, each best first
+    composition: dict[str, dict[str, tuple[int, int]]]  # field -> group -> samples before and after
+    recipe: list[str]  # keys of the recipe that differ
+
+    def why(self, change: str) -> list[tuple[str, int]]:
+        """How many for each reason, the most first."""
+        mine = self.table.filter(pc.equal(self.table["change"], change))["why"].to_pylist()
+        return sorted(Counter(mine).items(), key=lambda one: (-one[1], one[0]))
+
+    def count(self, change: str) -> int:
+        return int(pc.sum(pc.equal(self.table["change"], change)).as_py() or 0)
+
+
+def changes(before: Run, after: Run) -> Changes:
+    """Both complete, of one store. Raises RunError."""
+    if before.store != after.store:
+        raise RunError(f"diff: {before.folder} and {after.folder} are runs of two stores, whose samples differ")
+    with _views(before, after) as con:
+        told = rows(con, sql_text("stayed"))[0]
+        went = con.sql(sql_text("apart")).to_arrow_table()
+    with _views(after, before) as con:
+        came = con.sql(sql_text("apart")).to_arrow_table()
+    newer = any(not row["there"] for row in came.select(["there"]).to_pylist())
+    table = pa.concat_tables(
+        [
+            _listed(OUT, went, Reasons(before, after, newer=newer)),
+            _listed(IN, came, Reasons(after, before, newer=False)),
+        ]
+    )
+    counts = [pq.read_metadata(run.folder / "selection.parquet").num_rows for run in (before, after)]
+    return Changes(
+        before.name, after.name, *counts, told["samples"], told["rank_correlation"], table,
+        _composition(before, after), _differing(before, after),
+    )  # fmt: skip
+
+
+@contextmanager
+def _views(mine: Run, other: Run) -> Iterator[Any]:
+    with connect(mine.store) as con:
+        for name, run in (("mine", mine), ("other", other)):
+            file = run.folder / "selection.parquet"
+            uid = "uid::varchar" if "uid" in pq.read_schema(file).names else "null::varchar"
+            rows(con, f"create view {name} as select sample_id, key, rank, weight, {uid} as uid from {read([file])}")
+        for name, run in (("my_pool", mine), ("other_pool", other)):
+            _view(con, name, pool_files(run), POOL, "sample_id, source, content_hash")
+        files = [] if other.thinned else sorted((other.folder / "ledger").rglob("*.parquet"))
+        _view(con, "other_ledger", files, LEDGER_FIELDS, ", ".join(LEDGER_FIELDS.names))
+        rejects = [mine.store / "pool" / "rejects.parquet"]
+        groups = ", ".join(map(str, other.inputs["pool"])) or "-1"
+        mine_alone = f"where key is not null and part_group in ({groups})"
+        _view(con, "other_rejects", rejects, REJECTS, "key, reason", mine_alone)
+        yield con
+
+
+LEDGER_FIELDS = pa.schema(
+    [
+        ("sample_id", pa.uint64()), ("kept", pa.bool_()), ("step", pa.int32()), ("selector", pa.string()),
+        ("reason", pa.string()), ("related_id", pa.uint64()), ("detail", pa.string()),
+    ]
+)  # fmt: skip
+
+
+def _view(con: Any, name: str, files: list[Path], schema: pa.Schema, fields: str, where: str = "") -> None:
+    if files:
+        rows(con, f"create view {name} as select {fields} from {read(files)} {where}")
+    else:
+        con.register(f"no_{name}", schema.empty_table())
+        rows(con, f"create view {name} as select {fields} from no_{name}")
+
+
+def _differing(before: Run, after: Run) -> list[str]:
+    """What of the recipe differs that may change a decision."""
+    one, other = (run.recipe.model_dump(mode="json") for run in (before, after))
+    apart = ("name", "engine", "prices", "publish", "emit")
+    return [key for key in other if key not in apart and one.get(key) != other[key]]
+
+
+def _listed(change: str, found: pa.Table, reasons: Reasons) -> pa.Table:
+    tell = reasons.of_out if change == OUT else reasons.of_in
+    whys = [tell(row) for batch in found.to_batches() for row in batch.to_pylist()]
+    named = {
+        "change": pa.array([change] * len(whys), pa.string()),
+        "why": pa.array([why for why, _ in whys], pa.string()),
+        "detail": pa.array([detail for _, detail in whys], pa.string()),
+    }
+    columns = [named[name] if name in named else found[name] for name in CHANGES.names]
+    return pa.table(columns, CHANGES.names).cast(CHANGES)
+
+
+def _composition(before: Run, after: Run) -> dict[str, dict[str, tuple[int, int]]]:
+    """By kept fields, as the selections have them; by source and language, where both runs' pools are there."""
+    one, other = _by_field(before), _by_field(after)
+    found = {}
+    for field in other:
+        if field in one and max(len(one[field]), len(other[field])) <= MOST_VALUES:
+            groups = sorted({*one[field], *other[field]}, key=lambda g: (-other[field].get(g, 0), g))
+            found[field] = {group: (one[field].get(group, 0), other[field].get(group, 0)) for group in groups}
+    return found
+
+
+def _by_field(run: Run) -> dict[str, dict[str, int]]:
+    file = run.folder / "selection.parquet"
+    schema = pq.read_schema(file)
+    kept = [name for name in grouping(schema) if name not in {field.name for field in FIXED}]
+    found: dict[str, dict[str, int]] = {}
+    if not run.thinned and pool_files(run):
+        more = [field for field in group_fields(run) if field not in kept]
+        found |= composition(run, more, chosen(run))
+    for name in kept:
+        column = pq.read_table(file, columns=[name])[name].cast(pa.string())
+        pairs = column.value_counts().to_pylist()
+        found[name] = {"∅" if one["values"] is None else one["values"]: one["counts"] for one in pairs}
+    return found

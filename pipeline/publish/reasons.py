@@ -1,0 +1,101 @@
+"""Why a sample that one run chose is not chosen by another: told by that one's pool and ledger, in words that can be
+counted."""
+
+from pathlib import Path
+from typing import Any
+
+from tamis.pipeline.read.pool import records_of
+from tamis.pipeline.store.runs import Run
+from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT
+
+OWN = {  # reasons that say why by themselves: of who went, of who came
+    FORGOTTEN: ("forgotten", "was forgotten, and is not any more"),
+    EARLIER: ("an earlier run of the recipe chose it", "an earlier run of the recipe had chosen it"),
+    HELD_OUT: ("held out of the pool", "was held out of the pool"),
+}
+CUT = ("below_cut", "over_quota", "not_picked", "not_reached", "covered")  # others were preferred
+
+
+def pool_files(run: Run) -> list[Path]:
+    """Its shards; nothing where one is there no more, of a run that was thinned."""
+    files = [part.place for part in run.pool.parts]
+    return files if all(path.exists() for path in files) else []
+
+
+class Reasons:
+    """Why samples of one run's selection are not in the other's, or in both of another weight."""
+
+    def __init__(self, mine: Run, other: Run, *, newer: bool) -> None:
+        self.newer = newer  # some of the other's selection came only with its pool
+        told = not other.recipe.steps or any((other.folder / "ledger").rglob("*.parquet"))
+        self.unknown = other.thinned or not told or not pool_files(other)  # nothing is left to tell it by
+        self.settings = (mine.recipe.steps, other.recipe.steps)
+        self._told: dict[int, str | None] = {}
+        groups = set(other.inputs["pool"])
+        records = [one for one in records_of(other.store / "pool") if one["group"] in groups]
+        self.files = {file["path"] for record in records for file in record["files"]}
+
+    def of_out(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        if row["other_weight"] is not None:
+            return "counts another number of times", f"{row['weight']:g} → {row['other_weight']:g}"
+        if self.unknown:
+            return "not chosen again, and of that run no ledger is left", None
+        if not row["there"]:
+            if row["reject"] is not None:
+                return "its row is a reject now", row["reject"]
+            return ("its file does not hold it any more" if row["source"] in self.files else "its file vanished"), None
+        if row["reason"] is None:  # a recipe without steps has no ledger
+            return "set aside by no step", None
+        if row["reason"] in OWN:
+            return OWN[row["reason"]][0], None
+        if row["changed"]:
+            return "its content changed", row["reason"]
+        if changed := self._setting(row["step"]):
+            return "a setting changed", changed
+        if row["reason"].endswith("duplicate"):
+            came = row["related_is_theirs"]
+            return ("a better duplicate came" if came else "of its duplicates another is kept"), None
+        if row["reason"] in CUT:
+            return ("below the cut, because of newer ones" if self.newer else "below the cut"), None
+        return f"dropped: {row['reason']}", row["detail"]
+
+    def of_in(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        if row["other_weight"] is not None:
+            return "counts another number of times", f"{row['other_weight']:g} → {row['weight']:g}"
+        if self.unknown:
+            return "not chosen before, and of that run no ledger is left", None
+        if not row["there"]:
+            return "new to the pool", None
+        if row["reason"] is None:
+            return "was set aside by no step", None
+        if row["reason"] in OWN:
+            return OWN[row["reason"]][1], None
+        if row["changed"]:
+            return "its content changed", row["reason"]
+        if changed := self._setting(row["step"]):
+            return "a setting changed", changed
+        if row["reason"].endswith("duplicate"):
+            went = row["related_is_theirs"]
+            return ("its better duplicate went" if went else "of its duplicates it is kept now"), None
+        if row["reason"] in CUT:
+            return "was below the cut", None
+        return f"was dropped: {row['reason']}", row["detail"]
+
+    def _setting(self, step: int) -> str | None:
+        """What differs at the other's step, if this run had it otherwise or not at all."""
+        if step not in self._told:
+            self._told[step] = _changed_setting(*self.settings, step)
+        return self._told[step]
+
+
+def _changed_setting(mine: list[dict[str, Any]], other: list[dict[str, Any]], step: int) -> str | None:
+    here = other[step]
+    if here in mine:
+        return None
+    ((name, now),) = here.items()
+    then = next((one[name] for one in mine if name in one), None)
+    if then is None and not any(name in one for one in mine):
+        return f"step {name}"
+    keys = {**(then or {}), **(now or {})}
+    told = [key for key in keys if (then or {}).get(key) != (now or {}).get(key)]
+    return f"{name}: {', '.join(told)}"
