@@ -152,7 +152,7 @@ def open_run(folder: Place) -> Result:
     """
     from tamis.pipeline.store.runs import open_complete
 
-    return Result(open_complete(_path(folder)).folder)
+    return Result(open_complete(_path(folder), thinned_too=True).folder)
 
 
 def why(of: Place | Result, key: str) -> Told:
@@ -193,7 +193,7 @@ def diff(before: Place | Result, after: Place | Result) -> Difference:
     from tamis.pipeline.store.runs import open_complete
 
     folders = [one.folder if isinstance(one, Result) else _path(one) for one in (before, after)]
-    return Difference(changes(*map(open_complete, folders)))
+    return Difference(changes(*(open_complete(folder, thinned_too=True) for folder in folders)))
 
 
 def import_labels(

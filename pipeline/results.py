@@ -139,7 +139,7 @@ class Result:
     def _run(self) -> "Run":
         from tamis.pipeline.store.runs import open_complete
 
-        return open_complete(self.folder)
+        return open_complete(self.folder, thinned_too=True)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

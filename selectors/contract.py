@@ -270,6 +270,12 @@ class Selector:
         return None
 
     @property
+    def explains(self) -> bool:
+        """Whether what it learned takes a score apart for `why`; else the ledger says all that there is to say."""
+        kind = self.fitted or type(self)
+        return issubclass(kind, Fitted) and kind.explain is not Fitted.explain
+
+    @property
     def near_in(self) -> str | None:
         """The column of vectors in which `why` names the nearest of the target."""
         return None

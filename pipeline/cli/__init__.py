@@ -10,6 +10,7 @@ In: words typed. Out: results on stdout, progress on stderr, exit codes. Calls e
     label.py          tasks out, answers in
     store.py          where, forget, verify, gc, compact
     operate.py        serve, doctor, demo, and what recipes may say
+    spans.py          how long a time is, as people type it
     engines.py        which engine carries a run
     recipe_schema.py  the JSON Schema of recipes
     health.py         what is installed here, and whether it works

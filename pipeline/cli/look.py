@@ -29,7 +29,7 @@ def why(run: Path, key: str) -> None:
     from tamis.pipeline.explain.why import why as tell
     from tamis.pipeline.store.runs import open_complete
 
-    show(tell(open_complete(run), key))
+    show(tell(open_complete(run, thinned_too=True), key))
 
 
 def sql(
@@ -64,7 +64,7 @@ def sql(
     from tamis.pipeline.store.runs import open_complete
 
     most = None if spill is None else int(spill * 1e9)
-    print_answer(ask(open_complete(run), query, seconds, most), format)
+    print_answer(ask(open_complete(run, thinned_too=True), query, seconds, most), format)
 
 
 def report(run: Path, *, open: Annotated[bool, Parameter(name="--open", show_default=False)] = False) -> None:
@@ -86,7 +86,7 @@ def report(run: Path, *, open: Annotated[bool, Parameter(name="--open", show_def
 
     from tamis.pipeline.store.runs import open_complete
 
-    page = open_complete(run).folder / "report.html"
+    page = open_complete(run, thinned_too=True).folder / "report.html"
     show(page)
     if open and not webbrowser.open(page.as_uri()):
         show("tamis: found no browser here; copy that file to where there is one", sys.stderr)

@@ -45,8 +45,7 @@ def serve(
     tamis serve recipe.yaml --store my-store --every 6h
     tamis serve recipe.yaml --store my-store --cron "0 3 * * *"
     """
-    from datetime import timedelta
-
+    from tamis.pipeline.cli.spans import span_of
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.recipe.recipe import load_recipe
     from tamis.pipeline.starting import check
@@ -55,10 +54,7 @@ def serve(
     check(loaded, recipe.absolute().parent, allow_code)
     if (every is None) == (cron is None):
         raise RecipeError('serve: wanted either --every 6h or --cron "0 3 * * *"')
-    units = {"m": "minutes", "h": "hours", "d": "days"}
-    if every is not None and not (every[:-1].isdigit() and int(every[:-1]) and every[-1] in units):
-        raise RecipeError(f"--every {every}: wanted a number and m, h or d, such as 6h")
-    interval = None if every is None else timedelta(**{units[every[-1]]: int(every[:-1])})
+    interval = None if every is None else span_of(every, "--every")
     from tamis.flows import settings
 
     settings.apply()

@@ -71,8 +71,8 @@ def diff(
     from tamis.pipeline.store.query import print_answer
     from tamis.pipeline.store.runs import open_complete
 
-    later = open_complete(after)
-    found = changes(open_complete(before), later)
+    later = open_complete(after, thinned_too=True)
+    found = changes(open_complete(before, thinned_too=True), later)
     if sql is None and format == "text":
         show(text(found))
     else:

@@ -3,6 +3,7 @@
 Heavy imports wait inside the verbs, so that --help answers at once."""
 
 from pathlib import Path
+from typing import Literal
 
 from tamis.pipeline.cli.families import Flag
 from tamis.pipeline.progress import show
@@ -73,7 +74,7 @@ def verify(run: Path) -> None:
     from tamis.pipeline.store.manifest import verify as check
     from tamis.pipeline.store.runs import open_complete
 
-    damage = check(open_complete(run))
+    damage = check(open_complete(run, thinned_too=True))
     if damage:
         raise DamageFound("\n".join(damage))
     show(f"{run}: every file is as it was written, and every count adds up")
@@ -83,9 +84,14 @@ def gc(
     store: Path,
     *,
     delete: Flag = False,
+    keep_runs: int | None = None,
+    older_than: str | None = None,
+    old: Literal["thin", "remove"] = "thin",
+    pin: str | None = None,
+    unpin: str | None = None,
     allow_code: Flag = False,
 ) -> None:
-    """Tell what a store holds that none of its runs needs.
+    """Tell what a store holds that none of its runs needs; old runs among it, where you say which are.
 
     Parameters
     ----------
@@ -93,19 +99,46 @@ def gc(
         the store
     delete
         take it away
+    keep_runs
+        of each recipe so many of the newest runs are not old, the others are
+    older_than
+        runs that ended so long ago are old: 30d, 12h
+    old
+        what becomes of old runs: thin leaves manifest, selection, report and counts, remove nothing. What is published,
+        was so before, or is pinned stays as it is
+    pin
+        a run that no rule takes away
+    unpin
+        a run that is not pinned any more
     allow_code
         let the runs' recipes run the Python code that they name: without it, models stay where one names any
 
     Examples
     --------
     tamis gc my-store
-    tamis gc my-store --delete
+    tamis gc my-store --keep-runs 7 --delete
+    tamis gc my-store --older-than 30d --old remove --delete
+    tamis gc my-store --pin nightly-0012
     """
+    from tamis.pipeline.cli.spans import span_of
+    from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.store.garbage import collect
+    from tamis.pipeline.store.old_runs import Old
+    from tamis.pipeline.store.old_runs import pin as set_pin
 
+    if keep_runs is not None and keep_runs < 1:
+        raise RecipeError(f"--keep-runs {keep_runs}: wanted 1 or more")
+    if old == "remove" and keep_runs is None and older_than is None:
+        raise RecipeError("--old remove: which runs are old? Say --keep-runs N, or --older-than 30d")
+    span = None if older_than is None else span_of(older_than, "--older-than")
+    which = None if keep_runs is None and span is None else Old(keep_runs, span, old)
     with working_copy(store) as here:
-        show(collect(here, delete, allow_code))
+        for name, pinned in ((pin, True), (unpin, False)):
+            if name is not None:
+                show(set_pin(here, name, pinned=pinned))
+        if (pin, unpin) == (None, None):
+            show(collect(here, delete, allow_code, which))
 
 
 def compact(store: Path) -> None:

@@ -3,16 +3,21 @@
 import re
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from tamis.pipeline.errors import QueryError
 from tamis.pipeline.explain.neighbours import nearest_targets
 from tamis.pipeline.explain.report.data import of_ids
-from tamis.pipeline.explain.show import found_lines, reach_line
+from tamis.pipeline.explain.show import found_lines, funnel, reach_line
+from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.progress import joined, visible
 from tamis.pipeline.read.identity import hex_id
 from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
-from tamis.pipeline.store.query import keys_of_file, ledger_rows, pool_rows, reject_rows
-from tamis.pipeline.store.runs import Run
+from tamis.pipeline.store.query import hex_number, keys_of_file, ledger_rows, pool_rows, reject_rows
+from tamis.pipeline.store.runs import THINNED, Run
 from tamis.selectors.budget import shown
 from tamis.selectors.catalog import findable
 
@@ -24,6 +29,8 @@ NOT_MET, OUT_OF_SCOPE = "condition_not_met", "not_in_scope"  # of the step's `wh
 
 def why(run: Run, key_or_id: str) -> str:
     """The story as text; a file's path or name will do. Raises QueryError where the run knows no such thing."""
+    if run.thinned:
+        return _of_thinned(run, key_or_id)
     samples = pool_rows(run, key_or_id)
     rejects = reject_rows(run, key_or_id)
     if not samples and not rejects:
@@ -40,6 +47,34 @@ def why(run: Run, key_or_id: str) -> str:
     stories = [_sample_story(run, sample) for sample in samples]
     stories += [joined(_reject_lines(reject)) for reject in rejects]
     return "\n\n".join(stories)
+
+
+def _of_thinned(run: Run, key_or_id: str) -> str:
+    """Of a run whose ledger is gone: what its selection says, or by count what its steps dropped."""
+    number = hex_number(key_or_id)
+    wanted = pc.field("key") == key_or_id
+    if number is not None:
+        wanted = wanted | (pc.field("sample_id") == pa.scalar(number, pa.uint64()))
+    rows = pq.read_table(run.folder / "selection.parquet", filters=wanted).to_pylist()
+    gone = read_json(run.folder / THINNED)
+    left = f"  thinned   {gone['at'][:10]}, so no step's decisions are left, but their counts"
+    stages = [f"    {name:<24} {count:>11,}  {lost}".rstrip() for name, count, lost in funnel(_manifest(run))]
+    if not rows:
+        return joined([f"{visible(key_or_id)}  not in the selection of run {run.name}", left, *stages])
+    stories = []
+    for row in rows:
+        fields = {name: value for name, value in row.items() if name not in POOL.names and value is not None}
+        stories += [
+            f"{visible(row['key'])}  ({hex_id(row['sample_id'])})  SELECTED",
+            "  selected  " + ", ".join(f"{name}={visible(str(value))}" for name, value in fields.items()),
+            f"  text      {_shortened(row['text'])}",
+        ]
+    return joined([*stories, left, *stages])
+
+
+def _manifest(run: Run) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(run.folder / "manifest.json")
+    return found
 
 
 def _reject_lines(reject: dict[str, Any]) -> list[str]:

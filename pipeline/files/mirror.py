@@ -153,6 +153,11 @@ class Mirror:
             raise StoreError(f"store {self.url}: {told}. Mend it and run the same command: it goes on.") from error
 
 
+def is_copy(store: Path) -> bool:
+    """Whether a store's folder is the copy of one on object storage."""
+    return (store / STATE).exists()
+
+
 def _is_own(name: str) -> bool:
     """Of the copy alone: what is on its way, and what is known of the other side."""
     return name.startswith((".tmp/", ".held/", ".lock", STATE)) or "/.work/" in name or name.endswith(".writing")

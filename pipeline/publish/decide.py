@@ -85,7 +85,7 @@ def _by_people(place: Path, why: str, by: str | None, verdict: Callable[..., Dec
     if not why.strip():
         raise StoreError("--why: say why in a few words; it is kept with the decision")
     with working_run(place) as folder:
-        run = open_complete(folder)
+        run = open_complete(folder, thinned_too=True)
         to = switch_of(run)
         with store_lock(run.store, say):
             mend_switch(run.store, to)
@@ -148,7 +148,7 @@ def _published_before(store: Path, to: str, name: str) -> Run | None:
         one = read_json(path)
         if one["verdict"] == PUBLISHED and one["run"] not in passed:
             folder = _folder(store, one["run"])
-            if (folder / "manifest.json").exists() and not (run := open_complete(folder)).thinned:
+            if (folder / "manifest.json").exists() and not (run := open_complete(folder, thinned_too=True)).thinned:
                 return run
         passed.add(one["run"])
     return None

@@ -1,8 +1,9 @@
 """`tamis gc`: what a store holds that none of its runs needs, and deleting it.
 
 What goes is what was found here, in the store's own folders: a record may say which of these are meant, and never
-where they lie. A run needs the shards that it saw, the columns and models that it used, and its target; so taking a
-run's folder away is what frees them. While a run has not ended nothing that it may still use is freed."""
+where they lie. A run needs the shards that it saw, the columns that it used, its target, and those models that its
+ledger does not answer for; so taking a run's folder away, or thinning it, is what frees them. While a run has not ended
+nothing that it may still use is freed."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from typing import Any
 from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.files.atomic import read_json, store_lock, write_record
 from tamis.pipeline.files.inside import is_inside
+from tamis.pipeline.files.mirror import is_copy
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import counted, joined, say
-from tamis.pipeline.read.pool import checked
+from tamis.pipeline.read.pool import checked, superseded
 from tamis.pipeline.read.walk import is_store
-from tamis.pipeline.store.learned import model_path, prepared_path
-from tamis.pipeline.store.runs import Run, open_run
+from tamis.pipeline.store.learned import answered_by_ledger, model_path, prepared_path
+from tamis.pipeline.store.old_runs import Old, note_thinned, old_runs, shared
+from tamis.pipeline.store.runs import THINNED, Run, open_run, stays
 
 
 @dataclass(frozen=True)
@@ -29,33 +32,51 @@ class Unneeded:
     what: str
     paths: list[Path]
     group: Path | None = None  # the record of the pool's group that they are of: it is to say that they are gone
+    thinned: Path | None = None  # the folder of the run that they are of: it is to say that they are gone
 
     @property
     def bytes(self) -> int:
         return sum(_size(path) for path in self.paths)
 
 
-def collect(store: Path, delete: bool, allow_code: bool = False) -> str:
-    """Tell what no run needs, and delete it if asked. Raises StoreError."""
+def collect(store: Path, delete: bool, allow_code: bool = False, old: Old | None = None) -> str:
+    """Tell what no run needs, `old` runs among it where that is said, and delete it if asked. Raises StoreError."""
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
     check_format(store)
     with store_lock(store, say):
-        found = list(unneeded(store, allow_code))
+        found = list(unneeded(store, allow_code, old))
+        going = {path for one in found for path in (one.thinned, *one.paths) if path is not None}
+        alike = [] if is_copy(store) else list(shared(store, going))
         lines = [f"  {one.bytes / 1e6:>10,.1f} MB  {one.what}" for one in found]
-        whole = sum(one.bytes for one in found) / 1e6
+        if alike:
+            size = sum(one.bytes for one in alike) / 1e6
+            lines.append(f"  {size:>10,.1f} MB  files that several runs have: each stands once")
+        whole = sum(one.bytes for one in [*found, *alike]) / 1e6
         if delete:
             for one in found:
                 _take_away(store, one)
-    if not found:
+            for twin in alike:
+                twin.stand_once()
+    if not found and not alike:
         return f"{store}: everything is needed by a run"
     done = "deleted" if delete else "can go; --delete takes it away"
     return joined([*lines, f"  {whole:>10,.1f} MB  {done}"])
 
 
-def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:
-    runs = [open_run(path.parent, allow_code) for path in sorted((store / "runs").glob("*/request.json"))]
+def unneeded(store: Path, allow_code: bool = False, old: Old | None = None) -> Iterator[Unneeded]:
+    folders = [path.parent for path in sorted((store / "runs").glob("*/request.json"))]
+    thin = {folder for folder in folders if (folder / THINNED).exists()}
+    yield from _left_of_thinned(thin)
+    if old is not None:
+        for folder, whole in old_runs(store, old):
+            if whole:
+                yield Unneeded(f"run {folder.name}: taken away", [folder])
+            elif folder not in thin:
+                yield Unneeded(f"run {folder.name}: thinned", _of_whole_runs_alone(folder), thinned=folder)
+            thin.add(folder)
+    runs = [open_run(folder, allow_code) for folder in folders if folder not in thin]
     begun = [run.name for run in runs if not run.complete]
     if begun:
         say(f"columns, models and shards stay, for these runs have not ended: {', '.join(begun)}")
@@ -77,9 +98,21 @@ def unneeded(store: Path, allow_code: bool = False) -> Iterator[Unneeded]:
     except TamisError as error:  # a user's own selector is not to be run for this
         say(f"models stay: {error}")
         return
-    for folder in _folders(store / "models"):
-        if folder.name not in models:
-            yield Unneeded(f"model {folder.name}: of no run", [folder])
+    if spare := [folder for folder in _folders(store / "models") if folder.name not in models]:
+        yield Unneeded(f"{counted(len(spare), 'models')}: of no run, or its ledger answers for it", spare)
+
+
+def _of_whole_runs_alone(folder: Path) -> list[Path]:
+    """Files and folders of a run that do not stand once it was thinned."""
+    inside_steps = [path for path in sorted(folder.glob("steps/*")) if not stays(f"steps/{path.name}")]
+    return [*(path for path in sorted(folder.iterdir()) if not stays(path.name)), *inside_steps]
+
+
+def _left_of_thinned(folders: set[Path]) -> Iterator[Unneeded]:
+    """What a kill left of runs that were being thinned."""
+    for folder in sorted(folders):
+        if paths := _of_whole_runs_alone(folder):
+            yield Unneeded(f"run {folder.name}: the rest of what it was thinned by", paths)
 
 
 def _left_over(store: Path, runs: list[Run]) -> Iterator[Unneeded]:
@@ -96,10 +129,12 @@ def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     pairs = [(path, checked(path, read_json(path))) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
     shards = _shards(store)
     kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
+    merged = superseded([record for _, record in pairs])
     for path, record in pairs:
         names = {part["name"] for part in record["parts"]}
         there = [one for one in shards if one.name in names]
-        if record["group"] not in kept and "replaces" not in record and there:
+        stands = "replaces" in record and record["group"] not in merged  # for what the next run reads
+        if record["group"] not in kept and not stands and there:
             yield Unneeded(f"pool group {record['group']} ({counted(len(names), 'shards')}): of no run", there, path)
 
 
@@ -125,10 +160,12 @@ def _columns(base: Path, used: set[Path]) -> Iterator[Unneeded]:
 
 
 def _models(run: Run) -> Iterator[str]:
+    spare = answered_by_ledger(run)
     for number in range(len(run.recipe.steps)):
-        yield model_path(run, number).parent.name
+        paths = [model_path(run, number)]
         if run.step(number).selector.prepared is not None:
-            yield prepared_path(run, number).parent.name
+            paths.append(prepared_path(run, number))
+        yield from (path.parent.name for path in paths if path not in spare)
     for maker in run.makers:
         yield maker.fingerprint
 
@@ -147,6 +184,8 @@ def _take_away(store: Path, one: Unneeded) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
         write_record(one.group, {**record, "gone": True})
+    if one.thinned is not None:
+        note_thinned(one.thinned, [path.name for path in one.paths], one.bytes)
     for path in one.paths:
         if not is_inside(store, path.parent):
             raise StoreError(f"{path}: leads out of the store by a link; nothing of it is deleted")

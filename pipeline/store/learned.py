@@ -32,6 +32,21 @@ def prepared_path(run: Run, step: int) -> Path:
     return run.store / "models" / fingerprint({**learned_from, "prepared": True}) / "prepared.npz"
 
 
+def answered_by_ledger(run: Run) -> set[Path]:
+    """What the steps of a run that has ended learned or prepared, and nobody asks again: its ledger answers for it. A
+    step of the user's own keeps it, for its code is not run to ask."""
+    if not run.complete:
+        return set()
+    found = set()
+    for number, given in enumerate(run.recipe.steps_given):
+        if findable(given.name) is None:
+            break  # the names of later ones hang on it
+        selector = run.step(number).selector
+        found |= set() if selector.explains else {model_path(run, number)}
+        found |= set() if selector.prepared is None else {prepared_path(run, number)}
+    return found
+
+
 def _learned_from(run: Run, step: int, selector: Selector) -> dict[str, Any]:
     plan = run.step(step)
     learned_from = {

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.progress import counted, joined, visible
 from tamis.pipeline.store.current import standing
-from tamis.pipeline.store.runs import existing_store
+from tamis.pipeline.store.runs import PINNED, THINNED, existing_store
 
 NAMED = 60  # characters of a run's steps
 TO_THE_MINUTE = 16  # characters of when it ended
@@ -53,6 +53,15 @@ def _begun(folder: Path) -> Listed:
     return Listed(folder.name, far, None, None, None, [next(iter(step)) for step in asked])
 
 
+def _states(store: Path) -> dict[str, str]:
+    """What is to be known of a run besides: published or held, pinned, thinned."""
+    found = {run: [state] for run, state in standing(store).items()}
+    for file, state in ((PINNED, "pinned"), (THINNED, "thinned")):
+        for path in sorted((store / "runs").glob(f"*/{file}")):
+            found.setdefault(path.parent.name, []).append(state)
+    return {run: ", ".join(states) for run, states in found.items()}
+
+
 def told(store: Path, *, every: bool = False) -> str:
     """The same as a table, without what `tamis compare` made, unless `every`. Raises StoreError."""
     found = listed(store)
@@ -60,8 +69,8 @@ def told(store: Path, *, every: bool = False) -> str:
     aside, found = len(found) - len(own), own
     if not found:
         return f"{store}: no run yet; `tamis run RECIPE --store {store}` makes one"
-    stands = standing(existing_store(store))
-    rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "published", "steps")]
+    stands = _states(existing_store(store))
+    rows: list[tuple[str, ...]] = [("run", "ended (UTC)", "selected", "of", "seconds", "state", "steps")]
     for run in found:
         numbers = ["" if number is None else f"{number:,}" for number in (run.selected, run.pool)]
         seconds = "" if run.seconds is None else f"{run.seconds:,.1f}"
@@ -69,7 +78,7 @@ def told(store: Path, *, every: bool = False) -> str:
         steps = steps if len(steps) <= NAMED else steps[: NAMED - 1] + "…"
         ended = run.ended if run.selected is None else run.ended[:TO_THE_MINUTE]
         rows.append((visible(run.name), ended, *numbers, seconds, stands.get(run.name, ""), steps))
-    if not stands:  # nothing of the store is for consumers
+    if not stands:
         rows = [(*row[:-2], row[-1]) for row in rows]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = (True, True, False, False, False, True, True)[: len(wide)]

@@ -31,8 +31,8 @@ from tamis.pipeline.files.sealed import seal_of
 from tamis.pipeline.read.pool import Pool, reject_batches
 from tamis.pipeline.schemas import REJECTS
 from tamis.pipeline.store.costs import COSTS, by_stage, money, noted
-from tamis.pipeline.store.learned import model_path
-from tamis.pipeline.store.runs import Run, open_run
+from tamis.pipeline.store.learned import answered_by_ledger, model_path
+from tamis.pipeline.store.runs import Run, open_run, stays
 from tamis.pipeline.store.set_aside import aside
 
 EVENLY = 1 << 16  # rejects that are compared at once
@@ -145,8 +145,12 @@ def verify(run: Run) -> list[str]:
     if not _is_as_written(run.folder / "manifest.json", manifest):
         return [f"{run.folder / 'manifest.json'}: not the bytes that the run wrote"]
     damage: list[str] = []
+    if run.thinned:
+        return _of_thinned(run, manifest)
+    spare = answered_by_ledger(run)
     for name, digest in manifest.get("models", {}).items():
-        damage += _changed(run.stored(name), digest)
+        if (path := run.stored(name)).exists() or path not in spare:
+            damage += _changed(path, digest)
     for name, record in manifest["files"].items():
         damage += _changed(run.stored(f"runs/{run.name}/{name}"), record["digest"])
     pools = [(run.store / "pool", manifest["pool"])]
@@ -169,6 +173,24 @@ def verify(run: Run) -> list[str]:
             damage += _changed(run.stored(f"{column['target_folder']}/{name}"), digest)
     if not damage:  # counting in damaged files would only fail less clearly
         damage += _sums_differ(run, manifest)
+    return damage
+
+
+def _of_thinned(run: Run, manifest: dict[str, Any]) -> list[str]:
+    """What stands of it is as it was written, and what each step counted adds up."""
+    damage = []
+    for name, record in manifest["files"].items():
+        if stays(name):
+            damage += _changed(run.stored(f"runs/{run.name}/{name}"), record["digest"])
+    expected = manifest["pool"]["samples"]
+    for step in manifest["steps"]:
+        if (step["candidates"], step["kept"] + step["dropped"]) != (expected, expected):
+            damage.append(
+                f"step {step['step']} ({step['selector']}): its counts are not those of {expected} candidates"
+            )
+        expected = step["kept"]
+    if manifest["steps"] and expected != manifest["selected"]:
+        damage.append(f"selection: {manifest['selected']} rows, the last step kept {expected}")
     return damage
 
 

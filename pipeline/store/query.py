@@ -53,6 +53,18 @@ def views(run: Run, spill: int = SPILL) -> Iterator[Any]:
 
 
 def _create_views(con: Any, run: Run, steps: range) -> None:
+    if not run.thinned:
+        _create_views_of_whole(con, run, steps)
+    rows(con, "create macro id(shown) as ('0x' || shown)::ubigint")  # ids are shown in hex
+    view(con, "selection", [run.folder / "selection.parquet"])
+    if (run.folder / "costs.parquet").exists():  # runs of older versions have none
+        view(con, "costs", [run.folder / "costs.parquet"])
+    if told := changes_of(run.store, run.name):  # since the run that was published before
+        view(con, "changes", told)
+    lock(con, run.store)
+
+
+def _create_views_of_whole(con: Any, run: Run, steps: range) -> None:
     view(con, "pool", [part.path for part in run.pool.parts])
     view(con, "all_rejects", [run.store / "pool" / "rejects.parquet"])
     groups = ", ".join(str(group) for group in run.pool.groups)
@@ -62,17 +74,10 @@ def _create_views(con: Any, run: Run, steps: range) -> None:
         if dot:
             rows(con, f"create schema if not exists {quoted(column)}")
         view(con, (column, output) if dot else name, [folder / part.name for part in run.pool.parts], also=name)
-    rows(con, "create macro id(shown) as ('0x' || shown)::ubigint")  # ids are shown in hex
     if steps:
         view(con, "ledger", [run.ledger(step) / part.name for step in steps for part in run.pool.parts])
-    view(con, "selection", [run.folder / "selection.parquet"])
-    if (run.folder / "costs.parquet").exists():  # runs of older versions have none
-        view(con, "costs", [run.folder / "costs.parquet"])
-    if told := changes_of(run.store, run.name):  # since the run that was published before
-        view(con, "changes", told)
     if told := [path for step in steps if (path := run.spikes(step)).exists()]:
         view(con, "spikes", told)
-    lock(con, run.store)
 
 
 def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -104,9 +109,10 @@ def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None =
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
             more += ["changes"] if changes_of(run.store, run.name) else []
-            known = ", ".join(["pool, rejects, ledger, selection, costs", *more]) + "".join(
-                f", {name}" for name in column_folders(run)
-            )
+            told = ["pool", "rejects", "ledger", "selection", "costs", *more, *column_folders(run)]
+            if run.thinned:
+                told = ["selection", "costs", *more]
+            known = ", ".join(told) + ("; the run was thinned, and has no others" if run.thinned else "")
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
         finally:
             late.cancel()

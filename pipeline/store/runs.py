@@ -19,12 +19,15 @@ from tamis.pipeline.errors import DamageFound, RunError, StoreError
 from tamis.pipeline.files.atomic import fingerprint, read_json
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import readable
+from tamis.pipeline.files.sealed import SEALS
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.read.pool import Part, Pool, current_pool
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.recipe.plans import StepPlan, resolve_step, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.recipe.user_code import allow, is_allowed
+
+THINNED, PINNED = "thinned.json", "pinned.json"  # of an old run; of one that no rule takes away
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,23 @@ class Run:
     @property
     def thinned(self) -> bool:
         """Whether `tamis gc` took away what answers for each sample that it dropped: ledger, exports, spikes."""
-        return (self.folder / "thinned.json").exists()
+        return (self.folder / THINNED).exists()
 
     @property
     def complete(self) -> bool:
         return (self.folder / "manifest.json").exists()
+
+
+OF_THINNED = (  # what stands of a run that was thinned: what answers questions about it, and what people left there
+    "request.json", "inputs.json", "manifest.json", "selection.parquet", "report.html", "costs.parquet", "groups.json",
+    "history.json", "steps", "marks", "marks.json", PINNED, THINNED, SEALS,
+)  # fmt: skip
+
+
+def stays(name: str) -> bool:
+    """Whether a file of a run's folder stands once the run was thinned."""
+    top, _, rest = name.partition("/")
+    return top in OF_THINNED and not rest.startswith("spikes-")
 
 
 @lru_cache(maxsize=8)
@@ -262,11 +277,17 @@ def open_run(folder: Path | str, allow_code: bool = False) -> Run:
     return _open(folder, seen)
 
 
-def open_complete(folder: Path | str, allow_code: bool = False) -> Run:
-    """The same, for readers of results. Raises RunError where the run has not ended."""
+def open_complete(folder: Path | str, allow_code: bool = False, *, thinned_too: bool = False) -> Run:
+    """The same, for readers of results: with their ledgers, unless `thinned_too`. Raises RunError where the run has not
+    ended, or was thinned."""
     run = open_run(folder, allow_code)
     if not run.complete:
         raise RunError(f"run {folder}: not complete. The same `tamis run` goes on from where it stopped.")
+    if run.thinned and not thinned_too:
+        raise RunError(
+            f"run {folder}: was thinned by `tamis gc`, and its ledger and exports are gone. `why`, `sql`, `report`, "
+            "`diff` and `verify` tell what stands."
+        )
     return run
 
 

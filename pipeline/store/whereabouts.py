@@ -164,6 +164,9 @@ def _verdict(folder: Path, sample_id: int) -> str | None:
     """What became of the sample at the last step that saw it; None where the run did not."""
     run = open_run(folder)
     mine = pc.field("sample_id") == pa.scalar(sample_id, pa.uint64())
+    if run.thinned:
+        held = pq.read_table(folder / "selection.parquet", columns=["sample_id"], filters=mine)
+        return "SELECTED" if held.num_rows else "not in its selection; the run was thinned, and no ledger is left"
     for step in reversed(range(len(run.recipe.steps))):
         for part in run.pool.parts:
             for row in pq.read_table(run.ledger(step) / part.name, filters=mine).to_pylist():
