@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect import flow
 
-from tamis.flows.curate import Tasks, as_task, each
+from tamis.flows.curate import Tasks, as_task, each, logged, name_of_run
 from tamis.flows.server import server
 from tamis.flows.settings import api_configured
 from tamis.pipeline import curate
@@ -73,9 +73,10 @@ def _some(
     return row
 
 
-@flow(name="curate", persist_result=False)
+@flow(name="curate", flow_run_name=name_of_run, persist_result=False)
 def _curate(folder: Path) -> Path:
-    return curate.curate(folder, RayTasks())
+    with logged():
+        return curate.curate(folder, RayTasks())
 
 
 def on_ray(address: str | None = None) -> Callable[[Path], Path]:

@@ -4,19 +4,21 @@ Tasks take and return paths and small values. One over shards carries several of
 goes on past a shard that fails: that one is tried again, and the run ends with the list of those that stay undone."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tamis.pipeline import curate
 from tamis.pipeline.curate import Spent
 from tamis.pipeline.errors import RunFailed, TamisError
 from tamis.pipeline.machine import cores
-from tamis.pipeline.progress import Counter
+from tamis.pipeline.progress import Counter, heard
 
 RETRY_DELAYS_S: list[float] = [1, 10]
 MOST_SHARDS = 64  # a task; about half a minute where a shard takes half a second
@@ -126,7 +128,24 @@ def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
     return not isinstance(state.result(raise_on_failure=False), TamisError)
 
 
-@flow(name="curate", task_runner=ThreadPoolTaskRunner(max_workers=cores()), persist_result=False)
+def name_of_run() -> str:
+    """Of the run whose folder a flow is given."""
+    return Path(str(flow_run.parameters["folder"])).name
+
+
+THREADS = ThreadPoolTaskRunner(max_workers=cores())
+
+
+@flow(name="curate", task_runner=THREADS, flow_run_name=name_of_run, persist_result=False)
 def curate_flow(folder: Path) -> Path:
     """Carry the run in this folder to its manifest."""
-    return curate.curate(folder, Tasks())
+    with logged():
+        return curate.curate(folder, Tasks())
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """What tamis says inside stands in the flow run's log, too."""
+    log = get_run_logger()
+    with heard(lambda line: log.info("%s", line)):
+        yield

@@ -7,30 +7,32 @@ TAMIS_FOLDER where that is set, and of a recipe that is served only the numbers 
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import State
 
-from tamis.flows.curate import Tasks, curate_flow
+from tamis.flows.curate import THREADS, Tasks, logged
+from tamis.flows.night import name_flow_run, night
 from tamis.pipeline import machine
-from tamis.pipeline.errors import RecipeError
-from tamis.pipeline.explain.show import funnel, summary
+from tamis.pipeline.errors import RecipeError, TamisError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.urls import as_url, know_urls
 from tamis.pipeline.labels.files import SUFFIXES, read_answers
 from tamis.pipeline.labels.rounds import import_answers
 from tamis.pipeline.progress import say
-from tamis.pipeline.recipe.recipe import Recipe, load_recipe, overridden, parse_recipe
+from tamis.pipeline.recipe.recipe import load_recipe, overridden, parse_recipe
 from tamis.pipeline.recipe.user_code import ALLOWED
-from tamis.pipeline.starting import Outcome, fill_columns, run_next
+from tamis.pipeline.starting import fill_columns
 
 SERVED = "TAMIS_SERVED"  # names the file that says what `tamis serve` serves
 MAY_SET = re.compile(r"seed|steps\.\d+\.\w+\.(budget|fraction)")
 
 
-@flow(name="tamis", persist_result=False)
-def recipe_flow(changes: dict[str, int | float | str] | None = None) -> str:
+@flow(name="tamis", persist_result=False, task_runner=THREADS)
+def recipe_flow(changes: dict[str, int | float | str] | None = None) -> State[Any]:
     """The next run of the recipe that is served: the last one's name where that did not end or nothing is new, else a
     new one. `changes` are other numbers, by their place: {"steps.0.random.budget": 100}, {"seed": 1}."""
     machine.settle()
@@ -41,29 +43,32 @@ def recipe_flow(changes: dict[str, int | float | str] | None = None) -> str:
         raise RecipeError(f"changes: {refused[0]} is not a request's to set; these are: seed, steps.N.NAME.budget")
     folder = Path(served["recipe_folder"])
     recipe = parse_recipe(overridden(served["recipe"], dict(changes or {})), folder)
-    return _next(recipe, folder, Path(served["store"]), served["allow_code"])
+    return night(recipe, folder, Path(served["store"]), served["allow_code"], served["keep_runs"])
 
 
-@flow(name="tamis-curate", persist_result=False)
-def curate_file(recipe: Path, store: Path) -> str:
-    """The same of a recipe in a file, read anew each time."""
+@flow(name="tamis-curate", persist_result=False, task_runner=THREADS)
+def curate_file(recipe: Path, store: Path, keep_runs: int | None = None) -> State[Any]:
+    """The same of a recipe in a file, read anew each time. `keep_runs`: how many runs stay whole, the others are
+    thinned."""
     machine.settle()
     recipe, store = _allowed(recipe), _allowed(store)
-    return _next(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed())
+    return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), keep_runs)
 
 
-@flow(name="tamis-embed", persist_result=False)
+@flow(name="tamis-embed", persist_result=False, task_runner=THREADS)
 def embed_new(recipe: Path, store: Path) -> str:
     """Read what is new and make the recipe's columns of it; choose nothing. For the nights before a run is wanted."""
     machine.settle()
     recipe, store = _allowed(recipe), _allowed(store)
-    rows = fill_columns(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), Tasks())
+    name_flow_run(f"{recipe.stem}-columns")
+    with logged():
+        rows = fill_columns(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), Tasks())
     create_markdown_artifact(key="columns", markdown=f"{rows:,} samples have all columns of `{recipe.name}`")
     return str(store)
 
 
-@flow(name="tamis-labels", persist_result=False)
-def label_round(recipe: Path, store: Path, answers: Path) -> str:
+@flow(name="tamis-labels", persist_result=False, task_runner=THREADS)
+def label_round(recipe: Path, store: Path, answers: Path) -> State[Any]:
     """Take in the answers that came since, then choose what to label next: the recipe's `emit` makes the tasks.
 
     `answers` is a folder of labeling tools' exports; files that were taken in before add nothing."""
@@ -72,15 +77,22 @@ def label_round(recipe: Path, store: Path, answers: Path) -> str:
     loaded = load_recipe(recipe)
     if loaded.labels is None:
         raise RecipeError(f"recipe {recipe}: a round of labels needs `labels: STORE/labels` in the recipe")
-    if (store / "pool").exists():
-        for path in sorted(path for path in answers.glob("*") if path.suffix.lower() in SUFFIXES):
-            try:
-                found = import_answers(store.resolve(), read_answers(path), path.name, None, say)
-            except RecipeError as error:  # the other files' answers are none the worse
-                say(f"{error}. Left out; mend or move the file.")
-            else:
-                say(f"{path.name}: " + "; ".join(found.lines()))
-    return _next(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed())
+    with logged():
+        _take_in(store, answers)
+    return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed())
+
+
+def _take_in(store: Path, answers: Path) -> None:
+    """Each file by itself: one that can't be read costs the others nothing."""
+    if not (store / "pool").exists():
+        return
+    for path in sorted(path for path in answers.glob("*") if path.suffix.lower() in SUFFIXES):
+        try:
+            found = import_answers(store.resolve(), read_answers(path), path.name, None, say)
+        except (TamisError, OSError) as error:
+            say(f"{error}. Left out; mend or move the file.")
+        else:
+            say(f"{path.name}: " + "; ".join(found.lines()))
 
 
 def _allowed(place: Path) -> Path:
@@ -96,17 +108,3 @@ def _allowed(place: Path) -> Path:
 def _code_allowed() -> bool:
     """By who started the worker."""
     return os.environ.get(ALLOWED) == "1"
-
-
-def _next(recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bool) -> str:
-    outcome = run_next(recipe, recipe_folder, store, allow_code, curate_flow)
-    _tell(outcome)
-    return str(outcome.folder)
-
-
-def _tell(outcome: Outcome) -> None:
-    """What the flow run's page shows: funnel, summary, a link to the report."""
-    stages = [{"stage": name, "samples": count, "lost": why} for name, count, why in funnel(outcome.manifest)]
-    create_table_artifact(key="funnel", table=stages, description=outcome.folder.name)
-    create_markdown_artifact(key="summary", markdown=f"```\n{summary(outcome.manifest)}\n```")
-    create_link_artifact(key="report", link=(outcome.folder / "report.html").as_uri(), link_text=outcome.folder.name)

@@ -37,7 +37,9 @@ def server(port: int | None = None) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}/api"
     begin = f"import runpy; from tamis.pipeline import machine; machine.end_with({os.getpid()}); {START}"
     command = [sys.executable, "-c", begin, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  our own words
+    its = {**os.environ, "PREFECT_UI_API_URL": address, "PREFECT_SERVER_UI_API_URL": address}  # what its page asks
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen(command, env=its, **quiet)  # noqa: S603  our own words
     try:
         _wait(child, address)
         with temporary_settings({PREFECT_API_URL: address}):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # what fails is told once, by the command line
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",  # a flow run's own log has its lines all the same
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 7-26 s are usual; a loaded machine needs more

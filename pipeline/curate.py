@@ -205,7 +205,7 @@ def read_inputs(folder: Path) -> None:
     run = open_run(folder)
     warming = Thread(target=_load_loops, args=(run,), daemon=True)
     warming.start()
-    pool = ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=made_in_the_decode(run, False))
+    pool = _pool_of(run)
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
     held = np.zeros(0, np.uint64)
@@ -243,6 +243,20 @@ def read_inputs(folder: Path) -> None:
     _say_counts("pool", pool)
     if run.recipe.labels is not None:
         _say_labels(Path(run.recipe.labels), pool)
+
+
+def _pool_of(run: Run) -> Pool:
+    """Brought up to date; or as another run saw it. Raises SourceError where shards of that are gone."""
+    if run.pool_of is None:
+        columns = made_in_the_decode(run, False)
+        return ingest(run.store / "pool", run.recipe.pool, run.recipe.strict, say, columns=columns)
+    other = open_run(run.store / "runs" / run.pool_of)
+    if gone := [part.name for part in other.pool.parts if not part.place.exists()]:
+        raise SourceError(
+            f"--pool-of {run.pool_of}: {len(gone):,} of its shards are gone ({gone[0]}), for it was thinned. Its pool can't "
+            "be seen any more; pin a run that is to be (`tamis gc STORE --pin RUN`)"
+        )
+    return other.pool
 
 
 def _say_labels(path: Path, pool: Pool) -> None:

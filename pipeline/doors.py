@@ -67,11 +67,13 @@ def run(
     set: dict[str, Any] | None = None,
     allow_code: bool = False,
     engine: "Engine | Callable[[Path], Path] | None" = None,
+    pool_of: str | None = None,
 ) -> Result:
     """Run a recipe, a YAML file or a dict, on a store; the same again changes nothing, a stopped one goes on.
 
     `set` overrides the recipe: {"seed": 1, "steps.0.random.budget": 10}. Paths in a dict are taken from the working
-    folder. `engine`: a Prefect flow of tamis.flows, say; without one a plain loop. Raises TamisError.
+    folder. `engine`: a Prefect flow of tamis.flows, say; without one a plain loop. `pool_of`: the name of a run of the
+    store whose pool this one is to see, whatever came since. Raises TamisError.
 
     >>> pool = [{"format": "jsonl", "path": "pool.jsonl", "key": "id"}]
     >>> recipe = {"pool": pool, "steps": [{"random": {"budget": 5}}]}
@@ -89,7 +91,7 @@ def run(
     if isinstance(engine, str):
         raise RecipeError(f"engine: wanted a flow of tamis.flows or a function, found {engine!r}")
     loaded, folder = _loaded(recipe, set)
-    outcome = run_recipe(loaded, folder, _path(store), name, allow_code, engine)
+    outcome = run_recipe(loaded, folder, _path(store), name, allow_code, engine, pool_of=pool_of)
     return Result(outcome.folder, fresh=outcome.fresh)
 
 

@@ -16,6 +16,7 @@ STEERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )  # C0 without tab and newline, DEL, C1; marks, embeddings, overrides and isolates of direction; halves; tags
+heard_by: list[Callable[[str], None]] = []  # who is told each line besides, such as a flow run's log
 told_without: list[Callable[[str], str]] = []  # what takes out of a text what nobody is to see
 SILENT, LONGEST_SILENCE = 5.0, 60.0  # seconds after which work that is under way is told of
 REDRAW, REDRAWN = 0.1, 1.0  # seconds between two drawings of a bar; of work that counts nothing
@@ -48,6 +49,18 @@ def say(line: str) -> None:
     if not _quiet.is_set():
         _seen.at = time.monotonic()
         print(inert(line), file=sys.stderr, flush=True)
+        for hear in heard_by:
+            hear(inert(line))
+
+
+@contextmanager
+def heard(hear: Callable[[str], None]) -> Iterator[None]:
+    """What is said inside is told there, too."""
+    heard_by.append(hear)
+    try:
+        yield
+    finally:
+        heard_by.remove(hear)
 
 
 @contextmanager

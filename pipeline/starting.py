@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
-from tamis.pipeline.errors import GuardFailed, RecipeError, RunTaken, TamisError, said
+from tamis.pipeline.errors import GuardFailed, RecipeError, RunError, RunTaken, TamisError, said
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_record
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.files.sealed import SEALS, checking
@@ -62,14 +62,17 @@ def run_recipe(
     name: str | None = None,
     allow_code: bool = False,
     engine: Engine | Callable[[Path], Path] | None = None,
+    *,
+    pool_of: str | None = None,
 ) -> Outcome:
     """Run a recipe on a store; the same again changes nothing, a killed one goes on.
 
-    `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow)."""
+    `engine` is the plain loop, or a function that carries a run folder to its manifest (the Prefect flow). `pool_of`:
+    the name of a run of the store whose pool this one is to see, whatever came since."""
     check(recipe, recipe_folder, allow_code)
     name = plain_name(name or recipe.name)
     with working_copy(Path(store), name) as here:
-        return _run_in(here, recipe, recipe_folder, name, allow_code, engine)
+        return _run_in(here, recipe, recipe_folder, name, allow_code, engine, pool_of)
 
 
 def _run_in(
@@ -79,15 +82,18 @@ def _run_in(
     name: str,
     allow_code: bool,
     engine: Engine | Callable[[Path], Path] | None,
+    pool_of: str | None,
 ) -> Outcome:
     folder = store / "runs" / name
+    if pool_of is not None:
+        _same_pool(store, recipe, pool_of)
     if allow_code:
         allow(folder)
     with store_lock(store, say), checking():
         mark_format(store)
         fresh = not folder.exists()
         try:
-            claim(folder, recipe, recipe_folder, allow_code)
+            claim(folder, recipe, recipe_folder, allow_code, pool_of)
             was_complete = (folder / "manifest.json").exists()
             if was_complete:
                 _still_same(folder)
@@ -103,6 +109,17 @@ def _run_in(
                 _leave_nothing(folder)
             raise said(error, store) from error
     return Outcome(folder, read_json(folder / "manifest.json"), not was_complete, decision)
+
+
+def _same_pool(store: Path, recipe: Recipe, pool_of: str) -> None:
+    """That the run is there, and its pool is this recipe's. Raises RunError, RecipeError."""
+    if not (store / "runs" / plain_name(pool_of) / "inputs.json").exists():
+        raise RunError(
+            f"--pool-of {pool_of}: no run of this store that has read its pool. `tamis runs {store}` lists them"
+        )
+    other = open_run(store / "runs" / pool_of).recipe
+    if other.pool != recipe.pool:
+        raise RecipeError(f"--pool-of {pool_of}: its recipe reads another `pool` than this one")
 
 
 def _leave_nothing(folder: Path) -> None:
@@ -128,6 +145,19 @@ def run_next(
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
     except RunTaken:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last + 1:04d}", allow_code, engine)
+
+
+def run_before(outcome: Outcome) -> Path | None:
+    """The complete run that a night is to be seen beside: the published one if this is held, the one that was before
+    if this is published; without either the one with the number before."""
+    decision, name = outcome.decision, outcome.folder.name
+    if decision is not None:
+        before = decision["before"] if decision["current"] == name else decision["current"]
+    else:
+        stem, _, number = name.rpartition("-")
+        before = f"{stem}-{int(number) - 1:04d}" if number.isdecimal() and len(number) == 4 else None
+    folder = None if before is None else outcome.folder.parent / before
+    return folder if folder is not None and (folder / "manifest.json").exists() else None
 
 
 def fill_columns(
@@ -177,7 +207,7 @@ def check(recipe: Recipe, recipe_folder: Path, allow_code: bool) -> tuple[list[M
     return makers, steps
 
 
-def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -> None:
+def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool, pool_of: str | None = None) -> None:
     """Write the run's request, or find that this run is already this recipe's.
 
     A complete run's name is taken for good (RunError); an incomplete one of another recipe has no result to lose."""
@@ -186,6 +216,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
     request = {
         "recipe": asked,
         "recipe_folder": str(recipe_folder.resolve()),
+        **({} if pool_of is None else {"pool_of": pool_of}),
         "code": _code_digests(recipe, recipe_folder),
         "columns": {maker.name: maker.fingerprint for maker in makers},
         "names": sorted(by_name(makers)),
@@ -211,11 +242,12 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool) -
         "recipe",
         "code",
         "columns",
+        "pool_of",
         *(["recipe_folder"] if request["code"] else []),
         *([] if complete else ["made_by"]),
     ]
     known.setdefault("columns", request["columns"])  # of an older version, which did not record them
-    same = all(known.get(key) == request[key] for key in matters)
+    same = all(known.get(key) == request.get(key) for key in matters)
     if not same and not complete:
         say(f"run {folder.name!r} was begun with another recipe or version and never completed; starting over")
         path.unlink()  # first: a kill while the rest goes leaves what was begun by no recipe
@@ -236,6 +268,10 @@ def _begin(folder: Path, request: dict[str, Any]) -> None:
 
 
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:
+    if known.get("pool_of") != request.get("pool_of"):
+        return (
+            f"a run over the pool of {known['pool_of']}" if known.get("pool_of") else "a run over the pool of its day"
+        )
     old = known.get("columns", {})
     changed = [name for name, made_of in request["columns"].items() if old.get(name) != made_of]
     if changed == ["labels"]:
@@ -265,7 +301,7 @@ def _still_same(folder: Path) -> None:
             "Give the new run its own name: --run NAME."
         )
     for sources, where in ((run.recipe.pool, run.store / "pool"), (run.recipe.beside, run.target_folder)):
-        if not sources:
+        if not sources or (where.name == "pool" and run.pool_of is not None):
             continue
         groups = set(run.inputs["pool" if where.name == "pool" else "target"])
         known = {

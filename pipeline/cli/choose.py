@@ -146,6 +146,7 @@ def run(
     local: Flag = False,
     address: str | None = None,
     set_: Settings = None,
+    pool_of: Path | None = None,
     allow_code: Flag = False,
 ) -> None:
     """Run a RECIPE on a store. The same again changes nothing; a stopped run goes on where it was.
@@ -166,6 +167,8 @@ def run(
         of the Ray cluster for --engine ray: auto, or ray://HEAD:10001 (default: workers on this machine)
     set_
         KEY=VALUE, overrides the recipe: --set seed=1 --set steps.0.random.budget=10
+    pool_of
+        a run of the store: choose from the pool as that one saw it, whatever came since
     allow_code
         let the recipe run the Python code that it names
 
@@ -173,6 +176,7 @@ def run(
     --------
     tamis run recipe.yaml --store my-store
     tamis run recipe.yaml --store my-store --run small --set steps.0.random.budget=100
+    tamis run new.yaml --store my-store --run backfill --pool-of nightly-0012
     """
     from tamis.pipeline.explain.show import paths, shortest, summary
     from tamis.pipeline.files.urls import as_url
@@ -182,7 +186,9 @@ def run(
 
     loaded = load_recipe(recipe, tuple(set_ or ()))
     chosen = engine_of("local" if local else engine or loaded.engine, address)
-    outcome = run_recipe(loaded, recipe.absolute().parent, store, name, allow_code, chosen)
+    outcome = run_recipe(
+        loaded, recipe.absolute().parent, store, name, allow_code, chosen, pool_of=pool_of and pool_of.name
+    )
     if not outcome.fresh:
         show(f"run {outcome.folder.name} is complete already; nothing was rewritten", sys.stderr)
     show(summary(outcome.manifest), sys.stderr)

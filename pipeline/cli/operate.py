@@ -17,13 +17,17 @@ def serve(
     store: Path,
     every: str | None = None,
     cron: str | None = None,
+    look: str | None = None,
+    if_running: Literal["wait", "skip"] = "wait",
+    keep_runs: int | None = None,
     port: int = 4200,
     allow_code: Flag = False,
 ) -> None:
     """Run a RECIPE again and again as a Prefect deployment, each time over what is new.
 
     Runs are called NAME-0001, NAME-0002, ...: a run that failed goes on, and where nothing has changed nothing is done.
-    With `against: kept` in the recipe each chooses beside what earlier ones kept.
+    With `against: kept` in the recipe each chooses beside what earlier ones kept; with `publish` what its guards let
+    through is what consumers read.
 
     Parameters
     ----------
@@ -35,6 +39,12 @@ def serve(
         how often: 30m, 6h, 1d
     cron
         or when: "0 3 * * *"
+    look
+        or how often to look for files that are new or changed: a run begins once they stand still, by two looks
+    if_running
+        what becomes of a run that is due while one goes on
+    keep_runs
+        after each run, thin all but so many of the newest: `tamis gc` says how
     port
         of the Prefect server that is started where none is configured
     allow_code
@@ -43,7 +53,8 @@ def serve(
     Examples
     --------
     tamis serve recipe.yaml --store my-store --every 6h
-    tamis serve recipe.yaml --store my-store --cron "0 3 * * *"
+    tamis serve recipe.yaml --store my-store --cron "0 3 * * *" --keep-runs 7
+    tamis serve recipe.yaml --store s3://bucket/my-store --look 1m
     """
     from tamis.pipeline.cli.spans import span_of
     from tamis.pipeline.errors import RecipeError
@@ -52,15 +63,21 @@ def serve(
 
     loaded = load_recipe(recipe)
     check(loaded, recipe.absolute().parent, allow_code)
-    if (every is None) == (cron is None):
-        raise RecipeError('serve: wanted either --every 6h or --cron "0 3 * * *"')
+    given = [text for text in (every, cron, look) if text is not None]
+    if not given or (every is not None and cron is not None):
+        raise RecipeError('serve: wanted either --every 6h or --cron "0 3 * * *", and --look 1m beside it or alone')
+    if keep_runs is not None and keep_runs < 1:
+        raise RecipeError(f"--keep-runs {keep_runs}: wanted 1 or more")
     interval = None if every is None else span_of(every, "--every")
+    looks = None if look is None else span_of(look, "--look")
     from tamis.flows import settings
 
     settings.apply()
+    from tamis.flows.serve import When
     from tamis.flows.serve import serve as keep_running
 
-    keep_running(loaded, recipe.absolute().parent, store, allow_code, every=interval, cron=cron, port=port)
+    when = When(interval, cron, looks, if_running)
+    keep_running(loaded, recipe.absolute().parent, store, allow_code, when=when, port=port, keep_runs=keep_runs)
 
 
 def demo(

@@ -78,6 +78,25 @@ def markdown(found: Changes) -> str:
     return "\n".join(lines)
 
 
+def changes_table(found: Changes) -> list[dict[str, Any]]:
+    """Counts by why."""
+    return [
+        {"change": change, "why": why, "samples": count} for change in (OUT, IN) for why, count in found.why(change)
+    ]
+
+
+def composition_table(found: Changes) -> list[dict[str, Any]]:
+    """Groups whose share moved most."""
+    return [
+        {
+            "field": visible(field), "group": visible(group), "before": before, "after": after,
+            "share before": f"{old:.1%}", "share after": f"{new:.1%}",
+        }
+        for field in found.composition
+        for group, before, after, old, new in moved(found, field)[:MOST_GROUPS]
+    ]  # fmt: skip
+
+
 def _cell(value: str) -> str:
     """A value of the pool in a table of Markdown: nothing in it is markup."""
     return "".join(f"\\{one}" if one in "\\`*_{}[]<>()#+-.!|~&" else one for one in visible(value))

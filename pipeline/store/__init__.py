@@ -15,5 +15,6 @@ nothing.
     query.py        SQL over a run, locked
     runs.py         a run's folder, and what it needs to be opened again
     set_aside.py    what no step may choose: forgotten, or kept earlier
+    tidy.py         all of that after a night
     whereabouts.py  all that a store holds of a key, and taking it out
 """

@@ -25,15 +25,16 @@ SMALL = 2  # a group is small that is less than one of so many parts of a shard
 BATCH_ROWS = 1024
 
 
-def compact(store: Path) -> str:
-    """Merge what can be merged, and tell. Raises StoreError."""
+def compact(store: Path, least: int = 2) -> str:
+    """Merge what can be merged, where at least so many small groups lie beside each other, and tell. Raises
+    StoreError."""
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
     check_format(store)
     with store_lock(store, say), checking():
         records = records_of(store / "pool")
-        chains = _chains(store / "pool", records)
+        chains = [chain for chain in _chains(store / "pool", records) if len(chain) >= least]
         for number, chain in enumerate(chains):
             _merge(store, chain, len(records) + number, sum(len(r["parts"]) for r in records) + number)
     if not chains:

@@ -42,6 +42,7 @@ class Run:
     names: frozenset[str]  # what steps may call columns and their fields
     of_held: bool = False  # its target is the part that is held out
     model_version: int | None = None  # by which what its steps learned is named; None: today's
+    pool_of: str | None = None  # the run whose pool it sees, whatever came since
 
     @property
     def name(self) -> str:
@@ -260,6 +261,7 @@ def _open(folder: Path, _changed_ns: int) -> Run:
         columns=request.get("columns", {}),
         names=frozenset(request.get("names") or column_names(recipe, recipe_folder)),  # older runs have none on record
         model_version=request.get("made_by", {}).get("model"),
+        pool_of=request.get("pool_of"),
     )
 
 

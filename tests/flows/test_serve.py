@@ -10,7 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,7 @@ def test_the_next_run_is_the_last_one_until_something_is_new(place: Path) -> Non
 
 
 def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     tamis = Path(sys.executable).with_name("tamis")
     command = [tamis, "serve", "daily.yaml", "--store", "store", "--every", "1m", "--port", str(port)]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -89,7 +88,8 @@ def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
         assert verify(open_complete(second)) == [] and len(chosen(second)) == 5
         assert not chosen(second) & chosen(second.with_name("daily-0001"))
         keys = {artifact["key"] for artifact in ask(port, "artifacts/filter", {})} - {None}  # what failed leaves one
-        assert keys == {"funnel", "summary", "report", "progress"}
+        assert keys == {"funnel", "summary", "progress", "changes", "changed", "composition"}
+        shown_on_page(port, run["id"], second.name)
         until(lambda: due(port), served, place)
         begun = ask(port, begin, {})
         until(lambda: state(port, begun["id"]) in ("PENDING", "RUNNING", "COMPLETED"), served, place)
@@ -105,6 +105,94 @@ def test_a_served_recipe_runs_when_asked_and_when_due(place: Path) -> None:
         subprocess.run(["pkill", "-9", "-f", "--", f"--port {port}"], check=False)
         served.kill()
     assert "Traceback" not in (place / "log.txt").read_text()
+
+
+@contextmanager
+def serving(place: Path, port: int, *more: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Started, and past its first run or its pause; ended by SIGTERM, cleanly."""
+    tamis = Path(sys.executable).with_name("tamis")
+    command = [tamis, "serve", "daily.yaml", "--store", "store", "--port", str(port), *more]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env = {**plain, "PREFECT_HOME": str(place / "prefect"), "PREFECT_PROFILES_PATH": str(place / "profiles.toml")}
+    env |= {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    (place / "log.txt").write_text("")
+    with (place / "log.txt").open("w") as log:
+        served = subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: "serving daily" in (place / "log.txt").read_text(), served, place)
+        words.append(re.search(r"gives its word, (\S+);", (place / "log.txt").read_text())[1])  # type: ignore[index]
+        yield served
+        served.terminate()
+        assert served.wait(60) == 0, (place / "log.txt").read_text()
+        told = (place / "log.txt").read_text()
+        assert "never awaited" not in told and "Traceback" not in told, told
+    finally:
+        subprocess.run(["pkill", "-9", "-f", "--", f"--port {port}"], check=False)
+        served.kill()
+
+
+def test_a_pause_on_the_page_outlives_serve_and_new_files_begin_a_run(place: Path) -> None:
+    port = free_port()
+    (place / "daily.yaml").write_text(RECIPE + "publish: {rows: 4}\n")
+    with serving(place, port, "--cron", "0 3 1 1 *", "--look", "1s", "--keep-runs", "1") as served:
+        assert json.loads((place / "store" / "current.json").read_text())["run"] == "daily-0001"
+        half = place / "new" / "b.jsonl"
+        half.write_text('{"id": "b0", "text": "more')
+        time.sleep(0.5)
+        write_jsonl(half, [{"id": f"b{n}", "text": f"more {n}"} for n in range(9)])
+        until(lambda: named(port, "daily-0002"), served, place)
+        until(lambda: named(port, "daily-0002")[0]["state_name"] == "Completed", served, place)
+        assert json.loads((place / "store" / "current.json").read_text())["run"] == "daily-0002"
+        write_jsonl(place / "new" / "c.jsonl", [{"id": f"c{n}", "text": f"much more {n}"} for n in range(40)])
+        until(lambda: named(port, "daily-0003"), served, place)
+        until(lambda: named(port, "daily-0003")[0]["state_type"] == "COMPLETED", served, place)
+        until((place / "store" / "runs" / "daily-0001" / "thinned.json").exists, served, place)
+        deployment = ask(port, "deployments/filter", {})[0]
+        ask(port, f"deployments/{deployment['id']}/pause_deployment", {})
+    write_jsonl(place / "new" / "d.jsonl", [{"id": f"d{n}", "text": f"most {n}"} for n in range(9)])
+    with serving(place, port, "--cron", "0 3 1 1 *") as served:
+        assert "was paused on its page" in (place / "log.txt").read_text()
+        deployment = ask(port, "deployments/filter", {})[0]
+        assert deployment["paused"] and not any(one["active"] for one in deployment["schedules"])
+        assert not (place / "store" / "runs" / "daily-0004").exists()
+
+
+def test_a_held_night_ends_as_held_and_says_why(place: Path) -> None:
+    port = free_port()
+    (place / "daily.yaml").write_text(RECIPE + "publish: {rows: 99}\n")
+    with serving(place, port, "--every", "1d", "--if-running", "skip") as served:
+        held = until(lambda: named(port, "daily-0001"), served, place)[0]
+        assert held["state_name"] == "Held" and "wanted at least 99" in held["state"]["message"]
+        limit = ask(port, "deployments/filter", {})[0]
+        assert (
+            limit["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+            and limit["global_concurrency_limit"]["limit"] == 1
+        )
+
+
+def named(port: int, name: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = ask(port, "flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+    return runs
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def shown_on_page(port: int, run: str, name: str) -> None:
+    """One flow run, of the run's name, with tamis's lines in its log; and a page that asks the server that serves it."""
+    runs = ask(port, "flow_runs/filter", {})
+    assert [one["name"] for one in runs if one["id"] == run] == [name]
+    assert {one["name"] for one in runs if one["flow_id"] != runs[0]["flow_id"]} == set(), "no flow within the flow"
+    lines = [one["message"] for one in ask(port, "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+    assert any("pool: 29 rows = 29 samples + 0 rejects" in line for line in lines), lines
+    assert any(line == f"{name}: 5 selected" for line in lines), lines
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/ui-settings", timeout=30) as answer:
+        assert json.load(answer)["api_url"] == f"http://127.0.0.1:{port}/api"
+    told = json.dumps(ask(port, "artifacts/filter", {}))
+    assert words[-1] not in told and "5 selected" in told
 
 
 def strangers(port: int, deployment: str) -> tuple[list[int], str | None]:
@@ -148,7 +236,7 @@ def ask(port: int, what: str, body: dict[str, Any]) -> Any:
     while True:
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
+                return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             if error.code != BUSY or time.monotonic() > end:
                 raise
@@ -177,7 +265,7 @@ def until(found: Callable[[], Any], served: "subprocess.Popen[bytes]", place: Pa
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [([], "wanted either --every"), (["--every", "6x"], "wanted a number and m, h or d"), (["--every", "0h"], "wanted a number")],
+    [([], "wanted either --every"), (["--every", "6x"], "wanted a number and s, m, h or d"), (["--every", "0h"], "wanted a number")],
 )  # fmt: skip
 def test_a_wrong_schedule_is_one_line(place: Path, given: list[str], told: str) -> None:
     tamis = Path(sys.executable).with_name("tamis")

@@ -1,0 +1,77 @@
+"""New files begin a run: the recipe's sources are looked at every so often, in folders and in buckets.
+
+A file counts once it stands still: two looks see the same files with the same sizes and times. What was there at the
+start is that run's; a look that finds nothing new costs a listing, and leaves no trace at the server."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+
+from tamis.pipeline.errors import TamisError
+from tamis.pipeline.progress import counted, say
+from tamis.pipeline.read.sources import find_files
+from tamis.pipeline.recipe.recipe import Recipe
+
+Seen = frozenset[tuple[int, str, int, int]]  # source, path, size, time
+
+
+class Watch(NamedTuple):
+    """What is looked at, and how often."""
+
+    recipe: Recipe
+    every: timedelta
+
+
+class Looker:
+    """Remembers what began the last run, and what the last look saw."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.sources = [*recipe.pool, *recipe.beside]
+        self.seen: Seen = frozenset()
+        self.ran = self.seen = self._look()
+
+    def is_due(self) -> int:
+        """How many files are new or changed, once they stand still; they count as taken from then on."""
+        now = self._look()
+        whole, self.seen = now == self.seen, now
+        if not whole or now == self.ran:
+            return 0
+        new = {(source, path) for source, path, _, _ in now ^ self.ran}
+        self.ran = now
+        return len(new)
+
+    def _look(self) -> Seen:
+        found = set()
+        for number, source in enumerate(self.sources):
+            try:
+                found |= {(number, file.path, file.size, file.mtime_ns) for file in find_files(source)}
+            except TamisError:  # none yet, or a bucket that does not answer: the next look may see more
+                return self.seen
+        return frozenset(found)
+
+
+@contextmanager
+def watching(watch: Watch, deployment: UUID) -> Iterator[None]:
+    """Look while the block goes on, and begin a run of the deployment when there is something new."""
+    over, looker = threading.Event(), Looker(watch.recipe)
+
+    def looks() -> None:
+        while not over.wait(watch.every.total_seconds()):
+            if new := looker.is_due():
+                say(f"{counted(new, 'files')} new or changed: a run begins")
+                with get_client(sync_client=True) as client:
+                    if not client.read_deployment(deployment).paused:
+                        client.create_flow_run_from_deployment(deployment)
+
+    thread = threading.Thread(target=looks, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1)
