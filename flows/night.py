@@ -14,7 +14,7 @@ from prefect.states import Completed, State
 
 from tamis.flows.curate import Tasks, logged
 from tamis.pipeline import curate
-from tamis.pipeline.errors import RunFailed, TamisError
+from tamis.pipeline.errors import LimitMet, RunFailed, TamisError
 from tamis.pipeline.explain.show import funnel, summary
 from tamis.pipeline.files.urls import as_url, without_secrets
 from tamis.pipeline.progress import inert, say
@@ -39,6 +39,9 @@ def night(
     with logged():
         try:
             outcome = run_next(recipe, recipe_folder, store, allow_code, in_this_flow)
+        except LimitMet as error:  # no failure: the next night goes on
+            say(str(error))
+            return Completed(message=str(error), name="Limited")
         except TamisError as error:
             if not isinstance(error, RunFailed):
                 _try_no_more()

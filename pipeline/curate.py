@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.names import repeated_names
 from tamis.pipeline.read.pool import Pool, rows_read
 from tamis.pipeline.recipe.plans import StepPlan
-from tamis.pipeline.store.costs import metered, note
+from tamis.pipeline.store.costs import Purse, metered, note, within
 from tamis.pipeline.store.learned import model_path
 from tamis.pipeline.store.manifest import write_manifest
 from tamis.pipeline.store.runs import Run, open_run
@@ -153,6 +154,8 @@ class Stages:
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         self._folder, self._engine = folder, engine
+        recipe = open_run(folder).recipe
+        self._purse = None if recipe.limits is None else Purse(recipe.limits, recipe.prices)
         self.order: list[str] = []  # the stages to come, once they are known
 
     def read(self, folder: Path) -> None:
@@ -179,12 +182,16 @@ class Stages:
         model: bool = False,
         shown: str | None = None,
     ) -> None:
+        if self._purse is not None:  # looked at between shards
+            function = partial(within, self._purse, label, function)
         with self._metered(label, len(names), rows), still(label, ends=False):
             note(self._folder, self._engine.many(shown or label, function, names, *arguments, model=model, rows=rows))
 
     @contextmanager
     def _metered(self, label: str, shards: int, rows: int) -> Iterator[Spent]:
         row: Spent = {}
+        if self._purse is not None:
+            self._purse.check(label)
         here = next((place for place, stage in enumerate(self.order) if label.startswith(stage)), None)
         coming("" if here is None or here + 1 == len(self.order) else self.order[here + 1])
         try:
@@ -253,8 +260,8 @@ def _pool_of(run: Run) -> Pool:
     other = open_run(run.store / "runs" / run.pool_of)
     if gone := [part.name for part in other.pool.parts if not part.place.exists()]:
         raise SourceError(
-            f"--pool-of {run.pool_of}: {len(gone):,} of its shards are gone ({gone[0]}), for it was thinned. Its pool can't "
-            "be seen any more; pin a run that is to be (`tamis gc STORE --pin RUN`)"
+            f"--pool-of {run.pool_of}: {len(gone):,} of its shards are gone ({gone[0]}), for it was thinned. Its pool "
+            "can't be seen any more; pin a run that is to be (`tamis gc STORE --pin RUN`)"
         )
     return other.pool
 

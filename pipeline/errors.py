@@ -70,6 +70,10 @@ class RunFailed(TamisError):
     exit_code = 1
 
 
+class LimitMet(RunFailed):
+    """The run spent what its recipe lets it spend at once; the same command goes on from here."""
+
+
 class NoRoom(RunFailed):
     """No space on the disk, no inodes, or the quota is used up."""
 

@@ -1,6 +1,7 @@
 """What a run would do: rows and bytes to read, what is reused, and how long earlier runs of this store took."""
 
 from itertools import takewhile
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int, l
     paths = sorted((store / "runs").glob("*/manifest.json")) if store else []
     told = [manifest for manifest in map(read_json, paths) if manifest.get("costs")]
     if not told:
-        return f"unknown: {look.unknown}" if look.seconds is None else f"about {look.seconds:,.0f} s, {look.of}"
+        if look.seconds is None:
+            return f"unknown: {look.unknown}"
+        return f"about {look.seconds:,.0f} s, {look.of}" + _nights(recipe, look.seconds, 0.0, None)
     last = max(told, key=lambda manifest: (_alike(manifest, recipe), manifest["ended"]))
     share_new = new_bytes / pool_bytes if pool_bytes else 0.0
     rows = last["pool"]["rows"] / max(1e-9, 1 - share_new)
@@ -120,8 +123,19 @@ def _time(store: Path | None, recipe: Recipe, pool_bytes: int, new_bytes: int, l
     price = money(stages, recipe.prices)
     said += [] if price is None or recipe.prices is None else [f"{price:,.4g} {recipe.prices.currency}".strip()]
     longest = sorted(stages, key=lambda stage: -stage["wall_s"])[:3]
+    nights = _nights(recipe, whole["wall_s"], sum(stage["written_bytes"] for stage in stages), price)
     by = ", ".join(f"{stage['stage']} {stage['wall_s']:,.1f} s" for stage in longest if stage["wall_s"] >= 0.05)
-    return f"{', '.join(said)}, judging by run {last['run']!r}" + (f" ({by})" if by else "")
+    return f"{', '.join(said)}, judging by run {last['run']!r}" + (f" ({by})" if by else "") + nights
+
+
+def _nights(recipe: Recipe, seconds: float, written: float, price: float | None) -> str:
+    """In how many goes it would end, where the recipe limits what one may spend."""
+    limits = recipe.limits
+    if limits is None:
+        return ""
+    pairs = ((seconds, limits.seconds), (written, limits.bytes), (price or 0.0, limits.cost))
+    goes = max(ceil(spent / most) for spent, most in pairs if most is not None)
+    return f"; within its limits in {counted(max(1, goes), 'runs')}"
 
 
 def _alike(manifest: dict[str, Any], recipe: Recipe) -> int:

@@ -232,11 +232,11 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool, p
     if not path.exists():
         _begin(folder, request)
         return
-    known = read_json(path)
+    known, stored = read_json(path), read_json(path)
     if not (folder / "manifest.json").exists():
         sweep(folder.parent.parent)  # it was killed, or failed
     known["recipe"] = Recipe.model_validate(known["recipe"]).model_dump(mode="json", exclude={"engine"})
-    known["recipe"] |= {key: asked[key] for key in ("prices", "publish")}  # they change none either
+    known["recipe"] |= {key: asked[key] for key in ("prices", "publish", "limits")}  # they change none either
     complete = (folder / "manifest.json").exists()
     matters = [
         "recipe",
@@ -256,7 +256,7 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool, p
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
-    elif not complete and known != request:  # the same, begun where its files then lay
+    elif not complete and stored != request:  # the same, begun where its files then lay, or with other prices
         write_record(path, request)
 
 

@@ -22,6 +22,7 @@ from tamis.pipeline.publish.reasons import Reasons, pool_files
 from tamis.pipeline.schemas import CHANGES, POOL, REJECTS
 from tamis.pipeline.store.database import connect, read, rows
 from tamis.pipeline.store.runs import Run
+from tamis.pipeline.store.set_aside import APART
 from tamis.sql import text as sql_text
 
 OUT, IN = "out", "in"
@@ -110,8 +111,7 @@ def _view(con: Any, name: str, files: list[Path], schema: pa.Schema, fields: str
 def _differing(before: Run, after: Run) -> list[str]:
     """What of the recipe differs that may change a decision."""
     one, other = (run.recipe.model_dump(mode="json") for run in (before, after))
-    apart = ("name", "engine", "prices", "publish", "emit")
-    return [key for key in other if key not in apart and one.get(key) != other[key]]
+    return [key for key in other if key not in (*APART, "emit") and one.get(key) != other[key]]
 
 
 def _listed(change: str, found: pa.Table, reasons: Reasons) -> pa.Table:

@@ -1,6 +1,7 @@
-"""How much one record of a source may be: what passes it is a reject, and its neighbours are read on.
+"""How much one record of a source may be, and how much a run may spend at once.
 
-Nobody's pool is trusted: a few kilobytes may unpack to gigabytes, and one line may have no end."""
+What passes the first is a reject, and its neighbours are read on. Nobody's pool is trusted: a few kilobytes may unpack
+to gigabytes, and one line may have no end."""
 
 from typing import Annotated, Any
 
@@ -30,3 +31,19 @@ class Limits(BaseModel):
 
     record: Size = 64 << 20
     page: Size = 512 << 20
+
+
+class RunLimits(BaseModel):
+    """What a run may spend at once. Where one is met it ends behind the last whole shard, and the same command, or the
+    next night, goes on there.
+
+    seconds  of time
+    bytes  that it writes: a number, or text such as 20G
+    cost  by the recipe's `prices`
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    bytes: Annotated[int, BeforeValidator(_bytes), Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0)] | None = None

@@ -15,6 +15,7 @@ from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.patterns import literally, pattern_below
 from tamis.pipeline.files.plain_yaml import load_yaml
 from tamis.pipeline.files.urls import as_url
+from tamis.pipeline.recipe.limits import RunLimits
 from tamis.pipeline.recipe.model import Model
 from tamis.pipeline.recipe.outputs import EMITTERS, OUTPUT_SETTINGS, emitted
 from tamis.pipeline.recipe.publish import Publish, Shares
@@ -87,6 +88,7 @@ class Recipe(Model):
     strict  the first row that can't be read ends the run
     engine  auto is prefect where its API is configured, else local
     prices  what runs cost is told in money, too
+    limits  what a run may spend before it ends, to go on with the next
     """
 
     name: str
@@ -106,6 +108,7 @@ class Recipe(Model):
     strict: bool = False
     engine: Literal["auto", "local", "prefect", "ray"] = "auto"
     prices: Prices | None = None
+    limits: RunLimits | None = None
 
     @property
     def beside(self) -> list[Source]:
@@ -138,6 +141,12 @@ class Recipe(Model):
         for name in self.columns:
             if name.casefold() in kept:
                 raise ValueError(f"columns.{name}: a kept field has that name, too; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _cost_has_prices(self) -> "Recipe":
+        if self.limits is not None and self.limits.cost is not None and self.prices is None:
+            raise ValueError("limits: cost is reckoned by `prices`, and there are none")
         return self
 
     @model_validator(mode="after")
@@ -351,6 +360,8 @@ def _explain(error: ValidationError) -> str:
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     if location[-1:] == ("chunk",):
         return list(Chunk.model_fields)
+    if location[:1] == ("limits",):
+        return list(RunLimits.model_fields)
     if location[:1] == ("publish",):
         return list(Shares.model_fields if "share" in location else Publish.model_fields)
     return list(

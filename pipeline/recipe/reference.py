@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 from pydantic import BaseModel
 
-from tamis.pipeline.recipe.limits import Limits
+from tamis.pipeline.recipe.limits import Limits, RunLimits
 from tamis.pipeline.recipe.outputs import OUTPUT_SETTINGS
 from tamis.pipeline.recipe.publish import Publish, Shares
 from tamis.pipeline.recipe.recipe import Guard, Prices, Recipe
@@ -14,7 +14,8 @@ from tamis.pipeline.recipe.source import Chunk, Source
 from tamis.selectors.reference import Setting, meanings_of
 
 MODELS: dict[str, type[BaseModel]] = {  # by where they stand in a recipe
-    "A recipe": Recipe, "A source, of pool, target and evaluation": Source, "chunk": Chunk, "limits": Limits,
+    "A recipe": Recipe, "A source, of pool, target and evaluation": Source, "chunk": Chunk,
+    "a source's limits": Limits, "limits": RunLimits,
     "guard": Guard, "publish": Publish, "publish: share": Shares, "prices": Prices,
     **{f"emit: {name}": kind for name, kind in OUTPUT_SETTINGS.items()},
 }  # fmt: skip

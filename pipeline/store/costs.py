@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.pipeline import machine
+from tamis.pipeline.errors import LimitMet
+from tamis.pipeline.recipe.limits import RunLimits
 from tamis.pipeline.recipe.recipe import Prices
 
 COSTS = pa.schema(
@@ -77,6 +79,46 @@ def _bytes() -> tuple[int | None, int | None]:
 def _gpus_held() -> int:
     torch = sys.modules.get("torch")
     return torch.cuda.device_count() if torch is not None and torch.cuda.is_initialized() else 0
+
+
+class Purse:
+    """What this process spends from now on, held against a recipe's `limits`; of another process's tasks, the time."""
+
+    def __init__(self, limits: RunLimits, prices: Prices | None) -> None:
+        self.limits, self.prices, self.process = limits, prices, os.getpid()
+        self.began, self.processor_s, self.written = time.time(), _processor_s(), _bytes()[1] or 0
+
+    def check(self, where: str) -> None:
+        """Raises LimitMet where one is spent."""
+        told = self._spent(time.time() - self.began)
+        for name, (spent, most, shown) in told.items():
+            if spent >= most:
+                raise LimitMet(
+                    f"limits: {shown} of {name} are spent ({where}). What is done stands: the same command goes on, as "
+                    "does the next night."
+                )
+
+    def _spent(self, seconds: float) -> dict[str, tuple[float, float, str]]:
+        """By limit: spent, most, and how that is told."""
+        limits, found = self.limits, {}
+        if limits.seconds is not None:
+            found["seconds"] = (seconds, limits.seconds, f"{limits.seconds:,g}")
+        if os.getpid() != self.process:
+            return found
+        written = (_bytes()[1] or 0) - self.written
+        if limits.bytes is not None:
+            found["bytes"] = (written, limits.bytes, f"{limits.bytes:,}")
+        if limits.cost is not None and self.prices is not None:
+            row = {"processor_s": _processor_s() - self.processor_s, "gpu_s": seconds * _gpus_held()}
+            cost = money([{**row, "written_bytes": written}], self.prices) or 0.0
+            found["cost"] = (cost, limits.cost, f"{limits.cost:,.4g} {self.prices.currency}".strip())
+        return found
+
+
+def within(purse: Purse, label: str, function: Callable[..., None], *arguments: Any) -> None:
+    """The function, unless a limit is met."""
+    purse.check(label)
+    function(*arguments)
 
 
 def note(folder: Path, costs: Iterable[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ FORGOTTEN, EARLIER, HELD_OUT = "forgotten", "kept_earlier", "held_out"  # reason
 ASIDE = pa.schema([pa.field("sample_id", pa.uint64(), nullable=False), pa.field("reason", pa.string(), nullable=False)])
 NAMED = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("forgotten_at", pa.string(), nullable=False)])
 Ids = npt.NDArray[np.uint64]
-APART = ("name", "prices", "publish", "engine")  # of a recipe: they change no decision
+APART = ("name", "prices", "publish", "limits", "engine")  # of a recipe: they change no decision
 
 
 def settle(run: Run, pool: Pool, held: Ids) -> str:
