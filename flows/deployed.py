@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.states import State
+from prefect.states import Completed, State
 
 from tamis.flows.curate import THREADS, Tasks, logged
 from tamis.flows.night import name_flow_run, night
@@ -22,10 +22,11 @@ from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.urls import as_url, know_urls
 from tamis.pipeline.labels.files import SUFFIXES, read_answers
 from tamis.pipeline.labels.rounds import import_answers
+from tamis.pipeline.labels.waiting import Stop, Wait, stopped, waited_for
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import load_recipe, overridden, parse_recipe
 from tamis.pipeline.recipe.user_code import ALLOWED
-from tamis.pipeline.starting import fill_columns
+from tamis.pipeline.starting import fill_columns, last_run
 
 SERVED = "TAMIS_SERVED"  # names the file that says what `tamis serve` serves
 MAY_SET = re.compile(r"seed|steps\.\d+\.\w+\.(budget|fraction)")
@@ -68,10 +69,21 @@ def embed_new(recipe: Path, store: Path) -> str:
 
 
 @flow(name="tamis-labels", persist_result=False, task_runner=THREADS)
-def label_round(recipe: Path, store: Path, answers: Path) -> State[Any]:
+def label_round(
+    recipe: Path,
+    store: Path,
+    answers: Path,
+    wait_answers: int | None = None,
+    wait_share: float | None = None,
+    wait_days: float | None = None,
+    stop_labels: int | None = None,
+    stop_cost: float | None = None,
+) -> State[Any]:
     """Take in the answers that came since, then choose what to label next: the recipe's `emit` makes the tasks.
 
-    `answers` is a folder of labeling tools' exports; files that were taken in before add nothing."""
+    `answers` is a folder of labeling tools' exports; files that were taken in before add nothing. The last round is
+    waited for until so many of its answers are there, or such a share, or so many days are over; and none is asked once
+    there are enough labels, or they cost enough."""
     machine.settle()
     recipe, store, answers = _allowed(recipe), _allowed(store), _allowed(answers)
     loaded = load_recipe(recipe)
@@ -79,6 +91,14 @@ def label_round(recipe: Path, store: Path, answers: Path) -> State[Any]:
         raise RecipeError(f"recipe {recipe}: a round of labels needs `labels: STORE/labels` in the recipe")
     with logged():
         _take_in(store, answers)
+        if told := stopped(store, Stop(stop_labels, stop_cost)):
+            say(told)
+            return Completed(message=told, name="Done")
+        last = last_run(store, loaded.name)
+        whole = last is not None and (last / "manifest.json").exists()
+        if last is not None and whole and (told := waited_for(last, Wait(wait_answers, wait_share, wait_days))):
+            say(told)
+            return Completed(message=told, name="Waiting")
     return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed())
 
 

@@ -138,9 +138,8 @@ def run_next(
     """The next of a recipe's runs NAME-0001, NAME-0002, ...: the last one again where it did not end or nothing has
     changed since, else a new one."""
     with working_copy(Path(store)) as here:
-        found = (here / "runs").glob(f"{escape(recipe.name)}-[0-9][0-9][0-9][0-9]")
-        numbers = [int(path.name[-4:]) for path in found]
-    last = max(numbers, default=1)
+        newest = last_run(here, recipe.name)
+    last = 1 if newest is None else int(newest.name[-4:])
     try:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
     except RunTaken:
@@ -158,6 +157,11 @@ def run_before(outcome: Outcome) -> Path | None:
         before = f"{stem}-{int(number) - 1:04d}" if number.isdecimal() and len(number) == 4 else None
     folder = None if before is None else outcome.folder.parent / before
     return folder if folder is not None and (folder / "manifest.json").exists() else None
+
+
+def last_run(store: Path, recipe: str) -> Path | None:
+    """The last of a recipe's runs NAME-0001, NAME-0002, ..., ended or not."""
+    return max((store / "runs").glob(f"{escape(recipe)}-[0-9][0-9][0-9][0-9]"), default=None)
 
 
 def fill_columns(

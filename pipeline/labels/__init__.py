@@ -7,5 +7,6 @@ column; emit/tasks.py writes tasks.
     files.py         answers in labeling tools' own exports
     label_studio.py  those of Label Studio: JSON, JSON_MIN, CSV
     rounds.py        answers checked and kept, round after round
+    waiting.py   whether the next round may be asked
     status.py        rounds, budgets, classes, accuracy by round
 """

@@ -62,21 +62,26 @@ def _rounds(store: Path, found: list[list[Row]]) -> list[str]:
 def _budgets(store: Path, runs: list[Run]) -> list[str]:
     """What each run asked within which budget, and how much of it was answered since."""
     lines = []
-    when = [(path.stat().st_mtime_ns, path) for path in rounds(store / "labels")]
     for run in runs:
         number = max(place for place, step in enumerate(run.recipe.steps_given) if step.name in ASKING)
-        asked = asked_ids(run)
-        if asked is None:
-            asked = set(pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist())
-        ended = (run.folder / "manifest.json").stat().st_mtime_ns
-        after = [pq.read_table(path, columns=["sample_id"]) for time, path in when if time > ended]
-        answered = len(asked & {sample_id for table in after for sample_id in table["sample_id"].to_pylist()})
+        asked, answered = asked_and_answered(store, run)
         step, money = read_json(run.step_record(number)), ""
         if step["budget"] is not None:
             whole, left = shown(step["budget"], step["unit"]), shown(step["budget"] - step["spent"], step["unit"])
             money = f"{whole} {step['unit']}, {left} left"
         lines.append(f"{run.name[:24]:<24}  {len(asked):>6,}  {answered:>8,}  {len(asked) - answered:>6,}  {money}")
     return [f"{'run':<24}   asked  answered    open  budget", *lines] if lines else []
+
+
+def asked_and_answered(store: Path, run: Run) -> tuple[set[int], int]:
+    """Samples that a run asked, and how many of them were answered since."""
+    asked = asked_ids(run)
+    if asked is None:
+        asked = set(pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist())
+    ended = (run.folder / "manifest.json").stat().st_mtime_ns
+    after = [path for path in rounds(store / "labels") if path.stat().st_mtime_ns > ended]
+    found = {sample for path in after for sample in pq.read_table(path, columns=["sample_id"])["sample_id"].to_pylist()}
+    return asked, len(asked & found)
 
 
 def _classes(last: dict[int, Row]) -> list[str]:

@@ -204,6 +204,11 @@ def standing(store: Path) -> dict[str, str]:
     return found
 
 
+def kept_from_consumers(store: Path) -> set[str]:
+    """Runs that were held, or withdrawn, and are not published since."""
+    return {run for run, state in standing(store).items() if state.startswith((HELD, WITHDRAWN))}
+
+
 def needed_by_consumers(store: Path) -> set[str]:
     """Runs that are published, and those before them, which a consumer may be reading yet."""
     return set(_needed(store))

@@ -19,6 +19,7 @@ from tamis.pipeline.files.sealed import sound
 from tamis.pipeline.read.held_out import holds
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.store.current import kept_from_consumers
 from tamis.pipeline.store.runs import Run
 
 FORGOTTEN, EARLIER, HELD_OUT = "forgotten", "kept_earlier", "held_out"  # reasons in the ledger
@@ -78,10 +79,12 @@ def reasons_of(run: Run, ids: Ids) -> list[str | None]:
 
 
 def earlier_runs(run: Run) -> list[Path]:
-    """Folders of the complete runs of this recipe, whatever their names, in the order of these."""
+    """Folders of the complete runs of this recipe, whatever their names, in the order of these; where it publishes,
+    without those that were held or withdrawn, for nobody was given what they chose."""
     mine = _asked(run.folder)
     complete = sorted(path.parent for path in (run.store / "runs").glob("*/manifest.json"))
-    return [folder for folder in complete if folder != run.folder and _asked(folder) == mine]
+    apart = {run.name, *(kept_from_consumers(run.store) if run.recipe.publish else ())}
+    return [folder for folder in complete if folder.name not in apart and _asked(folder) == mine]
 
 
 def _asked(folder: Path) -> dict[str, Any]:

@@ -1,16 +1,11 @@
 """prefect.yaml deployed to a real server, its three flows run by a real worker, and an automation that tells of a failure."""
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
-from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from deployments import ask, state_of, until, worker
 
 from tamis.flows import settings
 from tamis.pipeline.store.manifest import verify
@@ -29,7 +25,6 @@ from tests_support import ROOT, write_jsonl
 pytestmark = pytest.mark.thorough
 
 settings.apply()
-WAIT_S = 300
 RECIPE = {
     "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id"}],
     "steps": [{"random": {"budget": 5}}],
@@ -89,6 +84,11 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         first = open_complete(store / "runs" / "recipe-0001")
         assert verify(first) == [] and pq.read_metadata(first.folder / "selection.parquet").num_rows == 5
         run("labels", "COMPLETED")
+        run("labels", "COMPLETED")
+        waiting = ask(address, "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
+        assert (
+            waiting["state_name"] == "Waiting" and "0 of 4 asked are answered, wanted 4" in waiting["state"]["message"]
+        )
         asked = pq.read_table(store / "runs" / "labels-0001" / "selection.parquet")["key"].to_pylist()
         (place / "answers" / "a_broken.json").write_text("[")  # costs itself alone
         (place / "answers" / "monday.csv").write_text("key,label\n" + "".join(f"{key},yes\n" for key in asked))
@@ -120,58 +120,3 @@ def told() -> Iterator[tuple[str, list[str]]]:
     threading.Thread(target=here.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{here.server_port}/", heard
     here.shutdown()
-
-
-@contextmanager
-def worker(place: Path, address: str) -> Iterator[None]:
-    """The lines of docs/operating.md, with this server."""
-    env = {**os.environ, "PREFECT_API_URL": address, "TAMIS_FOLDER": str(place), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    prefect = [sys.executable, "-m", "prefect"]
-    subprocess.run(
-        [*prefect, "work-pool", "create", "--type", "process", "tamis"], env=env, check=True, capture_output=True
-    )
-    ended = subprocess.run(
-        [*prefect, "--no-prompt", "deploy", "--all"], cwd=ROOT, env=env, check=False, capture_output=True, text=True
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    with (place / "log.txt").open("w") as log:
-        started = subprocess.Popen(
-            [*prefect, "worker", "start", "--pool", "tamis"],
-            cwd=place,
-            env=env,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        os.killpg(started.pid, signal.SIGINT)
-        try:
-            started.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-
-
-def ask(address: str, what: str, body: dict[str, Any]) -> Any:
-    word = b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
-    headers = {"content-type": "application/json", "Authorization": f"Basic {word}"}
-    request = urllib.request.Request(f"{address}/{what}", json.dumps(body).encode(), headers, method="POST")
-    for _ in range(60):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except OSError:
-            time.sleep(1)  # its database is busy
-    raise AssertionError(what)
-
-
-def state_of(address: str, run: str) -> str:
-    return str(ask(address, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})[0]["state_type"])
-
-
-def until(found: Callable[[], Any], place: Path) -> None:
-    end = time.monotonic() + WAIT_S
-    while not found():
-        assert time.monotonic() < end, (place / "log.txt").read_text()[-3000:]
-        time.sleep(0.5)

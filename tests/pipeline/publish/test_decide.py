@@ -151,6 +151,18 @@ def test_a_person_holds_what_is_not_published_yet(nights: Nights) -> None:
     assert nights.night(publish={"rows": 20}).held  # no guard overrules a person
 
 
+def test_what_a_held_night_chose_is_there_for_the_next(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, against="kept", steps=[{"random": {"budget": 50}}])
+    nights.comes("one", texts("a", 20))
+    first = nights.night()
+    nights.comes("two", texts("b", 5))
+    assert nights.night().held
+    nights.comes("three", texts("c", 9))
+    third = nights.night()
+    assert {key[0] for key, _ in chosen(third.folder)} == {"b", "c"} and not third.held
+    assert {key[0] for key, _ in chosen(first.folder)} == {"a"}
+
+
 def test_two_recipes_have_two_switches_or_one_is_held(nights: Nights) -> None:
     nights.night()
     other = nights.night(name="other")
