@@ -27,6 +27,7 @@ from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import load_recipe, overridden, parse_recipe
 from tamis.pipeline.recipe.user_code import ALLOWED
 from tamis.pipeline.starting import fill_columns, last_run
+from tamis.pipeline.store.old_runs import Fate
 
 SERVED = "TAMIS_SERVED"  # names the file that says what `tamis serve` serves
 MAY_SET = re.compile(r"seed|steps\.\d+\.\w+\.(budget|fraction)")
@@ -44,16 +45,16 @@ def recipe_flow(changes: dict[str, int | float | str] | None = None) -> State[An
         raise RecipeError(f"changes: {refused[0]} is not a request's to set; these are: seed, steps.N.NAME.budget")
     folder = Path(served["recipe_folder"])
     recipe = parse_recipe(overridden(served["recipe"], dict(changes or {})), folder)
-    return night(recipe, folder, Path(served["store"]), served["allow_code"], served["keep_runs"])
+    return night(recipe, folder, Path(served["store"]), served["allow_code"], served["keep_runs"], served["old"])
 
 
 @flow(name="tamis-curate", persist_result=False, task_runner=THREADS)
-def curate_file(recipe: Path, store: Path, keep_runs: int | None = None) -> State[Any]:
-    """The same of a recipe in a file, read anew each time. `keep_runs`: how many runs stay whole, the others are
-    thinned."""
+def curate_file(recipe: Path, store: Path, keep_runs: int | None = None, old: Fate = "thin") -> State[Any]:
+    """The same of a recipe in a file, read anew each time. `keep_runs`: how many runs stay whole; `old`: whether the
+    others are thinned, or taken away ("remove")."""
     machine.settle()
     recipe, store = _allowed(recipe), _allowed(store)
-    return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), keep_runs)
+    return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), keep_runs, old)
 
 
 @flow(name="tamis-embed", persist_result=False, task_runner=THREADS)

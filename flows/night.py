@@ -24,6 +24,7 @@ from tamis.pipeline.publish.told import changes_table, composition_table
 from tamis.pipeline.publish.told import markdown as changes_markdown
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.starting import Outcome, run_before, run_next
+from tamis.pipeline.store.old_runs import Fate
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.tidy import tidied
 
@@ -32,7 +33,12 @@ DELAYS_S = (60, 300, 1500)  # before each of them
 
 
 def night(
-    recipe: Recipe, recipe_folder: Path, store: Path, allow_code: bool, keep_runs: int | None = None
+    recipe: Recipe,
+    recipe_folder: Path,
+    store: Path,
+    allow_code: bool,
+    keep_runs: int | None = None,
+    old: Fate = "thin",
 ) -> State[Any]:
     """Inside a flow: run, tell, and tidy up where `keep_runs` says how many runs stay whole."""
     _may_try_again()
@@ -51,7 +57,7 @@ def night(
         say(told)
         show_on_page(outcome, told)
         if keep_runs is not None:
-            say(tidied(store, keep_runs, allow_code))
+            say(tidied(store, keep_runs, old, allow_code))
     return Completed(message=told, name="Held" if outcome.held else "Completed")
 
 

@@ -37,6 +37,7 @@ from tamis.pipeline.files.atomic import write_json
 from tamis.pipeline.files.urls import as_url, known_urls
 from tamis.pipeline.progress import say
 from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.store.old_runs import Fate
 
 PORT = 4200
 MOST_AT_ONCE = 8  # flow runs of which all but one find the deployment's one slot taken, and end
@@ -61,6 +62,7 @@ def serve(
     when: When,
     port: int = PORT,
     keep_runs: int | None = None,
+    old: Fate = "thin",
 ) -> None:
     """Run it now, so that what is wrong shows at once and what was missed is caught up, once; then whenever it is due,
     until stopped by SIGINT or SIGTERM."""
@@ -70,7 +72,7 @@ def serve(
         told = Path(private) / "served.json"
         place = as_url(store) or str(store.absolute())
         served = {"recipe": asked, "recipe_folder": str(recipe_folder.absolute()), "store": place}
-        served |= {"allow_code": allow_code, "keep_runs": keep_runs}
+        served |= {"allow_code": allow_code, "keep_runs": keep_runs, "old": old}
         write_json(told, {**served, "urls": known_urls(), "process": os.getpid()})
         os.environ[SERVED] = str(told)
         known = _known(recipe.name)

@@ -13,6 +13,7 @@ from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.first_look import Look, first_look
 from tamis.pipeline.machine import cores, memory_bytes
 from tamis.pipeline.progress import counted, joined
+from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.read.sources import SourceFile, find_files
 from tamis.pipeline.recipe.outputs import emitted
 from tamis.pipeline.recipe.recipe import Recipe
@@ -72,8 +73,7 @@ def _fields(source: Source) -> str:
 
 def _read_already(store: Path, number: int, files: list[SourceFile]) -> tuple[int, int]:
     """How many of the files, and bytes of them."""
-    records = [read_json(path) for path in (store / "pool" / ".groups").glob("*.json")]
-    known = [file for record in records if record["origin"] == number for file in record["files"]]
+    known = [file for record in records_of(store / "pool") if record["origin"] == number for file in record["files"]]
     same = [file.size for file in files if file.record() in known]
     return len(same), sum(same)
 

@@ -22,6 +22,7 @@ from tamis.pipeline.files.store_format import mark_format
 from tamis.pipeline.progress import say
 from tamis.pipeline.publish.decide import settle, settle_failed
 from tamis.pipeline.read.ingest import READER_VERSION
+from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.read.required import require_fields
 from tamis.pipeline.read.sources import find_files
 from tamis.pipeline.recipe.expressions import check_where
@@ -310,8 +311,8 @@ def _still_same(folder: Path) -> None:
         groups = set(run.inputs["pool" if where.name == "pool" else "target"])
         known = {
             (record["origin"], file["path"], file["size"], file["mtime_ns"])
-            for path in (where / ".groups").glob("*.json")
-            if (record := read_json(path))["group"] in groups
+            for record in records_of(where)
+            if record["group"] in groups
             for file in record["files"]
         }
         now = {

@@ -20,6 +20,7 @@ def serve(
     look: str | None = None,
     if_running: Literal["wait", "skip"] = "wait",
     keep_runs: int | None = None,
+    old: Literal["thin", "remove"] = "thin",
     port: int = 4200,
     allow_code: Flag = False,
 ) -> None:
@@ -44,7 +45,9 @@ def serve(
     if_running
         what becomes of a run that is due while one goes on
     keep_runs
-        after each run, thin all but so many of the newest: `tamis gc` says how
+        after each run, tidy up: all but so many of the newest are old
+    old
+        what becomes of old runs: thin leaves manifest, selection, report and counts, remove nothing
     port
         of the Prefect server that is started where none is configured
     allow_code
@@ -77,7 +80,9 @@ def serve(
     from tamis.flows.serve import serve as keep_running
 
     when = When(interval, cron, looks, if_running)
-    keep_running(loaded, recipe.absolute().parent, store, allow_code, when=when, port=port, keep_runs=keep_runs)
+    keep_running(
+        loaded, recipe.absolute().parent, store, allow_code, when=when, port=port, keep_runs=keep_runs, old=old
+    )
 
 
 def demo(

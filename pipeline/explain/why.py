@@ -147,8 +147,8 @@ def step_told(run: Run, sample: dict[str, Any], decision: dict[str, Any]) -> Ste
         known_of = [*found_lines(told_found), *filter(None, [reach_line(told_found)])]
         lines += [f"{'the step ' if line.startswith('finds') else ''}{line}" for line in known_of]
     known = findable(decision["selector"]) is not None  # else it is code that the recipe names, which is not run here
-    learned = fitted_of(run, decision["step"]) if known else None
-    if learned is not None:
+    if known and run.step(decision["step"]).selector.explains:
+        learned = fitted_of(run, decision["step"])
         told = decision["detail"] or ""
         target = int(told.split()[1].rstrip(";")) if told.startswith("target ") else 0
         lines += _parts(learned.explain(sample["text"] or "", target) or [])

@@ -34,6 +34,7 @@ from tamis.pipeline.read.pool import (
     Pool,
     checked,
     given_up,
+    index_records,
     lost_record,
     parts_of,
     records_of,
@@ -89,6 +90,7 @@ def ingest(
                 writer.write(number, group)
     pool = view_of(folder, writer.current)
     _write_rejects(folder)
+    index_records(folder)
     if strict and pool.rejects:
         raise SourceError(f"strict: {sum(pool.rejects.values())} rows were rejected; see {folder / 'rejects.parquet'}.")
     return pool

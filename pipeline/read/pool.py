@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound
-from tamis.pipeline.files.atomic import fingerprint, read_json
+from tamis.pipeline.files.atomic import fingerprint, read_json, write_record
 from tamis.pipeline.files.sealed import check
 
 SHARD = re.compile(r"part-\d{5,}\.parquet")
@@ -75,10 +76,57 @@ def lost_record(folder: Path, group: int) -> DamageFound:
 REJECTS_FILE = "{:05d}.parquet"  # of a group, beside its record
 
 
+INDEX = ".index.json"  # copies of the records, so that years of them are one file to read
+WORTH_INDEX = 16  # records that the index does not have
+
+
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """What was ever read, group by group. Raises DamageFound."""
-    paths = sorted((folder / ".groups").glob("*.json"), key=lambda path: (len(path.name), path.name))  # 99999, 100000
-    return [checked(path, read_json(path)) for path in paths]
+    known = _indexed(folder)
+    return [checked(path, _record(path, known)) for path in record_paths(folder)]
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """Of the groups, in their order."""
+    return sorted((folder / ".groups").glob("[0-9]*.json"), key=lambda path: (len(path.name), path.name))  # 100000
+
+
+def _record(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    state = path.stat()
+    copy = known.get(path.name)
+    if copy is not None and copy["size"] == state.st_size and copy["mtime_ns"] == state.st_mtime_ns:
+        return dict(copy["record"])
+    found: dict[str, Any] = read_json(path)
+    return found
+
+
+def _indexed(folder: Path) -> dict[str, Any]:
+    """Copies by the record's name; what is damaged is no copy."""
+    path = folder / ".groups" / INDEX
+    try:
+        state = path.stat()
+        return _read_index(path, state.st_mtime_ns)
+    except (OSError, DamageFound, TypeError, KeyError):
+        return {}
+
+
+@lru_cache(maxsize=4)
+def _read_index(path: Path, _changed_ns: int) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(path)["records"]
+    return found
+
+
+def index_records(folder: Path) -> None:
+    """Copy the records into one file, where enough are not in it yet. The store's lock is held."""
+    known = _indexed(folder)
+    copies = {}
+    for path in record_paths(folder):
+        state = path.stat()
+        size = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
+        copies[path.name] = {**size, "record": _record(path, known)}
+    new = sum(known.get(name) != copy for name, copy in copies.items())
+    if new >= WORTH_INDEX:
+        write_record(folder / ".groups" / INDEX, {"records": copies}, sealed=False)
 
 
 def checked(path: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,20 @@ def last_decision(store: Path, to: str) -> dict[str, Any] | None:
 
 
 def decision_on(store: Path, to: str, run: str) -> dict[str, Any] | None:
-    """The last decision on a run."""
-    every = map(read_json, decisions(store, to))
-    return next((one for one in every if one["run"] == run), None)
+    """The last decision on a complete run."""
+    return next((one for one in _since_it_ended(store, to, run) if one["run"] == run), None)
+
+
+def _since_it_ended(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
+    """Decisions, the last first: none before a run ended is about what it chose, and years of them are not read."""
+    manifest = store / "runs" / run / "manifest.json"
+    if not manifest.exists():
+        return
+    ended = read_json(manifest)["ended"]
+    for one in map(read_json, decisions(store, to)):
+        if one["at"] < ended:
+            return
+        yield one
 
 
 def current_run(store: Path, to: str = SWITCH) -> str | None:
@@ -87,8 +98,8 @@ def list_path(store: Path, to: str, number: int, what: str) -> Path:
 def changes_of(store: Path, run: str) -> list[Path]:
     """The lists of what a run's publication changed, where it was published after another."""
     for to in switches(store):
-        moved = (one for one in map(read_json, decisions(store, to)) if one["current"] == run and one["changed"])
-        if (one := next(moved, None)) is not None:
+        mine = (one for one in _since_it_ended(store, to, run) if one["current"] == run and one["changed"])
+        if (one := next(mine, None)) is not None:
             return [list_path(store, to, one["number"], what) for what in LISTS]
     return []
 

@@ -18,7 +18,7 @@ from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.mirror import is_copy
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import counted, joined, say
-from tamis.pipeline.read.pool import checked, superseded
+from tamis.pipeline.read.pool import record_paths, records_of, superseded
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.store.learned import answered_by_ledger, model_path, prepared_path
 from tamis.pipeline.store.old_runs import Old, note_thinned, old_runs, shared
@@ -126,7 +126,8 @@ def _left_over(store: Path, runs: list[Run]) -> Iterator[Unneeded]:
 
 def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     """Groups of the pool that no run sees, and on which no rejects of those that one sees lean."""
-    pairs = [(path, checked(path, read_json(path))) for path in sorted((store / "pool" / ".groups").glob("*.json"))]
+    pool = store / "pool"
+    pairs = list(zip(record_paths(pool), records_of(pool), strict=True))
     shards = _shards(store)
     kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
     merged = superseded([record for _, record in pairs])
@@ -140,10 +141,10 @@ def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
 
 def _unlisted(store: Path) -> Iterator[Unneeded]:
     """Shards without a record, and what was noted of them: whoever wrote them was killed before they counted."""
-    records = store / "pool" / ".groups"
-    paths = sorted(records.glob("*.json"))
-    listed = {part["name"] for path in paths for part in checked(path, read_json(path))["parts"]}
-    if paths := [*(path for path in _shards(store) if path.name not in listed), *records.glob("*.partial")]:
+    pool = store / "pool"
+    listed = {part["name"] for record in records_of(pool) for part in record["parts"]}
+    partial = (pool / ".groups").glob("*.partial")
+    if paths := [*(path for path in _shards(store) if path.name not in listed), *partial]:
         yield Unneeded(f"{len(paths):,} files of shards that killed processes never ended", paths)
 
 

@@ -14,6 +14,7 @@ from tamis.selectors.catalog import findable
 from tamis.selectors.contract import Ranker, Selector
 from tamis.selectors.own import learned_by
 
+SMALL = 32 << 20  # bytes; to pack more takes seconds
 MODEL_VERSION = 5  # raise when the same inputs would be fitted otherwise
 
 
@@ -77,8 +78,10 @@ def save_fitted(path: Path, learned: Any, prepared: bool = False) -> None:
             arrays[name] = value
         else:
             plain[name] = value
+    small = sum(array.nbytes for array in arrays.values()) <= SMALL
+    write = np.savez_compressed if small else np.savez  # counts of n-grams are mostly zeros: a twentieth
     with atomic_path(path) as beside, beside.open("wb") as out:
-        np.savez(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
+        write(out, allow_pickle=False, **arrays, _plain=np.array(json.dumps(plain)))
 
 
 @lru_cache(maxsize=4)

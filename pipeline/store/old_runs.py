@@ -19,6 +19,7 @@ from tamis.pipeline.recipe.recipe import plain_name
 from tamis.pipeline.store.current import needed_by_consumers, who
 from tamis.pipeline.store.runs import PINNED, THINNED, existing_store
 
+Fate = Literal["thin", "remove"]
 LEAST_BYTES = 4096  # of a file that is worth a link: a disk gives no less
 
 
@@ -28,7 +29,7 @@ class Old:
 
     keep_runs: int | None = None  # of each recipe so many of the newest are not
     older_than: timedelta | None = None  # nor what ended since then
-    fate: Literal["thin", "remove"] = "thin"
+    fate: Fate = "thin"
 
 
 def old_runs(store: Path, old: Old) -> Iterator[tuple[Path, bool]]:

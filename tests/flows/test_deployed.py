@@ -99,7 +99,7 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         run("curate", "FAILED", store="../elsewhere")
         assert not (place.parent / "elsewhere").exists()
         until(lambda: heard, place)
-        assert "failed" in heard[0]
+        assert "Failed: " in heard[0]
 
 
 @contextmanager

@@ -513,7 +513,7 @@ def lasting(store: Path) -> dict[str, bytes]:
 
 def needed(store: Path) -> set[str]:
     """Shards of what runs saw, of what their rejects lean on, and merged ones, which runs to come will read."""
-    records = [read_json(path) for path in (store / "pool" / ".groups").glob("*.json")]
+    records = [read_json(path) for path in (store / "pool" / ".groups").glob("[0-9]*.json")]
     seen = {group for path in (store / "runs").glob("*/inputs.json") for group in read_json(path)["pool"]}
     seen |= {other for record in records if record["group"] in seen for other in record["leans_on"]}
     wanted = [record for record in records if record["group"] in seen or "replaces" in record]
