@@ -1,5 +1,6 @@
 """Changes between two runs in a terminal, as Markdown, as a page, and as rows of an answer."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,12 +57,26 @@ def _short(group: str, most: int = 40) -> str:
 
 
 def moved(found: Changes, field: str) -> list[Moved]:
-    """Groups of a field, those whose share moved most first."""
+    """Groups of a field, those whose share moved most first; files without the folder that all lie in."""
+    groups = found.composition[field]
+    above = _above(list(groups)) if field == "source" else ""
     rows = [
-        (group, before, after, before / max(1, found.rows_before), after / max(1, found.rows_after))
-        for group, (before, after) in found.composition[field].items()
+        (
+            group.removeprefix(f"{above}/") if above else group,
+            before,
+            after,
+            before / max(1, found.rows_before),
+            after / max(1, found.rows_after),
+        )
+        for group, (before, after) in groups.items()
     ]
     return sorted(rows, key=lambda row: (-abs(row[4] - row[3]), row[0]))
+
+
+def _above(files: list[str]) -> str:
+    """The folder that all lie in."""
+    paths = [path.rpartition("/")[0] for path in files if path.startswith("/")]
+    return os.path.commonpath(paths) if paths and len(paths) == len(files) else ""
 
 
 def markdown(found: Changes) -> str:

@@ -6,6 +6,7 @@ changed.
     app.py       the page's questions and their answers: a route each
     guard.py     who is answered
     marks.py     what a person marked, kept beside the run
+    nights.py    what was published or held, and what changed between two runs
     others.py    others' viewers, started on a run
     pictures.py  stored images, drawn anew
     places.py    where samples lie on the map

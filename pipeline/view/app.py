@@ -69,6 +69,8 @@ class App:
             Route("/api/mark", post(Marked, mark), methods=["POST"]),
             Route("/api/export", get(export)),
             Route("/api/rejects", get(lambda on, _: on.rejects())),
+            Route("/api/nights", get(lambda on, _: on.nights())),
+            Route("/api/changed", get(lambda on, asked: on.changed(asked.get("before", ""), asked.get("after", "")))),
             Route("/{name}", self.file),
         ]
 

@@ -13,18 +13,19 @@ from tamis.pipeline.errors import DamageFound, QueryError
 from tamis.pipeline.explain.report.data import stored_of
 from tamis.pipeline.progress import still
 from tamis.pipeline.read.identity import hex_id
+from tamis.pipeline.store.current import switches
 from tamis.pipeline.store.database import rows as rows_of
-from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import hex_number, views
-from tamis.pipeline.store.runs import open_complete
+from tamis.pipeline.store.runs import Run, open_complete
 from tamis.pipeline.view.marks import Marks
+from tamis.pipeline.view.nights import changed, nights
 from tamis.pipeline.view.pictures import Pictures
 from tamis.pipeline.view.places import Places
 from tamis.pipeline.view.rows.brief import Brief
 from tamis.pipeline.view.rows.fields import Numbers, Words
 from tamis.pipeline.view.rows.filters import Filters
 from tamis.pipeline.view.rows.frame import DECIDED, RANK, RUNS, Frame, Mask
-from tamis.pipeline.view.rows.seen import Seen, of_run
+from tamis.pipeline.view.rows.seen import Seen, of_run, whole_runs
 from tamis.pipeline.view.sample import opened
 from tamis.pipeline.view.what_if import Try, WhatIf
 
@@ -68,7 +69,7 @@ class Session:
     def about(self) -> dict[str, Any]:
         """What the page is told first."""
         seen, run = self.seen, self.seen.run
-        runs = [one.name for one in listed(seen.store) if one.selected is not None]
+        runs = whole_runs(seen.store)
         return {
             "name": seen.name, "run": run.name if run else None, "store": str(seen.store), "runs": runs,
             "folder": str(run.folder) if run else str(seen.store), "others": [one.name for one in seen.others],
@@ -77,7 +78,7 @@ class Session:
             "steps": [one.name for one in self.frame.steps],
             "fields": [{"name": name, "of": kind} for name, kind in self.frame.names.items()],
             "charts": self._first_charts(), "sort": self._first_sort(), "marks": len(self.marks),
-            "vectors": bool(run and seen.vectors),
+            "vectors": bool(run and seen.vectors), "nights": bool(run and switches(seen.store)),
         }  # fmt: skip
 
     def _first_sort(self) -> str:
@@ -196,6 +197,23 @@ class Session:
                 con, f"select source, position, key, reason, detail from rejects order by all limit {MOST_REJECTS}"
             )
         return {"counts": self.seen.pool.rejects, "rows": found}
+
+    def nights(self) -> dict[str, Any]:
+        """Decisions on the store's runs. Raises QueryError."""
+        return nights(self._run, self.seen.url or str(self.seen.store))
+
+    def changed(self, before: str, after: str) -> dict[str, Any]:
+        """What changed between two runs of the store. Raises QueryError, RunError."""
+        runs = self.seen.store / "runs"
+        if after not in [one.name for one in runs.iterdir()]:
+            raise QueryError(f"the store has no run {after!r}")
+        return changed(open_complete(runs / after, thinned_too=True), before)
+
+    @property
+    def _run(self) -> Run:
+        if self.seen.run is None:
+            raise QueryError("there is no run to tell of")
+        return self.seen.run
 
 
 class Sessions:

@@ -7,6 +7,7 @@ import { activeRow } from "./list.js";
 import * as map from "./map.js";
 import * as marks from "./marks.js";
 import * as panel from "./panel.js";
+import * as nights from "./nights.js";
 import { opened } from "./sample.js";
 import { ask, clear, filter, on, state, tell } from "./state.js";
 import * as whatIf from "./whatif.js";
@@ -92,6 +93,7 @@ function begin(about, first = false) {
   const rejects = Object.values(about.rejects).reduce((sum, one) => sum + one, 0);
   byId("rejects").hidden = !rejects;
   byId("rejects").textContent = `Rejects (${count(rejects)})`;
+  byId("nights").hidden = !about.nights;
   charts.show();
   tell("about");
   shownAs(about.images ? "grid" : "list");
@@ -190,6 +192,7 @@ for (const one of ["list", "grid", "map"]) byId(`as-${one}`).addEventListener("c
 byId("what-if").addEventListener("click", () => whatIf.show({}).catch((error) => say(error.message)));
 byId("marks").addEventListener("click", () => marks.show({}));
 byId("rejects").addEventListener("click", () => rejects({}).catch((error) => say(error.message)));
+byId("nights").addEventListener("click", () => nights.show({}).catch((error) => say(error.message)));
 byId("help").addEventListener("click", () => keys({}));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return panel.close();

@@ -17,7 +17,7 @@ from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.listing import listed
 from tamis.pipeline.store.query import column_folders
-from tamis.pipeline.store.runs import Run, existing_store, open_complete
+from tamis.pipeline.store.runs import THINNED, Run, existing_store, open_complete
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def _seen(places: Sequence[Path]) -> Seen:
     if more:
         raise RunError(f"view: several are looked at together where each is a run, STORE/runs/NAME; {first} is none")
     if is_store(first):
-        runs = [run for run in listed(first) if run.selected is not None]
-        return of_run(open_complete(first / "runs" / runs[-1].name)) if runs else of_pool(first)
+        runs = whole_runs(first)
+        return of_run(open_complete(first / "runs" / runs[-1])) if runs else of_pool(first)
     if (first / "column.json").exists():
         store = next((above for above in first.parents if is_store(above)), None)
         if store is not None and first.is_relative_to(store / "columns"):
@@ -81,6 +81,12 @@ def _seen(places: Sequence[Path]) -> Seen:
         f"view {first}: neither a run (STORE/runs/NAME), nor a store, nor a column (STORE/columns/NAME). "
         "`tamis runs STORE` lists the runs of a store."
     )
+
+
+def whole_runs(store: Path) -> list[str]:
+    """Names of complete runs that were not thinned, the newest last."""
+    names = [run.name for run in listed(store) if run.selected is not None]
+    return [name for name in names if not (store / "runs" / name / THINNED).exists()]
 
 
 def of_run(run: Run, others: Sequence[Run] = ()) -> Seen:
