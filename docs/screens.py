@@ -1,16 +1,21 @@
-"""The screens of docs/view.md, taken of real runs over what every machine has, in Debian's Chromium.
+"""The screens of docs/view.md, publish.md and operating.md, of real runs over what every machine has, in Chromium.
 
-    python docs/screens.py [FOLDER]    # needs the extra `test`, and apt-get install chromium
+    python docs/screens.py [FOLDER [NAME...]]    # needs the extra `test`, and apt-get install chromium
 
 Texts are the tutorial's pool of docstrings; photos are crops of scikit-learn's two photographs, as its tests have them;
 pictures with objects are made of its digits, with their boxes."""
 
+import base64
 import io
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +51,31 @@ OBJECTS: dict[str, Any] = {
     "columns": {"digits": {"detect": "file", "path": "boxes.json", "features": {"embed": "classic"}}},
     "steps": [{"object_coverage": {"column": "digits", "budget": 20}}],
 }
+
+
+NIGHTS: dict[str, Any] = {
+    "name": "nightly",
+    "pool": [{"format": "jsonl", "path": "new/*.jsonl", "key": "id", "text": "text", "keep": ["package"]}],
+    "target": [{"format": "jsonl", "path": "target.jsonl", "text": "text"}],
+    "steps": [{"exact_dedup": {}}, {"near_dedup": {}}, {"importance_resampling": {"budget": 800}}],
+    "emit": ["jsonl"],
+    "publish": {"rows": [500, 1000], "rejects": 0.05, "overlap": 0.3, "share": {"by": "package", "within": 0.3}},
+}
+
+
+def make_nights(folder: Path) -> None:
+    """Three nights: one that is good, one of which a part came broken and that a person approved, and one more."""
+    lines = (folder / "pool.jsonl").read_text().splitlines(keepends=True)
+    (folder / "new").mkdir()
+    (folder / "nightly.yaml").write_text(yaml.safe_dump(NIGHTS))
+    nights = {"monday": lines[0::4], "tuesday": ["<html>502</html>\n"] * 400 + lines[1::4], "wednesday": lines[2::16]}
+    for number, (name, some) in enumerate(nights.items(), 1):
+        (folder / "new" / f"{name}.jsonl").write_text("".join(some))
+        told = ["run", "nightly.yaml", "--store", "store-nightly", "--run", f"nightly-{number:04d}", "--local"]
+        subprocess.run([*TAMIS, *told], cwd=folder, check=name != "tuesday")
+        if name == "tuesday":
+            run = "store-nightly/runs/nightly-0002"
+            tamis(folder, "approve", run, "--why", "the broken lines are rejects, the rest is good", "--by", "ann")
 
 
 def make_photos(folder: Path) -> None:
@@ -85,7 +115,7 @@ def tamis(folder: Path, *words: str) -> None:
 
 def prepare(folder: Path) -> None:
     """Pools and runs, where they are not there yet."""
-    if (folder / "store-objects").exists():
+    if (folder / "store-nightly").exists():
         return
     tamis(folder, "demo", "--folder", ".", "--engine", "local")
     make_photos(folder)
@@ -95,12 +125,14 @@ def prepare(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
         store = "store-texts" if name == "chance" else f"store-{name}"
         tamis(folder, "run", f"{name}.yaml", "--store", store, "--local")
+    make_nights(folder)
 
 
 @contextmanager
 def looking(folder: Path, browser: Any, *runs: str, **how: Any) -> Iterator[Any]:
     """The page of some runs, once its first samples are there."""
-    places = [f"store-{'texts' if run == 'chance' else run}/runs/{run}" for run in runs]
+    stores = {"chance": "texts", "nightly-0003": "nightly"}
+    places = [f"store-{stores.get(run, run)}/runs/{run}" for run in runs]
     with subprocess.Popen([*TAMIS, "view", *places], cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **how})
@@ -190,6 +222,53 @@ def both(page: Any) -> None:
     page.wait_for_selector(".chip")
 
 
+def nights(page: Any) -> None:
+    page.click("#nights")
+    page.wait_for_selector("#panel .nights li")
+    page.locator("#panel details").nth(2).evaluate("one => { one.open = true; }")
+
+
+def changed(page: Any) -> None:
+    nights(page)
+    page.click("text=what changed since nightly-0001")
+    page.wait_for_selector("text=Went out")
+
+
+def prefect(folder: Path, browser: Any) -> None:
+    """The page of `tamis serve`, at the flow run of a night that has something new."""
+    lines = (folder / "pool.jsonl").read_text().splitlines(keepends=True)
+    (folder / "new" / "thursday.jsonl").write_text("".join(lines[3::16]))
+    env = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
+    command = [*TAMIS, "serve", "nightly.yaml", "--store", "store-nightly", "--every", "1d", "--port", "4281"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=env) as server:
+        assert server.stderr
+        told = next(line for line in server.stderr if line.startswith("serving"))
+        word = re.search(r"gives its word, (\S+);", told)[1]
+        asked = urllib.request.Request("http://127.0.0.1:4281/api/flow_runs/filter", b"{}", method="POST")
+        asked.add_header("content-type", "application/json")
+        asked.add_header("Authorization", f"Basic {base64.b64encode(word.encode()).decode()}")
+        run = json.load(urllib.request.urlopen(asked))[0]["id"]
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(word)}))")
+        page.goto(f"http://127.0.0.1:4281/runs/flow-run/{run}?tab=Artifacts")
+        page.wait_for_timeout(5000)
+        page.click("text=Artifacts")
+        page.wait_for_timeout(1500)
+        shot(page, "prefect")
+        page.close()
+        server.send_signal(signal.SIGTERM)
+
+
+def diff_page(folder: Path, browser: Any) -> None:
+    runs = [f"store-nightly/runs/nightly-000{n}" for n in (1, 2)]
+    tamis(folder, "diff", *runs, "-o", "diff.html")
+    page = browser.new_page(viewport={"width": 1000, "height": 760})
+    page.goto((folder / "diff.html").as_uri())
+    shot(page, "diff")
+    page.close()
+
+
+OTHERS: dict[str, Callable[[Path, Any], None]] = {"diff": diff_page, "prefect": prefect}
 SCREENS: dict[str, tuple[list[str], Callable[[Any], None], dict[str, Any]]] = {
     "why": (["texts"], why, {}),
     "half": (["texts"], half, {}),
@@ -199,6 +278,8 @@ SCREENS: dict[str, tuple[list[str], Callable[[Any], None], dict[str, Any]]] = {
     "map": (["photos"], mapped, {"color_scheme": "dark"}),
     "objects": (["objects"], objects, {}),
     "runs": (["texts", "chance"], both, {}),
+    "nights": (["nightly-0003"], nights, {}),
+    "changed": (["nightly-0003"], changed, {}),
     "phone": (["texts"], start, {"viewport": {"width": 390, "height": 780}}),
 }
 
@@ -210,7 +291,12 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         prepare(folder)
         browser = browsers.chromium.launch(executable_path=which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        asked = sys.argv[2:] or [*SCREENS, *OTHERS]
+        for name in filter(asked.__contains__, OTHERS):
+            OTHERS[name](folder, browser)
         for name, (runs, act, how) in SCREENS.items():
+            if name not in asked:
+                continue
             with looking(folder, browser, *runs, **how) as page:
                 act(page)
                 shot(page, name)

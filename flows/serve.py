@@ -71,7 +71,7 @@ def serve(
     with server(port) as address, tempfile.TemporaryDirectory(prefix="tamis-serve-") as private:
         told = Path(private) / "served.json"
         place = as_url(store) or str(store.absolute())
-        served = {"recipe": asked, "recipe_folder": str(recipe_folder.absolute()), "store": place}
+        served: dict[str, Any] = {"recipe": asked, "recipe_folder": str(recipe_folder.absolute()), "store": place}
         served |= {"allow_code": allow_code, "keep_runs": keep_runs, "old": old}
         write_json(told, {**served, "urls": known_urls(), "process": os.getpid()})
         os.environ[SERVED] = str(told)

@@ -38,8 +38,8 @@ def server(port: int | None = None) -> Iterator[str]:
     begin = f"import runpy; from tamis.pipeline import machine; machine.end_with({os.getpid()}); {START}"
     command = [sys.executable, "-c", begin, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     its = {**os.environ, "PREFECT_UI_API_URL": address, "PREFECT_SERVER_UI_API_URL": address}  # what its page asks
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = subprocess.Popen(command, env=its, **quiet)  # noqa: S603  our own words
+    silent = subprocess.DEVNULL
+    child = subprocess.Popen(command, env=its, stdout=silent, stderr=silent)  # noqa: S603  our own words
     try:
         _wait(child, address)
         with temporary_settings({PREFECT_API_URL: address}):

@@ -187,7 +187,13 @@ def run(
     loaded = load_recipe(recipe, tuple(set_ or ()))
     chosen = engine_of("local" if local else engine or loaded.engine, address)
     outcome = run_recipe(
-        loaded, recipe.absolute().parent, store, name, allow_code, chosen, pool_of=pool_of and pool_of.name
+        loaded,
+        recipe.absolute().parent,
+        store,
+        name,
+        allow_code,
+        chosen,
+        pool_of=None if pool_of is None else pool_of.name,
     )
     if not outcome.fresh:
         show(f"run {outcome.folder.name} is complete already; nothing was rewritten", sys.stderr)

@@ -72,13 +72,19 @@ class Mirror:
         records = [name for name in self._local() if name.endswith(RECORDS)]
         files = [name for name in self._local() if not name.endswith(RECORDS)]  # looked for after who speaks of them
         gone = sorted(self.known.keys() - self._local(), key=lambda name: (not name.endswith("/manifest.json"), name))
-        for name in gone:
-            self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
-            del self.known[name]
+        manifests = [name for name in gone if name.endswith("/manifest.json")]
+        for name in manifests:  # of a run that goes: before what it speaks of is any other
+            self._take_away(name)
         for name in in_order([*files, *records]):
             self._put(name)
             alive()
+        for name in gone[len(manifests) :]:  # after what is put up, which may say that it is gone
+            self._take_away(name)
         write_json(self.here / STATE, self.known, sealed=False)
+
+    def _take_away(self, name: str) -> None:
+        self.call(partial(self.system.rm_file, f"{self.root}/{name}"), absent=True)
+        del self.known[name]
 
     def put(self, name: str) -> None:
         """Put up one file."""

@@ -67,9 +67,9 @@ def changes(before: Run, after: Run) -> Changes:
             _listed(IN, came, Reasons(after, before, newer=False)),
         ]
     )
-    counts = [pq.read_metadata(run.folder / "selection.parquet").num_rows for run in (before, after)]
+    one, other = (pq.read_metadata(run.folder / "selection.parquet").num_rows for run in (before, after))
     return Changes(
-        before.name, after.name, *counts, told["samples"], told["rank_correlation"], table,
+        before.name, after.name, one, other, told["samples"], told["rank_correlation"], table,
         _composition(before, after), _differing(before, after),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tamis.pipeline.errors import GuardFailed, StoreError
 from tamis.pipeline.explain.show import shortest
-from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
+from tamis.pipeline.files.atomic import store_lock, write_parquet
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import working_run
 from tamis.pipeline.files.urls import as_url
@@ -33,6 +33,7 @@ from tamis.pipeline.store.current import (
     list_path,
     mend_switch,
     next_number,
+    read_decision,
     record_decision,
     switch_name,
     who,
@@ -52,6 +53,11 @@ def settle(run: Run, publish: Publish) -> Decision:
     if known is not None and not (again and known["asked"] != asked):
         return known
     current = _current(run.store, last)
+    if current is None and last is not None and last["current"] is not None:
+        raise StoreError(
+            f"run {last['current']!r}, which is published, is gone from {run.store / 'runs'}: there is nothing to hold "
+            f"{run.name!r} against. Look at it, and publish it by hand: tamis approve {run.folder} --why TEXT"
+        )
     found = [*_of_recipe(run, last), *findings(run, publish, current)]
     broken = [one for one in found if not one.holds]
     why = "; ".join(f"{one.guard}: {one.told}" for one in broken or found) or "no guards"
@@ -129,9 +135,11 @@ def switch_of(run: Run) -> str:
 
 
 def _current(store: Path, last: Decision | None) -> Run | None:
+    """The published run, if it is there yet."""
     if last is None or last["current"] is None:
         return None
-    return open_complete(_folder(store, last["current"]))
+    folder = _folder(store, last["current"])
+    return open_complete(folder) if (folder / "manifest.json").exists() else None
 
 
 def _folder(store: Path, name: str) -> Path:
@@ -145,7 +153,7 @@ def _published_before(store: Path, to: str, name: str) -> Run | None:
     """The latest run that was published, was not withdrawn since, and stands whole."""
     passed = {name}
     for path in decisions(store, to):
-        one = read_json(path)
+        one = read_decision(path)
         if one["verdict"] == PUBLISHED and one["run"] not in passed:
             folder = _folder(store, one["run"])
             if (folder / "manifest.json").exists() and not (run := open_complete(folder, thinned_too=True)).thinned:

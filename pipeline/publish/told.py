@@ -31,8 +31,8 @@ def text(found: Changes) -> str:
     wide = max(len(f"{count:,}") for _, count, _ in counts)
     for name, count, more in counts:
         lines.append(f"  {name:<7}{count:>{wide},}  {more}".rstrip())
-        for why, rows in found.why(name) if name in (OUT, IN) else ():
-            lines.append(f"  {'':<7}{'':>{wide}}  {rows:>{wide},}  {why}")
+        for why, samples in found.why(name) if name in (OUT, IN) else ():
+            lines.append(f"  {'':<7}{'':>{wide}}  {samples:>{wide},}  {why}")
     for field in list(found.composition)[:MOST_FIELDS]:
         if rows := moved(found, field)[:MOST_GROUPS]:
             names = [_short(group) for group, *_ in rows]

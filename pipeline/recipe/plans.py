@@ -1,12 +1,13 @@
 """A recipe's steps as what will run: selector, budget, scope. What is wrong is found here, before anything starts."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.outputs import emitted
-from tamis.pipeline.recipe.recipe import Recipe, Step
+from tamis.pipeline.recipe.publish import Shares
+from tamis.pipeline.recipe.recipe import Guard, Recipe, Step
 from tamis.pipeline.recipe.user_code import load_object, need_permission
 from tamis.selectors.budget import AnyBudget, AsFound, Budget, parse_budget
 from tamis.selectors.catalog import build, build_class
@@ -47,7 +48,7 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Colle
     plans = [resolve_step(recipe, number, folder, allow_code, columns) for number in range(len(recipe.steps))]
     if "labels" in [emitted(entry)[0] for entry in recipe.emit] and not any(tells_labels(p.selector) for p in plans):
         raise RecipeError("emit labels: no step tells labels; add `self_paced` or `label_errors`")
-    guards = [
+    guards: list[tuple[str, Sequence[Guard | Shares]]] = [
         ("guard", recipe.guards),
         *((f"steps.{n}: guard", one.guards) for n, one in enumerate(recipe.steps_given)),
         ("publish.share", recipe.publish.shares if recipe.publish else []),

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tamis.pipeline.errors import StoreError
+from tamis.pipeline.errors import DamageFound, RecipeError, StoreError
 from tamis.pipeline.files.atomic import digest_file, fingerprint, parsed_record, read_json, write_record
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.urls import as_url, filesystem
 from tamis.pipeline.recipe.publish import SWITCH
+from tamis.pipeline.recipe.recipe import plain_name
 
 FOLDER = "publications"
 PUBLISHED, HELD, WITHDRAWN = "published", "held", "withdrawn"  # verdicts on a run
@@ -41,12 +42,33 @@ def decisions(store: Path, to: str) -> list[Path]:
 
 
 def last_decision(store: Path, to: str) -> dict[str, Any] | None:
-    return next((read_json(path) for path in decisions(store, to)), None)
+    return next((read_decision(path) for path in decisions(store, to)), None)
+
+
+def read_decision(path: Path) -> dict[str, Any]:
+    """One record; what it names are runs of the store, and nothing else. Raises DamageFound."""
+    told: dict[str, Any] = read_json(path)
+    try:
+        runs = [plain_name(told[name]) for name in ("run", "current", "before") if told[name] is not None]
+        whole = bool(runs) and isinstance(told["number"], int) and isinstance(told["moved"], int | None)
+    except (RecipeError, KeyError, TypeError) as error:
+        raise DamageFound(f"{path}: damaged ({error}). Restore it from a copy.") from error
+    if not whole:
+        raise DamageFound(f"{path}: damaged (no numbers, or no run). Restore it from a copy.")
+    return told
 
 
 def decision_on(store: Path, to: str, run: str) -> dict[str, Any] | None:
-    """The last decision on a complete run."""
-    return next((one for one in _since_it_ended(store, to, run) if one["run"] == run), None)
+    """The last decision on a complete run; one on another that had its name before is none."""
+    mine = manifest_digest(store, run)
+    every = (one for one in _since_it_ended(store, to, run) if one["run"] == run)
+    return next((one for one in every if one["manifest"] == mine), None)
+
+
+def manifest_digest(store: Path, run: str) -> str | None:
+    """What tells a run from another of its name; None where it has not ended."""
+    path = store / "runs" / run / "manifest.json"
+    return digest_file(path) if path.exists() else None
 
 
 def _since_it_ended(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
@@ -55,7 +77,7 @@ def _since_it_ended(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
     if not manifest.exists():
         return
     ended = read_json(manifest)["ended"]
-    for one in map(read_json, decisions(store, to)):
+    for one in map(read_decision, decisions(store, to)):
         if one["at"] < ended:
             return
         yield one
@@ -80,7 +102,8 @@ def record_decision(store: Path, to: str, **told: Any) -> dict[str, Any]:
     """Write the next decision, then what consumers read. The store's lock is held, and the lists of what changed, if
     there are any, stand. `told`: run, recipe, verdict, by, why, current, before, and what it went by."""
     number = next_number(store, to)
-    decision = {"number": number, "at": datetime.now(UTC).isoformat(timespec="seconds"), **told}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    decision = {"number": number, "at": at, "manifest": manifest_digest(store, told["run"]), **told}
     write_record(store / FOLDER / to / f"{number:06d}.json", decision, sealed=False)
     mend_switch(store, to)
     return decision
@@ -207,7 +230,7 @@ def standing(store: Path) -> dict[str, str]:
     """Of each run that was decided on what is so now: published, held, withdrawn, or published before."""
     found: dict[str, str] = {}
     for to in switches(store):
-        told = list(map(read_json, reversed(decisions(store, to))))
+        told = list(map(read_decision, reversed(decisions(store, to))))
         mine = {one["run"]: "before" if one["verdict"] == PUBLISHED else one["verdict"] for one in told}
         if told and told[-1]["current"]:
             mine[told[-1]["current"]] = PUBLISHED

@@ -53,7 +53,7 @@ def collect(store: Path, delete: bool, allow_code: bool = False, old: Old | None
         if alike:
             size = sum(one.bytes for one in alike) / 1e6
             lines.append(f"  {size:>10,.1f} MB  files that several runs have: each stands once")
-        whole = sum(one.bytes for one in [*found, *alike]) / 1e6
+        whole = (sum(one.bytes for one in found) + sum(twin.bytes for twin in alike)) / 1e6
         if delete:
             for one in found:
                 _take_away(store, one)

@@ -109,10 +109,10 @@ def ask(run: Run, query: str, seconds: float = MOST_SECONDS, spill: int | None =
         except (duckdb.Error, AttributeError, OSError, pa.ArrowException) as error:
             more = ["spikes"] if list((run.folder / "steps").glob("spikes-*.parquet")) else []
             more += ["changes"] if changes_of(run.store, run.name) else []
-            told = ["pool", "rejects", "ledger", "selection", "costs", *more, *column_folders(run)]
+            seen = ["pool", "rejects", "ledger", "selection", "costs", *more, *column_folders(run)]
             if run.thinned:
-                told = ["selection", "costs", *more]
-            known = ", ".join(told) + ("; the run was thinned, and has no others" if run.thinned else "")
+                seen = ["selection", "costs", *more]
+            known = ", ".join(seen) + ("; the run was thinned, and has no others" if run.thinned else "")
             raise QueryError(f"sql: {problem_of(error)} (views: {known})") from error
         finally:
             late.cancel()

@@ -4,10 +4,9 @@ import shlex
 from typing import Any
 
 from tamis.pipeline.errors import QueryError
-from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.publish.changes import IN, OUT, changes
 from tamis.pipeline.publish.told import MOST_GROUPS, moved
-from tamis.pipeline.store.current import PUBLISHED, decisions, switches
+from tamis.pipeline.store.current import PUBLISHED, decisions, read_decision, switches
 from tamis.pipeline.store.runs import Run, open_complete
 
 MOST_DECISIONS = 200
@@ -20,7 +19,7 @@ def nights(run: Run, place: str) -> dict[str, Any]:
     told = []
     for to in switches(run.store):
         for path in decisions(run.store, to)[:MOST_DECISIONS]:
-            one = read_json(path)
+            one = read_decision(path)
             told.append({
                 "to": to, "run": one["run"], "verdict": one["verdict"], "by": one["by"], "at": one["at"],
                 "why": one["why"], "before": one["before"], "is_current": one["current"] == one["run"],

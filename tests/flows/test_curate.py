@@ -46,6 +46,41 @@ def test_a_failing_task_fails_the_run_and_the_next_one_goes_on(
     assert run_in(workplace, engine=flows.curate_flow).selected == 100
 
 
+def test_a_night_that_failed_is_tried_again_later_and_later_and_bad_input_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+
+    from tamis.flows import night
+    from tamis.pipeline.errors import RecipeError, RunFailed
+
+    told: list[tuple[int, int | None]] = []
+
+    @flow(persist_result=False)
+    def one(error: str) -> object:
+        return night.night(None, tmp_path, tmp_path, False)  # type: ignore[arg-type]
+
+    def fails(*_: object) -> None:
+        context = FlowRunContext.get()
+        assert context and context.flow_run
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(context.flow_run.id)
+        told.append((run.run_count, run.empirical_policy.retry_delay))
+        raise (RunFailed if context.parameters["error"] == "machine" else RecipeError)("no luck")
+
+    monkeypatch.setattr(night, "run_next", fails)
+    monkeypatch.setattr(night, "DELAYS_S", (0, 1, 2))
+    with pytest.raises(RunFailed):
+        one("machine")
+    assert told == [(1, 0), (2, 1), (3, 2), (4, 2)]
+    told.clear()
+    with pytest.raises(RecipeError):
+        one("recipe")
+    assert [count for count, _ in told] == [1]
+
+
 def test_auto_is_the_plain_loop_without_a_configured_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))

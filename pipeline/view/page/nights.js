@@ -13,9 +13,9 @@ export async function show(how) {
     const head = el("div", { class: "head" }, el("span", { class: `badge ${one.verdict === "published" ? "kept" : "marked"}` }, one.verdict), el("span", { class: "key" }, one.run), el("span", { class: "value" }, one.at.slice(0, 16).replace("T", " ")));
     const since = one.before && one.before !== one.run && state.about.runs.includes(one.run) ? el("button", { class: "quiet", onclick: () => changed(one.before, one.run, {}) }, `what changed since ${one.before}`) : "";
     const guards = one.guards.length
-      ? el("details", {}, el("summary", {}, `${count(one.guards.length)} guards`), el("table", {}, ...one.guards.map(([name, told, holds]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, told), el("td", {}, holds ? "holds" : "does not hold")))))
+      ? el("details", {}, el("summary", {}, `${count(one.guards.length)} guards`), el("table", {}, ...one.guards.map(([name, told, holds]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, told), el("td", { title: holds ? "holds" : "does not hold" }, holds ? "✓" : "✗")))))
       : "";
-    return el("li", { class: one.verdict === "published" ? "kept" : "" }, head, el("div", { class: "line" }, `${one.by === "guards" ? "by its guards" : `by ${one.by}`}: ${one.why}`), guards, since);
+    return el("li", { class: one.verdict === "published" ? "kept" : "" }, head, el("div", { class: "line" }, one.by !== "guards" ? `by ${one.by}: ${one.why}` : one.verdict === "published" ? "by its guards" : `by its guards: ${one.why}`), guards, since);
   });
   const mine = state.about.run;
   const published = Object.values(found.current).includes(mine);

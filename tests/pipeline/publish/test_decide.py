@@ -1,6 +1,7 @@
 """Promise: consumers read what its guards, or a person, let through, whole; everything else is held, and says why."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from dying import Death, changes_of, killed
 from nights import Nights, chosen, listed, texts
 
-from tamis.pipeline.errors import GuardFailed, RecipeError, RunError, StoreError
+from tamis.pipeline.errors import DamageFound, GuardFailed, RecipeError, RunError, StoreError
+from tamis.pipeline.files.atomic import write_record
 from tamis.pipeline.publish.decide import approve, hold, line
 from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.store.current import published, published_place, standing
@@ -199,18 +201,55 @@ def test_a_field_that_is_not_there_is_said_before_anything_starts(nights: Nights
         nights.night(publish={"share": {"by": "langage", "within": 0.1}})
 
 
-def test_killed_while_publishing_consumers_have_the_old_or_the_new(nights: Nights) -> None:
+def test_what_is_published_and_gone_is_one_line_and_a_person_goes_on(nights: Nights) -> None:
+    first = nights.night()
+    nights.comes("two", texts("b", 40, "b"))
+    second = nights.night(publish={"overlap": 1.0})
+    shutil.rmtree(first.folder)
+    nights.comes("three", texts("c", 40, "b"))
+    with pytest.raises(StoreError, match="'nightly-0001', which is published, is gone"):
+        nights.night()
+    approve(second.folder, "the first was taken away by hand")
+    assert not nights.night().held and nights.current["run"] == "nightly-0003"
+
+
+def test_another_run_under_the_name_of_a_published_one_is_decided_on_anew(nights: Nights) -> None:
+    shutil.rmtree(nights.night().folder)
+    nights.comes("two", texts("b", 40, "b"))
+    again = nights.night()
+    assert again.folder.name == "nightly-0001" and nights.current["number"] == 2
+    assert nights.current["selection"]["digest"] == again.manifest["files"]["selection.parquet"]["digest"]
+
+
+@pytest.mark.parametrize("what", [{"current": "../../elsewhere"}, {"run": None, "current": None}, {"moved": "../1"}])
+def test_a_record_names_runs_and_no_paths(nights: Nights, what: dict[str, Any]) -> None:
+    nights.night()
+    path = nights.store / "publications" / "current" / "000001.json"
+    told = json.loads(path.read_text())
+    told.pop("record_digest")
+    write_record(path, {**told, "before": None, **what}, sealed=False)
+    nights.comes("two", texts("b", 4))
+    with pytest.raises(DamageFound, match="damaged"):
+        nights.night()
+    assert (nights.store / "current").resolve().name == "nightly-0001"
+
+
+@pytest.mark.parametrize("by", ["person", "guards"])
+def test_killed_while_publishing_consumers_have_the_old_or_the_new(nights: Nights, by: str) -> None:
     first = nights.night()
     nights.comes("two", texts("b", 40, "b"))
     second = nights.night(publish={"overlap": 1.0})
     old, whole = chosen(first.folder), chosen(second.folder)
-    command = lambda: approve(second.folder, "meant", by="ann")  # noqa: E731
+
+    def command() -> object:
+        return approve(second.folder, "meant", by="ann") if by == "person" else nights.night(publish={"rows": 5})
+
     backup = nights.store.with_name("backup")
     _copy(nights.store, backup)
     count = changes_of(command, nights.store)
     assert nights.current["run"] == "nightly-0002" and count > 8
     _copy(backup, nights.store)
-    for at in range(1, count + 1):
+    for at in range(1, count + 1, max(1, count // 20)):
         for half in (False, True):
             assert killed(command, nights.store, Death(at, half)) or at == count
             seen = Path(published_place(nights.store)).name
@@ -227,8 +266,6 @@ def test_killed_while_publishing_consumers_have_the_old_or_the_new(nights: Night
 
 
 def _copy(source: Path, target: Path) -> None:
-    import shutil
-
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, symlinks=True)
 
