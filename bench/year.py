@@ -1,6 +1,6 @@
 """A year of nights in small: what the last one costs beside the thirtieth, and what the store holds.
 
-    python bench/year.py --folder F [--nights 365] [--texts 50] [--old thin|remove] [--against]
+    python bench/year.py --folder F [--nights 365] [--texts 10] [--old thin|remove] [--against] [--real]
 
 Each night is a process of its own, as a schedule has it: a file of new texts comes, the recipe runs and publishes, old
 runs are tidied up (`--keep-runs 7`). Printed: processor seconds and files opened of some nights, medians of five in a
@@ -8,8 +8,10 @@ row; the store's bytes beside those of a fresh one over the same texts; whether 
 night by night: stopped, the same command goes on."""
 
 import argparse
+import gzip
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -44,8 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--nights", type=int, default=365)
-    parser.add_argument("--texts", type=int, default=50)
+    parser.add_argument("--texts", type=int, default=10)
     parser.add_argument("--against", action="store_true", help="each night beside what earlier ones kept")
+    parser.add_argument("--real", action="store_true", help="texts of TAMIS_TEST_DATA in the place of docstrings")
     parser.add_argument("--old", choices=["thin", "remove"], default="remove")
     parser.add_argument("--night", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -55,7 +58,7 @@ def main() -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pool").mkdir(exist_ok=True)
-    texts = corpus()
+    texts = real() if asked.real else corpus()
     write(folder / "good.jsonl", texts[-100:], "good")
     told = folder / "nights.jsonl"
     known = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
@@ -109,6 +112,14 @@ def corpus() -> list[str]:
             except (SyntaxError, ValueError, OSError):
                 continue
     return list(found)
+
+
+def real() -> list[str]:
+    """The texts of fifteen domains, shuffled alike each time."""
+    folder = Path(os.environ["TAMIS_TEST_DATA"]) / "text_pool"
+    lines = [line for path in sorted(folder.glob("*.jsonl.gz")) for line in gzip.open(path, "rt")]
+    random.Random(0).shuffle(lines)
+    return [json.loads(line)["text"] for line in lines]
 
 
 def write(path: Path, texts: list[str], name: str) -> None:

@@ -48,9 +48,11 @@ def night(
         except LimitMet as error:  # no failure: the next night goes on
             say(str(error))
             return Completed(message=str(error), name="Limited")
-        except TamisError as error:
-            if not isinstance(error, RunFailed):
+        except Exception as error:
+            if isinstance(error, TamisError) and not isinstance(error, RunFailed):
                 _try_no_more()
+            elif (delay := _left()) is not None:
+                say(f"{' '.join(str(error).split())[:300]} The next try is in {delay:,} s.")
             raise
         name_flow_run(outcome.folder.name)
         told = _told(recipe, outcome, store)
@@ -83,6 +85,14 @@ def _may_try_again() -> None:
     if context is not None and context.flow_run is not None:
         place = min(max(1, context.flow_run.run_count), len(DELAYS_S)) - 1
         _set_policy(context, retries=TRIES, retry_delay=DELAYS_S[place])
+
+
+def _left() -> int | None:
+    """Seconds to the next try, if there is one."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.run_count > TRIES:
+        return None
+    return DELAYS_S[min(max(1, context.flow_run.run_count), len(DELAYS_S)) - 1]
 
 
 def _try_no_more() -> None:

@@ -35,15 +35,15 @@ class Looker:
         self.seen: Seen = frozenset()
         self.ran = self.seen = self._look()
 
-    def is_due(self) -> int:
-        """How many files are new or changed, once they stand still; they count as taken from then on."""
+    def new(self) -> int:
+        """How many files are new or changed since a run took them, once they stand still."""
         now = self._look()
         whole, self.seen = now == self.seen, now
-        if not whole or now == self.ran:
-            return 0
-        new = {(source, path) for source, path, _, _ in now ^ self.ran}
-        self.ran = now
-        return len(new)
+        return len({(source, path) for source, path, _, _ in now ^ self.ran}) if whole else 0
+
+    def taken(self) -> None:
+        """What the last look saw is a run's from here on."""
+        self.ran = self.seen
 
     def _look(self) -> Seen:
         found = set()
@@ -55,6 +55,15 @@ class Looker:
         return frozenset(found)
 
 
+def _begun(deployment: UUID) -> bool:
+    """Whether a run is to begin; none does while the deployment is paused."""
+    with get_client(sync_client=True) as client:
+        if client.read_deployment(deployment).paused:
+            return False
+        client.create_flow_run_from_deployment(deployment)
+        return True
+
+
 @contextmanager
 def watching(watch: Watch, deployment: UUID) -> Iterator[None]:
     """Look while the block goes on, and begin a run of the deployment when there is something new."""
@@ -62,11 +71,12 @@ def watching(watch: Watch, deployment: UUID) -> Iterator[None]:
 
     def looks() -> None:
         while not over.wait(watch.every.total_seconds()):
-            if new := looker.is_due():
-                say(f"{counted(new, 'files')} new or changed: a run begins")
-                with get_client(sync_client=True) as client:
-                    if not client.read_deployment(deployment).paused:
-                        client.create_flow_run_from_deployment(deployment)
+            try:
+                if (new := looker.new()) and _begun(deployment):
+                    say(f"{counted(new, 'files')} new or changed: a run begins")
+                    looker.taken()
+            except Exception as error:  # noqa: BLE001  a disk or a server that is away is there again at another look
+                say(f"looking for new files: {' '.join(str(error).split())[:200]}")
 
     thread = threading.Thread(target=looks, daemon=True)
     thread.start()

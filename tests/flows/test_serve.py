@@ -12,6 +12,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,24 @@ def test_a_held_night_ends_as_held_and_says_why(place: Path) -> None:
             limit["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
             and limit["global_concurrency_limit"]["limit"] == 1
         )
+
+
+def test_what_was_missed_is_made_up_for_once_and_what_was_cut_off_is_not_running(place: Path) -> None:
+    port = free_port()
+    with serving(place, port, "--cron", "0 3 1 1 *"):
+        deployment = ask(port, "deployments/filter", {})[0]["id"]
+        soon = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
+        due = {"type": "SCHEDULED", "state_details": {"scheduled_time": soon}}
+        missed = [ask(port, f"deployments/{deployment}/create_flow_run", {"state": due})["id"] for _ in range(2)]
+        later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+        cut_off = ask(port, f"deployments/{deployment}/create_flow_run", {"state": later})["id"]
+        ask(port, f"flow_runs/{cut_off}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    write_jsonl(place / "new" / "b.jsonl", [{"id": f"b{n}", "text": f"more {n}"} for n in range(9)])
+    time.sleep(max(0.0, (datetime.fromisoformat(soon) - datetime.now(UTC)).total_seconds() + 1))
+    with serving(place, port, "--cron", "0 3 1 1 *"):
+        assert (place / "store" / "runs" / "daily-0002" / "manifest.json").exists()
+        assert [state(port, one) for one in (*missed, cut_off)] == ["CANCELLED", "CANCELLED", "CRASHED"]
+        assert not (place / "store" / "runs" / "daily-0003").exists()
 
 
 def named(port: int, name: str) -> list[dict[str, Any]]:
