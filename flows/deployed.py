@@ -16,7 +16,7 @@ from prefect.states import Completed, State
 from tamis.flows.curate import THREADS, Tasks, logged
 from tamis.flows.night import name_flow_run, night
 from tamis.pipeline import machine
-from tamis.pipeline.errors import RecipeError, TamisError
+from tamis.pipeline.errors import LimitMet, RecipeError, TamisError
 from tamis.pipeline.files.atomic import read_json
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.urls import as_url, know_urls
@@ -58,15 +58,19 @@ def curate_file(recipe: Path, store: Path, keep_runs: int | None = None, old: Fa
 
 
 @flow(name="tamis-embed", persist_result=False, task_runner=THREADS)
-def embed_new(recipe: Path, store: Path) -> str:
+def embed_new(recipe: Path, store: Path) -> State[Any]:
     """Read what is new and make the recipe's columns of it; choose nothing. For the nights before a run is wanted."""
     machine.settle()
     recipe, store = _allowed(recipe), _allowed(store)
     name_flow_run(f"{recipe.stem}-columns")
     with logged():
-        rows = fill_columns(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), Tasks())
+        try:
+            rows = fill_columns(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed(), Tasks())
+        except LimitMet as error:
+            say(str(error))
+            return Completed(message=str(error), name="Limited")
     create_markdown_artifact(key="columns", markdown=f"{rows:,} samples have all columns of `{recipe.name}`")
-    return str(store)
+    return Completed(message=f"{rows:,} samples have all columns of {recipe.name}")
 
 
 @flow(name="tamis-labels", persist_result=False, task_runner=THREADS)
@@ -88,6 +92,8 @@ def label_round(
     machine.settle()
     recipe, store, answers = _allowed(recipe), _allowed(store), _allowed(answers)
     loaded = load_recipe(recipe)
+    if as_url(store):
+        raise RecipeError(f"{store}: a round that waits for answers wants a store on a disk that the worker sees")
     if loaded.labels is None:
         raise RecipeError(f"recipe {recipe}: a round of labels needs `labels: STORE/labels` in the recipe")
     with logged():
@@ -100,7 +106,7 @@ def label_round(
         if last is not None and whole and (told := waited_for(last, Wait(wait_answers, wait_share, wait_days))):
             say(told)
             return Completed(message=told, name="Waiting")
-    return night(load_recipe(recipe), recipe.absolute().parent, store, _code_allowed())
+    return night(loaded, recipe.absolute().parent, store, _code_allowed())
 
 
 def _take_in(store: Path, answers: Path) -> None:

@@ -20,7 +20,7 @@ from tamis.pipeline.files.urls import as_url, without_secrets
 from tamis.pipeline.progress import inert, say
 from tamis.pipeline.publish.changes import Changes, changes
 from tamis.pipeline.publish.decide import line
-from tamis.pipeline.publish.told import changes_table, composition_table
+from tamis.pipeline.publish.told import changes_table, composition_table, escaped
 from tamis.pipeline.publish.told import markdown as changes_markdown
 from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.starting import Outcome, run_before, run_next
@@ -29,6 +29,7 @@ from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.tidy import tidied
 
 TRIES = 3  # after the first
+FENCE = "`" * 8  # round a text in Markdown
 DELAYS_S = (60, 300, 1500)  # before each of them
 
 
@@ -122,11 +123,12 @@ def show_on_page(outcome: Outcome, told: str) -> None:
     """Artifacts; of addresses the places alone, and nothing of the pool is markup."""
     stages = [{"stage": name, "samples": count, "lost": why} for name, count, why in funnel(outcome.manifest)]
     create_table_artifact(key="funnel", table=stages, description=outcome.folder.name)
-    lies = f"It lies in `{outcome.folder}`; its report is `report.html` there."
-    create_markdown_artifact(key="summary", markdown=inert(f"{told}\n\n```\n{summary(outcome.manifest)}\n```\n{lies}"))
+    lies = f"It lies in {escaped(str(outcome.folder))}; its report is report\\.html there."
+    fenced = f"{FENCE}\n{summary(outcome.manifest).replace(FENCE, FENCE[1:])}\n{FENCE}"
+    create_markdown_artifact(key="summary", markdown=inert(f"{escaped(told)}\n\n{fenced}\n{lies}"))
     if outcome.decision is not None:
         rows = [{one: guard[one] for one in ("guard", "told", "holds")} for guard in outcome.decision["guards"]]
-        create_table_artifact(key="publication", table=rows, description=inert(told))
+        create_table_artifact(key="publication", table=rows, description=inert(escaped(told)))
     found = _changed(outcome)
     if found is not None:
         create_markdown_artifact(key="changes", markdown=inert(changes_markdown(found)))

@@ -32,7 +32,7 @@ from prefect.states import Cancelled, Crashed
 from tamis.flows.deployed import SERVED, recipe_flow
 from tamis.flows.server import server
 from tamis.flows.settings import AUTH, api_configured
-from tamis.flows.watch import Watch, watching
+from tamis.flows.watch import Looker, watching
 from tamis.pipeline.files.atomic import write_json
 from tamis.pipeline.files.urls import as_url, known_urls
 from tamis.pipeline.progress import say
@@ -75,9 +75,11 @@ def serve(
         served |= {"allow_code": allow_code, "keep_runs": keep_runs, "old": old}
         write_json(told, {**served, "urls": known_urls(), "process": os.getpid()})
         os.environ[SERVED] = str(told)
-        known = _known(recipe.name)
-        if known.paused:
+        known, looker = _known(recipe.name), None if when.look is None else Looker(recipe)
+        if known.paused or known.stopped:
             say(f"{recipe.name} was paused on its page: nothing runs until it is resumed there")
+            if looker is not None:
+                looker.nothing_ran()
         else:
             _pass_over_what_was_missed(known)
             recipe_flow()
@@ -91,8 +93,8 @@ def serve(
             concurrency_limit=_limit(when),
         )
         watched: AbstractContextManager[None] = nullcontext()
-        if when.look is not None:
-            watched = watching(Watch(recipe, when.look), deployment)
+        if looker is not None and when.look is not None:
+            watched = watching(looker, when.look, deployment)
         word = os.environ.get(AUTH)
         asks = f" to who gives its word, {word}" if word and not api_configured() else ""
         with suppress(KeyboardInterrupt), watched:
@@ -115,7 +117,8 @@ class _Known(NamedTuple):
     """What the server has of a deployment from an earlier start."""
 
     deployment: Any | None
-    paused: bool  # as a whole, or each of its schedules
+    paused: bool
+    stopped: bool  # each of its schedules, by its own switch
 
 
 def _known(name: str) -> _Known:
@@ -123,19 +126,19 @@ def _known(name: str) -> _Known:
         try:
             found = client.read_deployment_by_name(f"{recipe_flow.name}/{name}")
         except ObjectNotFound:
-            return _Known(None, False)
+            return _Known(None, False, False)
     stopped = bool(found.schedules) and not any(one.active for one in found.schedules)
-    return _Known(found, bool(found.paused) or stopped)
+    return _Known(found, bool(found.paused), stopped)
 
 
 def _schedules(when: When, known: _Known) -> list[dict[str, Any]]:
-    """As Prefect has them; paused where they were."""
+    """As Prefect has them; stopped where they were."""
     found: list[dict[str, Any]] = []
     if when.every is not None:
         found.append({"schedule": IntervalSchedule(interval=when.every)})
     if when.cron is not None:
         found.append({"schedule": CronSchedule(cron=when.cron)})
-    return [{**one, "active": not known.paused} for one in found]
+    return [{**one, "active": not known.stopped} for one in found]
 
 
 def _skips(when: When) -> bool:

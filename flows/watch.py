@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -20,38 +19,37 @@ from tamis.pipeline.recipe.recipe import Recipe
 Seen = frozenset[tuple[int, str, int, int]]  # source, path, size, time
 
 
-class Watch(NamedTuple):
-    """What is looked at, and how often."""
-
-    recipe: Recipe
-    every: timedelta
-
-
 class Looker:
-    """Remembers what began the last run, and what the last look saw."""
+    """Remembers what began the last run, and what the last look saw. Made before the first run, which takes what lies
+    there then."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.sources = [*recipe.pool, *recipe.beside]
-        self.seen: Seen = frozenset()
-        self.ran = self.seen = self._look()
+        self.seen: Seen | None = self._look()
+        self.ran: Seen = self.seen or frozenset()
 
     def new(self) -> int:
         """How many files are new or changed since a run took them, once they stand still."""
         now = self._look()
-        whole, self.seen = now == self.seen, now
-        return len({(source, path) for source, path, _, _ in now ^ self.ran}) if whole else 0
+        whole, self.seen = now is not None and now == self.seen, now
+        return len({(source, path) for source, path, _, _ in now ^ self.ran}) if whole and now is not None else 0
 
     def taken(self) -> None:
         """What the last look saw is a run's from here on."""
-        self.ran = self.seen
+        self.ran = self.seen or self.ran
 
-    def _look(self) -> Seen:
+    def nothing_ran(self) -> None:
+        """What lies there is no run's yet."""
+        self.ran = frozenset()
+
+    def _look(self) -> Seen | None:
+        """None where there is nothing yet, or a bucket does not answer."""
         found = set()
         for number, source in enumerate(self.sources):
             try:
                 found |= {(number, file.path, file.size, file.mtime_ns) for file in find_files(source)}
-            except TamisError:  # none yet, or a bucket that does not answer: the next look may see more
-                return self.seen
+            except TamisError:
+                return None
         return frozenset(found)
 
 
@@ -65,12 +63,12 @@ def _begun(deployment: UUID) -> bool:
 
 
 @contextmanager
-def watching(watch: Watch, deployment: UUID) -> Iterator[None]:
+def watching(looker: Looker, every: timedelta, deployment: UUID) -> Iterator[None]:
     """Look while the block goes on, and begin a run of the deployment when there is something new."""
-    over, looker = threading.Event(), Looker(watch.recipe)
+    over = threading.Event()
 
     def looks() -> None:
-        while not over.wait(watch.every.total_seconds()):
+        while not over.wait(every.total_seconds()):
             try:
                 if (new := looker.new()) and _begun(deployment):
                     say(f"{counted(new, 'files')} new or changed: a run begins")

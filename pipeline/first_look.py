@@ -144,7 +144,7 @@ def _part_run(
     there = max(there, read) if there else 0
     share = read / there if there and read else None
     scaled = [_scaled(given, step, share) for given, step in zip(recipe.steps, steps, strict=True)]
-    more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None}
+    more = {"name": "part", "pool": pool, "steps": scaled, "emit": [], "guard": None, "publish": None, "limits": None}
     outcome = run_recipe(recipe.model_copy(update=more), recipe_folder, place / "store")
     return PartRun(read, there, outcome.manifest)
 

@@ -14,13 +14,22 @@ import pyarrow.parquet as pq
 from tamis.pipeline.columns.declared import Maker, by_name, check_columns, declared_makers, taught_by_target
 from tamis.pipeline.columns.hashed import MINHASH_VERSION, NGRAMS_VERSION
 from tamis.pipeline.curate import Engine, Loop, Stages, curate, fill
-from tamis.pipeline.errors import GuardFailed, RecipeError, RunError, RunTaken, TamisError, said
+from tamis.pipeline.errors import (
+    GuardFailed,
+    NothingFound,
+    RecipeError,
+    RunError,
+    RunTaken,
+    SourceError,
+    TamisError,
+    said,
+)
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, sweep, write_record
 from tamis.pipeline.files.remote import working_copy
 from tamis.pipeline.files.sealed import SEALS, checking
 from tamis.pipeline.files.store_format import mark_format
 from tamis.pipeline.progress import say
-from tamis.pipeline.publish.decide import settle, settle_failed
+from tamis.pipeline.publish.decide import settle, settle_failed, settle_undecided
 from tamis.pipeline.read.ingest import READER_VERSION
 from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.read.required import require_fields
@@ -35,6 +44,8 @@ from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
 from tamis.selectors.catalog import package_of, plugged
+
+NOTHING_CHOSEN = (GuardFailed, NothingFound, SourceError)  # by what came, and not by how it was asked for
 
 
 @dataclass(frozen=True)
@@ -102,9 +113,10 @@ def _run_in(
                 engine(folder)
             else:
                 curate(folder, engine or Loop())
-            decision = settle(open_run(folder), recipe.publish) if recipe.publish else None
+            publish = recipe.publish if pool_of is None else None  # a choice from an older pool is for comparison
+            decision = settle(open_run(folder), publish) if publish else None
         except Exception as error:
-            if recipe.publish and isinstance(error, GuardFailed):
+            if recipe.publish and pool_of is None and isinstance(error, NOTHING_CHOSEN):
                 settle_failed(store, name, recipe.name, recipe.publish, error)
             if fresh and isinstance(error, TamisError) and error.exit_code == TamisError.exit_code:
                 _leave_nothing(folder)
@@ -144,6 +156,9 @@ def run_next(
     try:
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last:04d}", allow_code, engine)
     except RunTaken:
+        if recipe.publish is not None:
+            with working_copy(Path(store), f"{recipe.name}-{last:04d}") as here, store_lock(here, say):
+                settle_undecided(here, f"{recipe.name}-{last:04d}", recipe.publish)
         return run_recipe(recipe, recipe_folder, store, f"{recipe.name}-{last + 1:04d}", allow_code, engine)
 
 

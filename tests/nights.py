@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.recipe.recipe import Recipe, parse_recipe
 from tamis.pipeline.starting import Outcome, run_next
 from tests_support import write_jsonl
 
@@ -58,9 +58,13 @@ class Nights:
         return write_jsonl(self.folder / "pool" / f"{name}.jsonl", records)
 
     def night(self, **changes: Any) -> Outcome:
+        """A change to None takes the key away."""
         with hushed():
-            recipe = parse_recipe({**self.recipe, **changes}, self.folder)
-            return run_next(recipe, self.folder, self.store)
+            return run_next(self.parsed(**changes), self.folder, self.store)
+
+    def parsed(self, **changes: Any) -> Recipe:
+        asked = {key: value for key, value in {**self.recipe, **changes}.items() if value is not None}
+        return parse_recipe(asked, self.folder)
 
     @property
     def current(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def run(
     local: Flag = False,
     address: str | None = None,
     set_: Settings = None,
-    pool_of: Path | None = None,
+    pool_of: str | None = None,
     allow_code: Flag = False,
 ) -> None:
     """Run a RECIPE on a store. The same again changes nothing; a stopped run goes on where it was.
@@ -168,7 +168,7 @@ def run(
     set_
         KEY=VALUE, overrides the recipe: --set seed=1 --set steps.0.random.budget=10
     pool_of
-        a run of the store: choose from the pool as that one saw it, whatever came since
+        name of a run of the store: choose from the pool as that one saw it, whatever came since
     allow_code
         let the recipe run the Python code that it names
 
@@ -193,7 +193,7 @@ def run(
         name,
         allow_code,
         chosen,
-        pool_of=None if pool_of is None else pool_of.name,
+        pool_of=pool_of,
     )
     if not outcome.fresh:
         show(f"run {outcome.folder.name} is complete already; nothing was rewritten", sys.stderr)

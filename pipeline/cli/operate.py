@@ -63,14 +63,17 @@ def serve(
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.recipe.recipe import load_recipe
     from tamis.pipeline.starting import check
+    from tamis.pipeline.store.old_runs import Old
 
     loaded = load_recipe(recipe)
     check(loaded, recipe.absolute().parent, allow_code)
     given = [text for text in (every, cron, look) if text is not None]
     if not given or (every is not None and cron is not None):
         raise RecipeError('serve: wanted either --every 6h or --cron "0 3 * * *", and --look 1m beside it or alone')
-    if keep_runs is not None and keep_runs < 1:
-        raise RecipeError(f"--keep-runs {keep_runs}: wanted 1 or more")
+    if look is not None and if_running == "skip":
+        raise RecipeError("--look with --if-running skip: what comes while a run goes on would begin none; let it wait")
+    if keep_runs is not None:
+        Old(keep_runs, fate=old)  # said before anything starts
     interval = None if every is None else span_of(every, "--every")
     looks = None if look is None else span_of(look, "--look")
     from tamis.flows import settings

@@ -82,7 +82,7 @@ def diff(
         show(out, sys.stderr)
 
 
-def approve(run: Path, *, why: Why, by: str | None = None) -> None:
+def approve(run: Path, *, why: Why, by: str | None = None, to: str | None = None) -> None:
     """Publish a run, whatever its guards said: STORE/current.json names it, and who said so and why is on record.
 
     Parameters
@@ -93,6 +93,8 @@ def approve(run: Path, *, why: Why, by: str | None = None) -> None:
         in a few words
     by
         who (default: this user and machine)
+    to
+        the switch (default: on which the run was decided last, else its recipe's)
 
     Examples
     --------
@@ -100,10 +102,10 @@ def approve(run: Path, *, why: Why, by: str | None = None) -> None:
     """
     from tamis.pipeline.publish.decide import approve as publish
 
-    show(publish(run, why, by))
+    show(publish(run, why, by, to))
 
 
-def hold(run: Path, *, why: Why, by: str | None = None) -> None:
+def hold(run: Path, *, why: Why, by: str | None = None, to: str | None = None) -> None:
     """Keep a run from consumers. Where it is published, the one before it is again.
 
     Parameters
@@ -114,6 +116,8 @@ def hold(run: Path, *, why: Why, by: str | None = None) -> None:
         in a few words
     by
         who (default: this user and machine)
+    to
+        the switch (default: on which the run was decided last, else its recipe's)
 
     Examples
     --------
@@ -121,4 +125,4 @@ def hold(run: Path, *, why: Why, by: str | None = None) -> None:
     """
     from tamis.pipeline.publish.decide import hold as keep
 
-    show(keep(run, why, by))
+    show(keep(run, why, by, to))

@@ -124,20 +124,18 @@ def gc(
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.remote import working_copy
     from tamis.pipeline.store.garbage import collect
-    from tamis.pipeline.store.old_runs import Old
+    from tamis.pipeline.store.old_runs import OF_OLD, Old
     from tamis.pipeline.store.old_runs import pin as set_pin
 
-    if keep_runs is not None and keep_runs < 1:
-        raise RecipeError(f"--keep-runs {keep_runs}: wanted 1 or more")
     if old == "remove" and keep_runs is None and older_than is None:
         raise RecipeError("--old remove: which runs are old? Say --keep-runs N, or --older-than 30d")
     span = None if older_than is None else span_of(older_than, "--older-than")
     which = None if keep_runs is None and span is None else Old(keep_runs, span, old)
-    with working_copy(store) as here:
+    with working_copy(store, also=OF_OLD if which else ()) as here:
         for name, pinned in ((pin, True), (unpin, False)):
             if name is not None:
                 show(set_pin(here, name, pinned=pinned))
-        if (pin, unpin) == (None, None):
+        if (pin, unpin) == (None, None) or delete or which is not None:
             show(collect(here, delete, allow_code, which))
 
 

@@ -149,14 +149,23 @@ class Mirror:
 
     def call(self, function: Callable[[], Any], absent: bool = False) -> Any:
         try:
-            return function()
+            return answered(self.url, function)
         except FileNotFoundError:
             if absent:
                 return None
             raise
-        except Exception as error:  # each system has errors of its own
-            told = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:200]
-            raise StoreError(f"store {self.url}: {told}. Mend it and run the same command: it goes on.") from error
+
+
+def answered(url: str, function: Callable[[], Any]) -> Any:
+    """What a bucket says. Raises StoreError, FileNotFoundError."""
+    try:
+        return function()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # each system has errors of its own
+        told = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:200]
+        place = without_secrets(url)
+        raise StoreError(f"store {place}: {told}. Mend it and run the same command: it goes on.") from error
 
 
 def is_copy(store: Path) -> bool:
@@ -171,12 +180,12 @@ def _is_own(name: str) -> bool:
 
 def in_order(names: list[str]) -> list[str]:
     """As they are put up: digests, files, then the records that speak of them, those of runs later, their manifests,
-    and last of all what tells consumers which run is published."""
+    then decisions about runs, and last of all what tells consumers which one is published."""
 
-    def turn(name: str) -> tuple[bool, bool, bool, bool, bool, str]:
-        record, switch = name.endswith((".json", ".partial")), PUBLISHED.fullmatch(name) is not None
-        of_run = name.startswith("runs/")
-        return not name.endswith(SEALS), record, switch, of_run, name.endswith("/manifest.json"), name
+    def turn(name: str) -> tuple[bool, bool, int, bool, bool, str]:
+        record, of_run = name.endswith((".json", ".partial")), name.startswith("runs/")
+        decides = 2 if PUBLISHED.fullmatch(name) else int(record and name.startswith("publications/"))
+        return not name.endswith(SEALS), record, decides, of_run, name.endswith("/manifest.json"), name
 
     return sorted(names, key=turn)
 

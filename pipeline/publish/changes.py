@@ -5,10 +5,7 @@ number of times is in both lists. Why is told by what the later run's ledger say
 who came; of a run that was thinned there is no ledger, and then it is told without."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,13 +14,10 @@ import pyarrow.parquet as pq
 from tamis.pipeline.choose.groups import composition, group_fields, grouping
 from tamis.pipeline.choose.selection import FIXED
 from tamis.pipeline.errors import RunError
-from tamis.pipeline.publish.guards import chosen
-from tamis.pipeline.publish.reasons import Reasons, pool_files
-from tamis.pipeline.schemas import CHANGES, POOL, REJECTS
-from tamis.pipeline.store.database import connect, read, rows
+from tamis.pipeline.publish.pairs import apart, chosen, pool_files, stayed
+from tamis.pipeline.publish.reasons import Reasons, differing
+from tamis.pipeline.schemas import CHANGES
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.store.set_aside import APART
-from tamis.sql import text as sql_text
 
 OUT, IN = "out", "in"
 MOST_VALUES = 1000  # of a field in the composition; more are names
@@ -55,12 +49,8 @@ def changes(before: Run, after: Run) -> Changes:
     """Both complete, of one store. Raises RunError."""
     if before.store != after.store:
         raise RunError(f"diff: {before.folder} and {after.folder} are runs of two stores, whose samples differ")
-    with _views(before, after) as con:
-        told = rows(con, sql_text("stayed"))[0]
-        went = con.sql(sql_text("apart")).to_arrow_table()
-    with _views(after, before) as con:
-        came = con.sql(sql_text("apart")).to_arrow_table()
-    newer = any(not row["there"] for row in came.select(["there"]).to_pylist())
+    told, went, came = stayed(before, after), apart(before, after), apart(after, before)
+    newer = bool(pool_files(before)) and any(not row["there"] for row in came.select(["there"]).to_pylist())
     table = pa.concat_tables(
         [
             _listed(OUT, went, Reasons(before, after, newer=newer)),
@@ -69,49 +59,9 @@ def changes(before: Run, after: Run) -> Changes:
     )
     one, other = (pq.read_metadata(run.folder / "selection.parquet").num_rows for run in (before, after))
     return Changes(
-        before.name, after.name, one, other, told["samples"], told["rank_correlation"], table,
-        _composition(before, after), _differing(before, after),
+        before.name, after.name, one, other, one - len(went), told["rank_correlation"], table,
+        _composition(before, after), differing(before, after),
     )  # fmt: skip
-
-
-@contextmanager
-def _views(mine: Run, other: Run) -> Iterator[Any]:
-    with connect(mine.store) as con:
-        for name, run in (("mine", mine), ("other", other)):
-            file = run.folder / "selection.parquet"
-            uid = "uid::varchar" if "uid" in pq.read_schema(file).names else "null::varchar"
-            rows(con, f"create view {name} as select sample_id, key, rank, weight, {uid} as uid from {read([file])}")
-        for name, run in (("my_pool", mine), ("other_pool", other)):
-            _view(con, name, pool_files(run), POOL, "sample_id, source, content_hash")
-        files = [] if other.thinned else sorted((other.folder / "ledger").rglob("*.parquet"))
-        _view(con, "other_ledger", files, LEDGER_FIELDS, ", ".join(LEDGER_FIELDS.names))
-        rejects = [mine.store / "pool" / "rejects.parquet"]
-        groups = ", ".join(map(str, other.inputs["pool"])) or "-1"
-        mine_alone = f"where key is not null and part_group in ({groups})"
-        _view(con, "other_rejects", rejects, REJECTS, "key, reason", mine_alone)
-        yield con
-
-
-LEDGER_FIELDS = pa.schema(
-    [
-        ("sample_id", pa.uint64()), ("kept", pa.bool_()), ("step", pa.int32()), ("selector", pa.string()),
-        ("reason", pa.string()), ("related_id", pa.uint64()), ("detail", pa.string()),
-    ]
-)  # fmt: skip
-
-
-def _view(con: Any, name: str, files: list[Path], schema: pa.Schema, fields: str, where: str = "") -> None:
-    if files:
-        rows(con, f"create view {name} as select {fields} from {read(files)} {where}")
-    else:
-        con.register(f"no_{name}", schema.empty_table())
-        rows(con, f"create view {name} as select {fields} from no_{name}")
-
-
-def _differing(before: Run, after: Run) -> list[str]:
-    """What of the recipe differs that may change a decision."""
-    one, other = (run.recipe.model_dump(mode="json") for run in (before, after))
-    return [key for key in other if key not in (*APART, "emit") and one.get(key) != other[key]]
 
 
 def _listed(change: str, found: pa.Table, reasons: Reasons) -> pa.Table:

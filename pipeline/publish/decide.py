@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.pipeline.errors import GuardFailed, StoreError
+from tamis.pipeline.errors import StoreError, TamisError
 from tamis.pipeline.explain.show import shortest
-from tamis.pipeline.files.atomic import store_lock, write_parquet
+from tamis.pipeline.files.atomic import read_json, store_lock, write_parquet
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.remote import working_run
 from tamis.pipeline.files.urls import as_url
@@ -31,14 +31,16 @@ from tamis.pipeline.store.current import (
     decisions,
     last_decision,
     list_path,
+    manifest_digest,
     mend_switch,
     next_number,
     read_decision,
     record_decision,
     switch_name,
+    switches,
     who,
 )
-from tamis.pipeline.store.runs import Run, open_complete
+from tamis.pipeline.store.runs import Run, open_complete, open_run
 
 Decision = dict[str, Any]
 
@@ -55,20 +57,32 @@ def settle(run: Run, publish: Publish) -> Decision:
     current = _current(run.store, last)
     if current is None and last is not None and last["current"] is not None:
         raise StoreError(
-            f"run {last['current']!r}, which is published, is gone from {run.store / 'runs'}: there is nothing to hold "
-            f"{run.name!r} against. Look at it, and publish it by hand: tamis approve {run.folder} --why TEXT"
+            f"run {last['current']!r}, which is published, is gone from {run.store / 'runs'}, or another has its name: "
+            f"there is nothing to hold {run.name!r} against. Look at it, and publish it by hand: tamis approve "
+            f"{run.folder} --why TEXT"
         )
-    found = [*_of_recipe(run, last), *findings(run, publish, current)]
+    if run.thinned:
+        raise _has_no_exports(run)
+    found = [*_of_recipe(run, publish.to, last), *findings(run, publish, current)]
     broken = [one for one in found if not one.holds]
-    why = "; ".join(f"{one.guard}: {one.told}" for one in broken or found) or "no guards"
+    without = "nothing was published before to compare with" if asked.keys() - {"to"} else "no guards"
+    why = "; ".join(f"{one.guard}: {one.told}" for one in broken or found) or without
     told: dict[str, Any] = {"by": GUARDS, "why": why, "asked": asked, "guards": [one._asdict() for one in found]}
     if broken:
         return _stays(run.store, publish.to, run.name, run.recipe.name, HELD, last, **told)
     return _moves(run, publish.to, last, PUBLISHED, **told)
 
 
-def settle_failed(store: Path, name: str, recipe: str, publish: Publish, error: GuardFailed) -> Decision:
-    """A run that its own `guard:` ended has nothing to publish; that the last one stays is on record, once."""
+def settle_undecided(store: Path, name: str, publish: Publish) -> None:
+    """Decide on a complete run that was killed before, so that no later one takes what it chose for published."""
+    run = open_run(store / "runs" / name)
+    if run.complete and not run.thinned and decision_on(store, publish.to, name) is None:
+        settle(run, publish)
+
+
+def settle_failed(store: Path, name: str, recipe: str, publish: Publish, error: TamisError) -> Decision:
+    """A run that its own `guard:`, or an empty pool, ended has nothing to publish; that the last one stays is on
+    record, once."""
     mend_switch(store, publish.to)
     last, why = last_decision(store, publish.to), str(error).partition(" Nothing was selected")[0]
     if last is not None and (last["run"], last["why"]) == (name, why):
@@ -76,27 +90,27 @@ def settle_failed(store: Path, name: str, recipe: str, publish: Publish, error: 
     return _stays(store, publish.to, name, recipe, HELD, last, by=GUARDS, why=why, asked={}, guards=[])
 
 
-def approve(run: Path, why: str, by: str | None = None) -> str:
+def approve(run: Path, why: str, by: str | None = None, to: str | None = None) -> str:
     """Publish a complete run, whatever its guards said, and tell. Raises StoreError, RunError."""
-    return _by_people(run, why, by, _approved)
+    return _by_people(run, why, by, to, _approved)
 
 
-def hold(run: Path, why: str, by: str | None = None) -> str:
+def hold(run: Path, why: str, by: str | None = None, to: str | None = None) -> str:
     """Keep a run from consumers, and tell; where it is published, the one before it is again. Raises StoreError,
     RunError."""
-    return _by_people(run, why, by, _held)
+    return _by_people(run, why, by, to, _held)
 
 
-def _by_people(place: Path, why: str, by: str | None, verdict: Callable[..., Decision]) -> str:
+def _by_people(place: Path, why: str, by: str | None, to: str | None, verdict: Callable[..., Decision]) -> str:
     if not why.strip():
         raise StoreError("--why: say why in a few words; it is kept with the decision")
     with working_run(place) as folder:
         run = open_complete(folder, thinned_too=True)
-        to = switch_of(run)
+        to = to or _switch_of(run)
         with store_lock(run.store, say):
             mend_switch(run.store, to)
             last = last_decision(run.store, to)
-            told = {"by": by or who(), "why": why.strip(), "asked": {}, "guards": []}
+            told = {"by": by or who(), "why": " ".join(why.split()), "asked": {}, "guards": []}
             decision = verdict(run, to, last, **told)
     url = as_url(place)
     return line(shortest(run.store) if url is None else url.partition("/runs/")[0], to, decision)
@@ -104,8 +118,8 @@ def _by_people(place: Path, why: str, by: str | None, verdict: Callable[..., Dec
 
 def _approved(run: Run, to: str, last: Decision | None, **told: Any) -> Decision:
     if run.thinned:
-        raise StoreError(f"run {run.name!r}: was thinned, and has no exports to publish. Make it again as another.")
-    if last is not None and last["current"] == run.name:
+        raise _has_no_exports(run)
+    if last is not None and last["current"] == run.name and _current(run.store, last) is not None:
         raise StoreError(f"run {run.name!r} is published already, by decision {last['moved']} of this switch")
     return _moves(run, to, last, PUBLISHED, **told)
 
@@ -122,24 +136,32 @@ def _held(run: Run, to: str, last: Decision | None, **told: Any) -> Decision:
     return _moves(before, to, last, WITHDRAWN, about=run, **told)
 
 
-def _of_recipe(run: Run, last: Decision | None) -> list[Finding]:
+def _has_no_exports(run: Run) -> StoreError:
+    return StoreError(f"run {run.name!r}: was thinned, and has no exports to publish. Make it again as another.")
+
+
+def _of_recipe(run: Run, to: str, last: Decision | None) -> list[Finding]:
     """A switch is one recipe's, until a person says otherwise."""
     if last is None or last["current"] is None or last["recipe"] == run.recipe.name:
         return []
-    told = f"{switch_name(switch_of(run))}.json is recipe {last['recipe']!r}'s, and this is {run.recipe.name!r}"
+    told = f"{switch_name(to)}.json is recipe {last['recipe']!r}'s, and this is {run.recipe.name!r}"
     return [Finding("recipe", f"{told}; `publish: {{to: NAME}}` makes a switch of its own", False)]
 
 
-def switch_of(run: Run) -> str:
-    return run.recipe.publish.to if run.recipe.publish else SWITCH
+def _switch_of(run: Run) -> str:
+    """On which the run was decided last; of one that never was, its recipe's."""
+    told = {to: one for to in switches(run.store) if (one := decision_on(run.store, to, run.name)) is not None}
+    mine = run.recipe.publish.to if run.recipe.publish else SWITCH
+    return max(told, key=lambda to: str(told[to]["at"]), default=mine)
 
 
 def _current(store: Path, last: Decision | None) -> Run | None:
-    """The published run, if it is there yet."""
+    """The published run, if it is there yet, and no other of its name."""
     if last is None or last["current"] is None:
         return None
-    folder = _folder(store, last["current"])
-    return open_complete(folder) if (folder / "manifest.json").exists() else None
+    if manifest_digest(store, last["current"]) != last["current_manifest"]:
+        return None
+    return open_complete(_folder(store, last["current"]))
 
 
 def _folder(store: Path, name: str) -> Path:
@@ -155,21 +177,28 @@ def _published_before(store: Path, to: str, name: str) -> Run | None:
     for path in decisions(store, to):
         one = read_decision(path)
         if one["verdict"] == PUBLISHED and one["run"] not in passed:
-            folder = _folder(store, one["run"])
-            if (folder / "manifest.json").exists() and not (run := open_complete(folder, thinned_too=True)).thinned:
+            there = manifest_digest(store, one["run"])
+            run = open_complete(_folder(store, one["run"]), thinned_too=True) if there == one["manifest"] else None
+            if run is not None and not run.thinned:
                 return run
         passed.add(one["run"])
     return None
 
 
 def _stays(store: Path, to: str, run: str, recipe: str, verdict: str, last: Decision | None, **told: Any) -> Decision:
-    kept = {key: None if last is None else last[key] for key in ("current", "moved", "before")}
+    kept = {key: None if last is None else last[key] for key in ("current", "current_manifest", "moved", "before")}
     owner = recipe if last is None or last["current"] is None else last["recipe"]
     return record_decision(store, to, run=run, recipe=owner, verdict=verdict, changed=None, **kept, **told)
 
 
 def _moves(run: Run, to: str, last: Decision | None, verdict: str, about: Run | None = None, **told: Any) -> Decision:
-    """The switch goes to this run; `about`: the one that was decided on, where that is another."""
+    """The switch goes to this run; `about`: the one that was decided on, where that is another. Raises StoreError where
+    something of it is gone."""
+    files = read_json(run.folder / "manifest.json")["files"]
+    for name in ("selection.parquet", *(name for name in files if name.startswith("exports/"))):
+        path = run.stored(f"runs/{run.name}/{name}")
+        if not path.is_file() or path.stat().st_size != files[name]["bytes"]:
+            raise StoreError(f"{path}: is not as the run wrote it, so it is not published. tamis verify {run.folder}")
     before, number = _current(run.store, last), next_number(run.store, to)
     found = None
     if before is not None:
@@ -179,7 +208,8 @@ def _moves(run: Run, to: str, last: Decision | None, verdict: str, about: Run | 
             write_parquet(list_path(run.store, to, number, what), mine)
     return record_decision(
         run.store, to, run=(about or run).name, recipe=run.recipe.name, verdict=verdict,
-        current=run.name, moved=number, before=None if before is None else before.name,
+        current=run.name, current_manifest=manifest_digest(run.store, run.name), moved=number,
+        before=None if before is None else before.name,
         changed=None if found is None else {change: dict(found.why(change)) for change in (OUT, IN)}, **told,
     )  # fmt: skip
 

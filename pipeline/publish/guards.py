@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.groups import MOST_GROUPS, composition
@@ -18,13 +19,13 @@ from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.making import make_parts
 from tamis.pipeline.progress import visible
+from tamis.pipeline.publish.pairs import Ids, apart, chosen
 from tamis.pipeline.read.pool import Pool
 from tamis.pipeline.recipe.publish import Publish, Shares
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.match.importance_facts import cross_entropy, divergence
 from tamis.selectors.texts.ngrams import Ngrams, flat
 
-Ids = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 NGRAMS = Ngrams(order=2, buckets=1 << 18)  # where no step says which
 
@@ -48,16 +49,11 @@ def findings(run: Run, publish: Publish, last: Run | None) -> Iterator[Finding]:
         yield Finding("change", f"{told}, wanted at most {publish.change:.0%}", change <= publish.change)
     yield from _inputs(run, publish, last)
     if last is not None and before is not None:
-        yield from _overlap(publish, ids, before)
+        if publish.overlap is not None and len(before):
+            yield _overlap(publish.overlap, run, last, len(before))
         yield from _shares(run, publish.shares, ids, last, before)
         if publish.of_ngrams:
             yield from _ngrams(run, publish, ids, last, before)
-
-
-def chosen(run: Run) -> Ids:
-    """[samples] ids of the selection, rising."""
-    table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])
-    return np.sort(table["sample_id"].to_numpy())
 
 
 def _rows(publish: Publish, rows: int) -> Iterator[Finding]:
@@ -83,12 +79,13 @@ def _inputs(run: Run, publish: Publish, last: Run | None) -> Iterator[Finding]:
         yield Finding("rejects", f"{told}, wanted at most {publish.rejects:.1%}", share <= publish.rejects)
 
 
-def _overlap(publish: Publish, ids: Ids, before: Ids) -> Iterator[Finding]:
-    if publish.overlap is None or not len(before):
-        return
-    share = len(np.intersect1d(ids, before, assume_unique=True)) / len(before)
-    told = f"{share:.1%} of the last published {len(before):,} are in it again, wanted at least {publish.overlap:.1%}"
-    yield Finding("overlap", told, share >= publish.overlap)
+def _overlap(wanted: float, run: Run, last: Run, rows: int) -> Finding:
+    """A sample whose text or fields are others is not in it again; one that counts another number of times is."""
+    went = apart(last, run)
+    gone = pc.sum(pc.or_(pc.is_null(went["other_weight"]), went["changed"])).as_py() or 0
+    share = 1 - gone / rows
+    told = f"{share:.1%} of the last published {rows:,} are in it again, wanted at least {wanted:.1%}"
+    return Finding("overlap", told, share >= wanted)
 
 
 def _shares(run: Run, wanted: Sequence[Shares], ids: Ids, last: Run, before: Ids) -> Iterator[Finding]:

@@ -1,12 +1,12 @@
 """Why a sample that one run chose is not chosen by another: told by that one's pool and ledger, in words that can be
 counted."""
 
-from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.publish.pairs import pool_files
 from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT
+from tamis.pipeline.store.set_aside import APART, EARLIER, FORGOTTEN, HELD_OUT
 
 OWN = {  # reasons that say why by themselves: of who went, of who came
     FORGOTTEN: ("forgotten", "was forgotten, and is not any more"),
@@ -16,10 +16,12 @@ OWN = {  # reasons that say why by themselves: of who went, of who came
 CUT = ("below_cut", "over_quota", "not_picked", "not_reached", "covered")  # others were preferred
 
 
-def pool_files(run: Run) -> list[Path]:
-    """Its shards; nothing where one is there no more, of a run that was thinned."""
-    files = [part.place for part in run.pool.parts]
-    return files if all(path.exists() for path in files) else []
+def differing(before: Run, after: Run) -> list[str]:
+    """What of the recipe differs that may change a decision; `target` also where its files do."""
+    one, other = (run.recipe.model_dump(mode="json") for run in (before, after))
+    found = [key for key in other if key not in (*APART, "emit") and one.get(key) != other[key]]
+    same_target = before.inputs["target"] == after.inputs["target"]
+    return found if same_target or "target" in found else [*found, "target"]
 
 
 class Reasons:
@@ -28,14 +30,18 @@ class Reasons:
     def __init__(self, mine: Run, other: Run, *, newer: bool) -> None:
         self.newer = newer  # some of the other's selection came only with its pool
         told = not other.recipe.steps or any((other.folder / "ledger").rglob("*.parquet"))
-        self.unknown = other.thinned or not told or not pool_files(other)  # nothing is left to tell it by
+        self.unknown = other.thinned or not told or not pool_files(other) or not pool_files(mine)  # nothing tells it
         self.settings = (mine.recipe.steps, other.recipe.steps)
+        self.besides = [key for key in differing(mine, other) if key not in ("steps", "pool", "guard", "strict")]
+        self.given = other.pool_of is not None  # its pool was that of an earlier run
         self._told: dict[int, str | None] = {}
         groups = set(other.inputs["pool"])
         records = [one for one in records_of(other.store / "pool") if one["group"] in groups]
         self.files = {file["path"] for record in records for file in record["files"]}
 
     def of_out(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        if row["other_weight"] is not None and row["changed"]:
+            return "its content changed", None
         if row["other_weight"] is not None:
             return "counts another number of times", f"{row['weight']:g} → {row['other_weight']:g}"
         if self.unknown:
@@ -43,6 +49,8 @@ class Reasons:
         if not row["there"]:
             if row["reject"] is not None:
                 return "its row is a reject now", row["reject"]
+            if self.given:
+                return "not in the pool that the run was given", None
             return ("its file does not hold it any more" if row["source"] in self.files else "its file vanished"), None
         if row["reason"] is None:  # a recipe without steps has no ledger
             return "set aside by no step", None
@@ -55,11 +63,15 @@ class Reasons:
         if row["reason"].endswith("duplicate"):
             came = row["related_is_theirs"]
             return ("a better duplicate came" if came else "of its duplicates another is kept"), None
+        if row["reason"] in CUT and self.besides:
+            return "a setting changed", ", ".join(self.besides)
         if row["reason"] in CUT:
             return ("below the cut, because of newer ones" if self.newer else "below the cut"), None
         return f"dropped: {row['reason']}", row["detail"]
 
     def of_in(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        if row["other_weight"] is not None and row["changed"]:
+            return "its content changed", None
         if row["other_weight"] is not None:
             return "counts another number of times", f"{row['other_weight']:g} → {row['weight']:g}"
         if self.unknown:
@@ -77,6 +89,8 @@ class Reasons:
         if row["reason"].endswith("duplicate"):
             went = row["related_is_theirs"]
             return ("its better duplicate went" if went else "of its duplicates it is kept now"), None
+        if row["reason"] in CUT and self.besides:
+            return "a setting changed", ", ".join(self.besides)
         if row["reason"] in CUT:
             return "was below the cut", None
         return f"was dropped: {row['reason']}", row["detail"]

@@ -88,8 +88,8 @@ def markdown(found: Changes) -> str:
             lines += ["", f"| samples | {name} |", "|---:|---|", *(f"| {rows:,} | {why} |" for why, rows in told)]
     for field in list(found.composition)[:MOST_FIELDS]:
         if rows := moved(found, field)[:MOST_GROUPS]:
-            lines += ["", f"| {_cell(field)} | before | after |", "|---|---:|---:|"]
-            lines += [f"| {_cell(_short(g))} | {b:,} ({old:.1%}) | {a:,} ({new:.1%}) |" for g, b, a, old, new in rows]
+            lines += ["", f"| {escaped(field)} | before | after |", "|---|---:|---:|"]
+            lines += [f"| {escaped(_short(g))} | {b:,} ({old:.1%}) | {a:,} ({new:.1%}) |" for g, b, a, old, new in rows]
     return "\n".join(lines)
 
 
@@ -112,8 +112,8 @@ def composition_table(found: Changes) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _cell(value: str) -> str:
-    """A value of the pool in a table of Markdown: nothing in it is markup."""
+def escaped(value: str) -> str:
+    """A text in Markdown, with values of the pool or without: nothing in it is markup."""
     return "".join(f"\\{one}" if one in "\\`*_{}[]<>()#+-.!|~&" else one for one in visible(value))
 
 

@@ -91,27 +91,27 @@ class Purse:
     def check(self, where: str) -> None:
         """Raises LimitMet where one is spent."""
         told = self._spent(time.time() - self.began)
-        for name, (spent, most, shown) in told.items():
+        for spent, most, shown in told:
             if spent >= most:
                 raise LimitMet(
-                    f"limits: {shown} of {name} are spent ({where}). What is done stands: the same command goes on, as "
+                    f"limits: {shown} are spent ({where}). What is done stands: the same command goes on, as "
                     "does the next night."
                 )
 
-    def _spent(self, seconds: float) -> dict[str, tuple[float, float, str]]:
-        """By limit: spent, most, and how that is told."""
-        limits, found = self.limits, {}
+    def _spent(self, seconds: float) -> list[tuple[float, float, str]]:
+        """Of each limit: spent, most, and how that is told."""
+        limits, found = self.limits, []
         if limits.seconds is not None:
-            found["seconds"] = (seconds, limits.seconds, f"{limits.seconds:,g}")
+            found.append((seconds, limits.seconds, f"{limits.seconds:,g} seconds"))
         if os.getpid() != self.process:
             return found
         written = (_bytes()[1] or 0) - self.written
         if limits.bytes is not None:
-            found["bytes"] = (written, limits.bytes, f"{limits.bytes:,}")
+            found.append((written, limits.bytes, f"{limits.bytes:,} bytes"))
         if limits.cost is not None and self.prices is not None:
             row = {"processor_s": _processor_s() - self.processor_s, "gpu_s": seconds * _gpus_held()}
             cost = money([{**row, "written_bytes": written}], self.prices) or 0.0
-            found["cost"] = (cost, limits.cost, f"{limits.cost:,.4g} {self.prices.currency}".strip())
+            found.append((cost, limits.cost, f"{limits.cost:,.4g} {self.prices.currency or 'of cost'}"))
         return found
 
 

@@ -9,16 +9,18 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tamis.pipeline.errors import DamageFound, RecipeError, StoreError
 from tamis.pipeline.files.atomic import digest_file, fingerprint, parsed_record, read_json, write_record
 from tamis.pipeline.files.inside import NotInside, inside
+from tamis.pipeline.files.mirror import answered
 from tamis.pipeline.files.urls import as_url, filesystem
 from tamis.pipeline.recipe.publish import SWITCH
 from tamis.pipeline.recipe.recipe import plain_name
+from tamis.pipeline.store.runs import existing_store
 
 FOLDER = "publications"
 PUBLISHED, HELD, WITHDRAWN = "published", "held", "withdrawn"  # verdicts on a run
@@ -72,13 +74,14 @@ def manifest_digest(store: Path, run: str) -> str | None:
 
 
 def _since_it_ended(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
-    """Decisions, the last first: none before a run ended is about what it chose, and years of them are not read."""
+    """Decisions, the last first: none before a run ended is about what it chose, and years of them are not read. Clocks
+    of two machines may be a day apart."""
     manifest = store / "runs" / run / "manifest.json"
     if not manifest.exists():
         return
-    ended = read_json(manifest)["ended"]
+    ended = datetime.fromisoformat(read_json(manifest)["ended"]) - timedelta(days=1)
     for one in map(read_decision, decisions(store, to)):
-        if one["at"] < ended:
+        if datetime.fromisoformat(one["at"]) < ended:
             return
         yield one
 
@@ -132,12 +135,21 @@ def mend_switch(store: Path, to: str) -> None:
     last = last_decision(store, to)
     if last is None or last["current"] is None:
         return
+    if manifest_digest(store, last["current"]) != last["current_manifest"]:
+        return  # it is gone, or not here yet: what stands stays
     path = store / f"{switch_name(to)}.json"
-    known = read_json(path) if path.exists() else None
-    moved = last["moved"]  # the number of the decision that made it current
-    if known is None or known["number"] != moved:
-        write_record(path, _for_consumers(store, to, last["current"], moved), sealed=False)
+    wanted = _for_consumers(store, to, last["current"], last["moved"])
+    if _held_in(path) != wanted:
+        write_record(path, wanted, sealed=False)
     _link(store / switch_name(to), f"runs/{last['current']}")
+
+
+def _held_in(path: Path) -> Any:
+    """What is there; None where nothing is, or it is damaged: the records say what it is to say."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, DamageFound):
+        return None
 
 
 def _for_consumers(store: Path, to: str, run: str, number: int) -> dict[str, Any]:
@@ -194,19 +206,24 @@ def _link(link: Path, target: str) -> None:
 def published(store: Path, to: str = SWITCH) -> dict[str, Any]:
     """What consumers read, of a folder or a URL. Raises StoreError where nothing is published."""
     name, url = f"{switch_name(to)}.json", as_url(store)
+    if url is None:
+        existing_store(store)
     try:
         if url is None:
             held = (store / name).read_bytes()
         else:
             system, root = filesystem(url)
             system.invalidate_cache()
-            held = system.cat_file(f"{root}/{name}")
+            held = answered(url, lambda: system.cat_file(f"{root}/{name}"))
     except FileNotFoundError as error:
         raise StoreError(
             f"{url or store}: nothing is published, for there is no {name}. A run does it at its end, with `publish:` "
             "in its recipe; `tamis approve RUN --why TEXT` at any time."
         ) from error
-    told: dict[str, Any] = parsed_record(held, store / name)
+    told = parsed_record(held, store / name)
+    wanted = {"run", "folder", "manifest", "selection", "exports", "changes"}
+    if not isinstance(told, dict) or not wanted <= told.keys():
+        raise DamageFound(f"{store / name}: says nothing of a run. Delete it: the next run writes it anew.")
     return told
 
 
@@ -221,26 +238,33 @@ def published_place(store: Path, export: str | None = None, to: str = SWITCH) ->
     if (url := as_url(store)) is not None:
         return f"{url}/{place}"
     try:
-        return str(inside(store.absolute(), place))
+        path = inside(store.absolute(), place)
     except NotInside as error:
         raise StoreError(f"{store / switch_name(to)}.json: {error}") from error
+    if not path.exists():
+        raise StoreError(
+            f"{path}: is gone, though {switch_name(to)}.json names it. tamis approve RUN publishes another"
+        )
+    return str(path)
 
 
 def standing(store: Path) -> dict[str, str]:
     """Of each run that was decided on what is so now: published, held, withdrawn, or published before."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for to in switches(store):
         told = list(map(read_decision, reversed(decisions(store, to))))
         mine = {one["run"]: "before" if one["verdict"] == PUBLISHED else one["verdict"] for one in told}
         if told and told[-1]["current"]:
             mine[told[-1]["current"]] = PUBLISHED
-        found |= mine if to == SWITCH else {run: f"{what} ({to})" for run, what in mine.items()}
-    return found
+        for run, what in mine.items():
+            found.setdefault(run, []).append(what if to == SWITCH else f"{what} ({to})")
+    return {run: ", ".join(states) for run, states in found.items()}
 
 
 def kept_from_consumers(store: Path) -> set[str]:
-    """Runs that were held, or withdrawn, and are not published since."""
-    return {run for run, state in standing(store).items() if state.startswith((HELD, WITHDRAWN))}
+    """Runs that were held, or withdrawn, and are published nowhere since."""
+    kept = {run: state.split(", ") for run, state in standing(store).items()}
+    return {run for run, states in kept.items() if all(one.startswith((HELD, WITHDRAWN)) for one in states)}
 
 
 def needed_by_consumers(store: Path) -> set[str]:
@@ -253,3 +277,6 @@ def _needed(store: Path) -> Iterator[str]:
         last = last_decision(store, to)
         if last is not None:
             yield from filter(None, (last["current"], last["before"]))
+    for path in store.glob("current*.json"):  # also where its records are lost
+        told = _held_in(path)
+        yield from [str(told["run"])] if isinstance(told, dict) and "run" in told else []

@@ -5,7 +5,9 @@ where they lie. A run needs the shards that it saw, the columns that it used, it
 ledger does not answer for; so taking a run's folder away, or thinning it, is what frees them. While a run has not ended
 nothing that it may still use is freed."""
 
+import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from tamis.pipeline.store.learned import answered_by_ledger, model_path, prepare
 from tamis.pipeline.store.old_runs import Old, note_thinned, old_runs, shared
 from tamis.pipeline.store.runs import THINNED, Run, open_run, stays
 
+Inode = tuple[int, int]  # device and number
+
 
 @dataclass(frozen=True)
 class Unneeded:
@@ -34,9 +38,15 @@ class Unneeded:
     group: Path | None = None  # the record of the pool's group that they are of: it is to say that they are gone
     thinned: Path | None = None  # the folder of the run that they are of: it is to say that they are gone
 
-    @property
-    def bytes(self) -> int:
-        return sum(_size(path) for path in self.paths)
+    def bytes(self, names: Counter[Inode]) -> int:
+        """That are freed when it goes, after what `names` counts: a file with two names stays while one is left."""
+        freed = 0
+        for path in self.paths:
+            for state in _files(path):
+                inode = state.st_dev, state.st_ino
+                names[inode] += 1
+                freed += state.st_size if names[inode] == state.st_nlink else 0
+        return freed
 
 
 def collect(store: Path, delete: bool, allow_code: bool = False, old: Old | None = None) -> str:
@@ -49,14 +59,16 @@ def collect(store: Path, delete: bool, allow_code: bool = False, old: Old | None
         found = list(unneeded(store, allow_code, old))
         going = {path for one in found for path in (one.thinned, *one.paths) if path is not None}
         alike = [] if is_copy(store) else list(shared(store, going))
-        lines = [f"  {one.bytes / 1e6:>10,.1f} MB  {one.what}" for one in found]
+        names: Counter[Inode] = Counter()
+        sizes = [one.bytes(names) for one in found]
+        lines = [f"  {size / 1e6:>10,.1f} MB  {one.what}" for size, one in zip(sizes, found, strict=True)]
         if alike:
             size = sum(one.bytes for one in alike) / 1e6
             lines.append(f"  {size:>10,.1f} MB  files that several runs have: each stands once")
-        whole = (sum(one.bytes for one in found) + sum(twin.bytes for twin in alike)) / 1e6
+        whole = (sum(sizes) + sum(twin.bytes for twin in alike)) / 1e6
         if delete:
-            for one in found:
-                _take_away(store, one)
+            for size, one in zip(sizes, found, strict=True):
+                _take_away(store, one, size)
             for twin in alike:
                 twin.stand_once()
     if not found and not alike:
@@ -175,18 +187,18 @@ def _folders(base: Path) -> list[Path]:
     return sorted(path for path in base.iterdir() if path.is_dir()) if base.exists() else []
 
 
-def _size(path: Path) -> int:
+def _files(path: Path) -> Iterator[os.stat_result]:
     folder = path.is_dir() and not path.is_symlink()
     files: list[Path] = [one for one in path.rglob("*") if one.is_file()] if folder else [path]
-    return sum(one.lstat().st_size for one in files if one.exists())
+    yield from (one.lstat() for one in files if one.exists())
 
 
-def _take_away(store: Path, one: Unneeded) -> None:
+def _take_away(store: Path, one: Unneeded, size: int) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
         write_record(one.group, {**record, "gone": True})
     if one.thinned is not None:
-        note_thinned(one.thinned, [path.name for path in one.paths], one.bytes)
+        note_thinned(one.thinned, [path.name for path in one.paths], size)
     for path in one.paths:
         if not is_inside(store, path.parent):
             raise StoreError(f"{path}: leads out of the store by a link; nothing of it is deleted")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tamis.pipeline.errors import RunError, StoreError
+from tamis.pipeline.errors import RecipeError, RunError, StoreError
 from tamis.pipeline.files.atomic import digest_file, read_json, store_lock, write_record
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.progress import say
@@ -20,6 +20,7 @@ from tamis.pipeline.store.current import needed_by_consumers, who
 from tamis.pipeline.store.runs import PINNED, THINNED, existing_store
 
 Fate = Literal["thin", "remove"]
+OF_OLD = ("ledger/", "exports/", "report.html")  # of every run: a copy of a store has to have what is to go
 LEAST_BYTES = 4096  # of a file that is worth a link: a disk gives no less
 
 
@@ -31,6 +32,11 @@ class Old:
     older_than: timedelta | None = None  # nor what ended since then
     fate: Fate = "thin"
 
+    def __post_init__(self) -> None:
+        """Raises RecipeError."""
+        if self.keep_runs is not None and self.keep_runs < 1:
+            raise RecipeError(f"keep_runs {self.keep_runs}: wanted 1 or more")
+
 
 def old_runs(store: Path, old: Old) -> Iterator[tuple[Path, bool]]:
     """Folders of complete runs that are old, and whether each goes whole; thinned ones only where they do."""
@@ -41,6 +47,8 @@ def old_runs(store: Path, old: Old) -> Iterator[tuple[Path, bool]]:
         thinned = folder / THINNED
         if thinned.exists() and old.fate == "thin":
             continue
+        if not (folder / "request.json").exists():
+            continue  # no run of ours
         ended = read_json(thinned if thinned.exists() else path)["ended"]
         recipe = read_json(folder / "request.json")["recipe"]
         by_recipe.setdefault(recipe["name"], []).append((ended, folder.name, folder))

@@ -200,14 +200,18 @@ class Session:
 
     def nights(self) -> dict[str, Any]:
         """Decisions on the store's runs. Raises QueryError."""
-        return nights(self._run, self.seen.url or str(self.seen.store))
+        return nights(self._run, self._place)
 
     def changed(self, before: str, after: str) -> dict[str, Any]:
         """What changed between two runs of the store. Raises QueryError, RunError."""
         runs = self.seen.store / "runs"
         if after not in [one.name for one in runs.iterdir()]:
             raise QueryError(f"the store has no run {after!r}")
-        return changed(open_complete(runs / after, thinned_too=True), before)
+        return changed(open_complete(runs / after, thinned_too=True), before, self._place)
+
+    @property
+    def _place(self) -> str:
+        return self.seen.url or str(self.seen.store)
 
     @property
     def _run(self) -> Run:

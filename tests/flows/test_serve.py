@@ -154,7 +154,7 @@ def test_a_pause_on_the_page_outlives_serve_and_new_files_begin_a_run(place: Pat
     with serving(place, port, "--cron", "0 3 1 1 *") as served:
         assert "was paused on its page" in (place / "log.txt").read_text()
         deployment = ask(port, "deployments/filter", {})[0]
-        assert deployment["paused"] and not any(one["active"] for one in deployment["schedules"])
+        assert deployment["paused"] and all(one["active"] for one in deployment["schedules"]), "one switch was set"
         assert not (place / "store" / "runs" / "daily-0004").exists()
 
 

@@ -128,6 +128,7 @@ def test_thirty_nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 with hushed():
                     hold(store / "runs" / name, "half of it is boilerplate", by="ann")
                     assert json.loads((store / "current.json").read_text())["run"] == names[-2]
+                    until(lambda: consumer.seen[-1] == names[-2], tmp_path)
                     approve(store / "runs" / name, "it was not", by="bob")
             if number == TAKEDOWN - 1:
                 with hushed():

@@ -47,7 +47,7 @@ def nights(tmp_path: Path) -> Nights:
 def test_it_ends_when_its_seconds_are_spent_and_the_next_goes_on(nights: Nights) -> None:
     recipe = parse_recipe({**nights.recipe, "limits": {"seconds": 0.5}}, nights.folder)
     for _ in range(2):
-        with pytest.raises(LimitMet, match=r"limits: 0.5 of seconds are spent \(.*What is done stands"), hushed():
+        with pytest.raises(LimitMet, match=r"limits: 0.5 seconds are spent \(.*What is done stands"), hushed():
             run_next(recipe, nights.folder, nights.store, engine=Slow())
         assert not (nights.store / "current.json").exists()
     limited = nights.night(limits={"seconds": 60})
@@ -60,11 +60,11 @@ def test_each_limit_is_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     purse = Purse(RunLimits.model_validate({"bytes": "1k"}), None)
     purse.check("now")
     (tmp_path / "some").write_bytes(bytes(5000))
-    with pytest.raises(LimitMet, match="1,024 of bytes are spent"):
+    with pytest.raises(LimitMet, match="1,024 bytes are spent"):
         purse.check("later")
     purse = Purse(RunLimits(cost=1e-9), Prices(processor_hour=3600.0, currency="EUR"))
     sum(n * n for n in range(10**6))
-    with pytest.raises(LimitMet, match="1e-09 EUR of cost are spent"):
+    with pytest.raises(LimitMet, match="1e-09 EUR are spent"):
         purse.check("later")
     purse.process += 1  # of another machine's worker
     purse.check("there")

@@ -8,7 +8,6 @@ from nights import Nights, chosen, texts
 
 from tamis.pipeline.errors import RecipeError, RunError, RunTaken, SourceError
 from tamis.pipeline.progress import hushed
-from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import Outcome, run_recipe
 from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.manifest import verify
@@ -28,9 +27,7 @@ def nights(tmp_path: Path) -> Nights:
 
 def over(nights: Nights, pool_of: str, name: str = "back", **changes: object) -> Outcome:
     with hushed():
-        recipe = parse_recipe({**nights.recipe, "publish": None, **changes}, nights.folder)
-        recipe = recipe.model_copy(update={"publish": None})
-        return run_recipe(recipe, nights.folder, nights.store, name, pool_of=pool_of)
+        return run_recipe(nights.parsed(publish=None, **changes), nights.folder, nights.store, name, pool_of=pool_of)
 
 
 def test_the_same_recipe_over_an_earlier_pool_chooses_the_same(nights: Nights) -> None:

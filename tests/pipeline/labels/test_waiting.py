@@ -14,10 +14,9 @@ from tamis.pipeline.labels.waiting import Stop, Wait, stopped, waited_for
 @pytest.fixture
 def asked(tmp_path: Path) -> Nights:
     """A store with one round that asks twenty samples."""
-    made = Nights(tmp_path, publish=None)
-    made.recipe.pop("publish")
+    made = Nights(tmp_path)
     made.comes("one", texts("a", 40))
-    made.night()
+    made.night(publish=None)
     return made
 
 

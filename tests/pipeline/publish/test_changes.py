@@ -15,6 +15,8 @@ from tamis.pipeline.errors import RunError
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.publish.changes import IN, OUT, Changes, changes
 from tamis.pipeline.publish.told import markdown, page, text
+from tamis.pipeline.store.garbage import collect
+from tamis.pipeline.store.old_runs import Old
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.whereabouts import forget
 
@@ -75,8 +77,9 @@ def test_files_that_change_or_vanish_and_takedowns(nights: Nights) -> None:
         forget(nights.store, ["m002"])
     found = between(first.folder, nights.night(steps=keep_all).folder)
     gone = dict.fromkeys(("n000", "n001", "n002"), "its file vanished")
-    assert whys(found, OUT) == {**gone, "m039": "its file does not hold it any more", "m002": "forgotten"}
-    assert not found.count(IN)
+    changed = {"m001": "its content changed"}
+    assert whys(found, OUT) == {**gone, **changed, "m039": "its file does not hold it any more", "m002": "forgotten"}
+    assert whys(found, IN) == changed
 
 
 def test_a_setting_changed_is_named(nights: Nights) -> None:
@@ -100,6 +103,26 @@ def test_a_row_that_became_a_reject(nights: Nights) -> None:
     assert set(whys(found, OUT).values()) <= {"its row is a reject now", "its content changed"}
 
 
+def test_a_sample_whose_text_or_fields_changed_is_out_and_in(nights: Nights) -> None:
+    keep_all: dict[str, Any] = {"steps": [], "publish": {}}
+    first = nights.night(**keep_all)
+    other = [{**one, "text": one["text"] + " anew"} if one["id"] == "m001" else one for one in texts("m", 40)]
+    nights.comes("one", [{**one, "part": "z"} if one["id"] == "m002" else one for one in other])
+    second = nights.night(**keep_all)
+    found = between(first.folder, second.folder)
+    both = {"m001": "its content changed", "m002": "its content changed"}
+    assert whys(found, OUT) == whys(found, IN) == both and found.stay == 38
+    nights.comes("one", [{**one, "text": "x" + one["text"]} for one in texts("m", 40)])
+    assert nights.night(steps=[], publish={"overlap": 0.1}).held, "none of them is in it again"
+
+
+def test_what_else_changed_is_the_reason_for_a_line_that_moved(nights: Nights) -> None:
+    first = nights.night()
+    found = between(first.folder, nights.night(seed=9).folder)
+    assert {row["detail"] for row in found.table.to_pylist()} == {"seed"}
+    assert {why for why, _ in found.why(OUT)} == {"a setting changed"}
+
+
 def test_weights_that_change_are_in_both_lists(nights: Nights) -> None:
     first = nights.night()
     second = nights.night(steps=[{"exact_dedup": {}}, {"random": {"budget": 21}}])
@@ -111,7 +134,23 @@ def test_weights_that_change_are_in_both_lists(nights: Nights) -> None:
     best = table["key"][0].as_py()
     assert whys(found, OUT) == {best: "counts another number of times"}
     assert whys(found, IN)[best] == "counts another number of times" and found.count(IN) == 2
-    assert found.stay == 20 and {row["detail"] for row in found.table.to_pylist() if row["key"] == best} == {"1 → 3"}
+    assert found.stay == 19 and {row["detail"] for row in found.table.to_pylist() if row["key"] == best} == {"1 → 3"}
+
+
+def test_where_nothing_is_left_to_tell_it_by_no_reason_is_made_up(nights: Nights) -> None:
+    first = nights.night(publish=None)
+    nights.comes("one", [{**one, "text": one["text"] + " anew"} for one in texts("m", 39)])
+    nights.night(publish=None)
+    nights.comes("two", texts("n", 10))
+    last = nights.night(publish=None)
+    told = whys(between(first.folder, last.folder), OUT)
+    assert "its file does not hold it any more" in told.values() or "its content changed" in told.values()
+    with hushed():
+        collect(nights.store, delete=True, old=Old(keep_runs=1))
+    found = changes(open_complete(first.folder, thinned_too=True), open_complete(last.folder))
+    known = "its content changed"  # by the selections, which stand
+    assert {why for why, _ in found.why(OUT)} == {known, "not chosen again, and of that run no ledger is left"}
+    assert {why for why, _ in found.why(IN)} == {known, "not chosen before, and of that run no ledger is left"}
 
 
 def test_runs_of_two_stores_are_refused(nights: Nights, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Promise: consumers read what its guards, or a person, let through, whole; everything else is held, and says why."""
 
 import json
+import os
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import pytest
 from dying import Death, changes_of, killed
 from nights import Nights, chosen, listed, texts
 
-from tamis.pipeline.errors import DamageFound, GuardFailed, RecipeError, RunError, StoreError
+from tamis.pipeline.errors import DamageFound, GuardFailed, RecipeError, RunError, SourceError, StoreError
 from tamis.pipeline.files.atomic import write_record
+from tamis.pipeline.files.mirror import in_order
 from tamis.pipeline.publish.decide import approve, hold, line
 from tamis.pipeline.recipe.recipe import parse_recipe
+from tamis.pipeline.starting import run_next, run_recipe
 from tamis.pipeline.store.current import published, published_place, standing
+from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.listing import told
 from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.old_runs import OF_OLD, Old, note_thinned
 from tamis.pipeline.store.runs import open_complete
 from tests_support import s3_server
 
@@ -213,12 +219,105 @@ def test_what_is_published_and_gone_is_one_line_and_a_person_goes_on(nights: Nig
     assert not nights.night().held and nights.current["run"] == "nightly-0003"
 
 
-def test_another_run_under_the_name_of_a_published_one_is_decided_on_anew(nights: Nights) -> None:
-    shutil.rmtree(nights.night().folder)
+def test_another_run_under_the_name_of_a_published_one_is_not_held_against_itself(nights: Nights) -> None:
+    shutil.rmtree(nights.night(publish={"overlap": 0.99}).folder)
+    (nights.folder / "pool" / "one.jsonl").unlink()
     nights.comes("two", texts("b", 40, "b"))
-    again = nights.night()
-    assert again.folder.name == "nightly-0001" and nights.current["number"] == 2
-    assert nights.current["selection"]["digest"] == again.manifest["files"]["selection.parquet"]["digest"]
+    with pytest.raises(StoreError, match="or another has its name"):
+        nights.night(publish={"overlap": 0.99})
+    approve(nights.store / "runs" / "nightly-0001", "it was made again over other files")
+    again = open_complete(nights.store / "runs" / "nightly-0001")
+    assert nights.current["number"] == 2 and nights.current["since"] is None
+    assert chosen(again.folder) and not verify(again)
+
+
+def test_a_thinned_run_is_never_published(nights: Nights) -> None:
+    nights.night(publish=None)
+    nights.comes("two", texts("b", 40, "b"))
+    nights.night(publish=None)
+    for folder in sorted((nights.store / "runs").iterdir()):
+        note_thinned(folder, [], 0)
+    with pytest.raises(StoreError, match="was thinned, and has no exports to publish"):
+        nights.night(publish={"rows": 1})
+    assert not (nights.store / "current.json").exists()
+
+
+def test_a_run_that_was_killed_before_its_decision_is_decided_on_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = Nights(tmp_path, against="kept", steps=[{"random": {"budget": 50}}])
+    nights.comes("one", texts("a", 20))
+    nights.night()
+    nights.comes("two", texts("b", 20))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tamis.pipeline.starting.settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        nights.night()
+    nights.comes("three", texts("c", 20))
+    nights.night()
+    assert [one["current"] for one in nights.records()] == ["nightly-0001", "nightly-0002", "nightly-0003"]
+
+
+def test_people_decide_on_the_switch_that_the_run_was_decided_on(nights: Nights) -> None:
+    nights.night(publish=None)
+    held = nights.night(publish={"to": "prod", "rows": 99})
+    assert held.held and approve(held.folder, "meant").startswith(f"published: {nights.store}/current-prod.json")
+    assert not (nights.store / "current.json").exists()
+    approve(held.folder, "for the others, too", to="apart")
+    assert published(nights.store, "apart")["run"] == "nightly-0001"
+
+
+def test_what_lacks_an_export_is_not_published(nights: Nights) -> None:
+    held = nights.night(publish={"rows": 99})
+    (held.folder / "exports" / "selection.jsonl").unlink()
+    with pytest.raises(StoreError, match=r"selection.jsonl: is not as the run wrote it, so it is not published"):
+        approve(held.folder, "meant")
+    with pytest.raises(StoreError, match="nothing is published"):
+        published_place(nights.store)
+
+
+def test_without_its_records_current_json_is_a_switch_all_the_same(nights: Nights) -> None:
+    nights.night()
+    nights.comes("two", texts("b", 40))
+    second = nights.night(publish=None)
+    shutil.rmtree(nights.store / "publications")
+    collect(nights.store, delete=True, old=Old(keep_runs=1, fate="remove"))
+    assert Path(published_place(nights.store)).name == "nightly-0001"
+    approve(second.folder, "the records were lost")
+    assert nights.current["run"] == "nightly-0002" and (nights.store / "current").resolve() == second.folder
+
+
+def test_an_empty_pool_is_on_record_as_held(nights: Nights) -> None:
+    nights.night()
+    nights.comes("one", [])
+    with pytest.raises(SourceError):
+        nights.night()
+    assert nights.records()[-1]["verdict"] == "held" and nights.current["run"] == "nightly-0001"
+
+
+def test_a_run_over_an_earlier_pool_is_not_published(nights: Nights) -> None:
+    nights.night()
+    nights.comes("two", texts("b", 40))
+    nights.night()
+    recipe = parse_recipe(nights.recipe, nights.folder)
+    back = run_recipe(recipe, nights.folder, nights.store, "back", pool_of="nightly-0001")
+    assert back.decision is None and nights.current["run"] == "nightly-0002"
+
+
+def test_a_damaged_current_json_is_written_anew(nights: Nights) -> None:
+    nights.night()
+    (nights.store / "current.json").write_text("{")
+    nights.night()
+    assert nights.current["run"] == "nightly-0001"
+
+
+def test_a_clock_that_is_behind_undoes_no_hold(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = nights.night(publish={"rows": 99})
+    path = nights.store / "publications" / "current" / "000001.json"
+    told = json.loads(path.read_text())
+    told.pop("record_digest")
+    ended = datetime.fromisoformat(held.manifest["ended"]) - timedelta(minutes=9)
+    write_record(path, {**told, "by": "ann", "at": ended.isoformat()}, sealed=False)
+    assert nights.night(publish={"rows": 1}).held
 
 
 @pytest.mark.parametrize("what", [{"current": "../../elsewhere"}, {"run": None, "current": None}, {"moved": "../1"}])
@@ -272,8 +371,6 @@ def _copy(source: Path, target: Path) -> None:
 
 @pytest.mark.thorough
 def test_on_object_storage_the_switch_goes_up_last(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tamis.pipeline.starting import run_next
-
     with s3_server() as system:
         url = Path("s3://tamis/store")
         recipe = parse_recipe(nights.recipe, nights.folder)
@@ -288,5 +385,37 @@ def test_on_object_storage_the_switch_goes_up_last(nights: Nights, monkeypatch: 
         assert told_by.startswith("published: s3://tamis/store/current.json names nightly-0002 after nightly-0001")
         place = published_place(url, "removed")
         assert system.exists(place) and published(url)["run"] == "nightly-0002"
-        written = {name: system.info(f"tamis/store/{name}")["LastModified"] for name in ("current.json", "store.json")}
-        assert written["current.json"] >= system.info("tamis/store/publications/current/000003.json")["LastModified"]
+        monkeypatch.setenv("TAMIS_CACHE", str(nights.folder / "a fourth's"))
+        collect_at(url, nights)
+        kept = {path.split("/")[3] for path in system.find("tamis/store/runs") if "/ledger/" in path}
+        assert kept == {"nightly-0001", "nightly-0002", "nightly-0004"}, "0003 was thinned in the bucket, too"
+
+
+def collect_at(url: Path, nights: Nights) -> None:
+    """Two more nights, and `gc` by a machine that has no copy yet."""
+    from tamis.pipeline.files.remote import working_copy
+
+    for name in ("three", "four"):
+        nights.comes(name, texts(name, 5))
+        run_next(nights.parsed(publish=None), nights.folder, url)
+    os.environ["TAMIS_CACHE"] = str(nights.folder / "a fifth's")
+    with working_copy(url, also=OF_OLD) as here:
+        collect(here, delete=True, old=Old(keep_runs=1))
+
+
+def test_in_a_bucket_decisions_come_after_what_they_speak_of() -> None:
+    names = [
+        "current.json",
+        "publications/current/000002.json",
+        "runs/n/manifest.json",
+        "runs/n/ledger/p",
+        "pool/.sealed",
+    ]
+    order = [
+        "pool/.sealed",
+        "runs/n/ledger/p",
+        "runs/n/manifest.json",
+        "publications/current/000002.json",
+        "current.json",
+    ]
+    assert in_order(names) == order

@@ -206,6 +206,12 @@ def test_killed_while_thinning_nothing_is_half(nights: Nights, tmp_path: Path) -
         assert now == wanted, at
 
 
+@pytest.mark.parametrize("keep_runs", [0, -1])
+def test_to_keep_none_is_refused(keep_runs: int) -> None:
+    with pytest.raises(RecipeError, match="wanted 1 or more"):
+        Old(keep_runs)
+
+
 def test_from_the_command_line(nights: Nights) -> None:
     def tamis(*words: Any) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "tamis.pipeline.cli.app", *map(str, words)]

@@ -70,6 +70,7 @@ def test_the_page_shows_them_and_runs_nothing_of_them(nights: Nights) -> None:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
         page.goto(address)
+        page.wait_for_selector(".row .key")
         page.click("#nights")
         page.wait_for_selector("#panel .nights li")
         told = page.inner_text("#panel")
