@@ -175,7 +175,7 @@ def _still_true(
         if changed or voided & set(record["leans_on"]):
             voided.add(record["group"])
     current = [record for record in records if record["group"] not in voided]
-    old = superseded(current)
+    old = superseded(current, records)
     return [record for record in current if record["group"] not in old], voided
 
 

@@ -143,9 +143,18 @@ def rows_read(folder: Path) -> int:
     return sum(sum(p["rows"] for p in one["parts"]) + sum(one["rejects"].values()) for one in records)
 
 
-def superseded(records: list[dict[str, Any]]) -> set[int]:
-    """Groups that others of these stand for since `tamis compact`."""
-    return {group for record in records for group in record.get("replaces", [])}
+def superseded(records: list[dict[str, Any]], every: list[dict[str, Any]]) -> set[int]:
+    """Groups that some of these stand for since `tamis compact`, also by one of `every` record that is gone since: what
+    that was made of is in the one that stands for it."""
+    replaces = {record["group"]: record.get("replaces", []) for record in every}
+    found: set[int] = set()
+    left = [group for record in records for group in record.get("replaces", [])]
+    while left:
+        group = left.pop()
+        if group not in found:
+            found.add(group)
+            left += replaces.get(group, [])
+    return found
 
 
 def given_up(records: list[dict[str, Any]]) -> set[int]:

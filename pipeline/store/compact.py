@@ -4,6 +4,7 @@ Consecutive groups of the pool that are small become one group of one shard, whi
 Earlier runs keep answering from the old ones, which `tamis gc` takes away when no run needs them. If one of the files
 behind it changes, the old groups count again, as long as they are there."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,36 +17,48 @@ from tamis.pipeline.files.atomic import digest_of, read_json, store_lock, write_
 from tamis.pipeline.files.sealed import check, checking, is_whole
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import say
-from tamis.pipeline.read.pool import REJECTS_FILE, given_up, records_of, superseded
+from tamis.pipeline.read.pool import REJECTS_FILE, given_up, leaves, records_of, superseded
 from tamis.pipeline.read.shards import SHARD_BYTES, SHARD_IMAGES, SHARD_ROWS
 from tamis.pipeline.read.walk import is_store
 from tamis.pipeline.schemas import REJECTS
 
 SMALL = 2  # a group is small that is less than one of so many parts of a shard
 BATCH_ROWS = 1024
+ROUNDED = 1e-9  # logarithms of powers are not quite whole
 
 
-def compact(store: Path, least: int = 2) -> str:
-    """Merge what can be merged, where at least so many small groups lie beside each other, and tell. Raises
-    StoreError."""
+def compact(store: Path, tier: int | None = None) -> str:
+    """Merge what can be merged, and tell. With a `tier` so many at least that were each merged of about as many: a
+    schedule then writes each sample anew once for each power of that, and not with every merge. Raises StoreError."""
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
     check_format(store)
+    merged = into = 0
     with store_lock(store, say), checking():
         records = records_of(store / "pool")
-        chains = [chain for chain in _chains(store / "pool", records) if len(chain) >= least]
-        for number, chain in enumerate(chains):
-            _merge(store, chain, len(records) + number, sum(len(r["parts"]) for r in records) + number)
-    if not chains:
+        while chains := _chains(store / "pool", records, tier):  # what was merged may be one of as many of its size
+            for number, chain in enumerate(chains):
+                _merge(store, chain, len(records) + number, sum(len(r["parts"]) for r in records) + number)
+            merged += sum(len(record["parts"]) for chain in chains for record in chain)
+            into += len(chains)
+            records = records_of(store / "pool")
+    if not merged:
         return f"{store}: no small shards beside each other"
-    shards = sum(len(record["parts"]) for chain in chains for record in chain)
-    return f"{store}: {shards:,} small shards became {len(chains):,}; runs from now on read these"
+    return f"{store}: {merged:,} small shards became {into:,}; runs from now on read these"
 
 
-def _chains(pool: Path, records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _chains(pool: Path, records: list[dict[str, Any]], tier: int | None) -> list[list[dict[str, Any]]]:
     """Runs of small groups of one source, each together no larger than a shard."""
-    old = superseded(records) | given_up(records)
+    old, read = superseded(records, records) | given_up(records), leaves(records)
+
+    def other(chain: list[dict[str, Any]], record: dict[str, Any]) -> bool:
+        if not chain:
+            return False
+        sizes = [len(read[one["group"]]) for one in (chain[-1], record)]
+        tiers = {0 if tier is None else int(math.log(size, tier) + ROUNDED) for size in sizes}
+        return chain[-1]["origin"] != record["origin"] or len(tiers) > 1
+
     chains: list[list[dict[str, Any]]] = [[]]
     rows = size = 0
     for record in records:
@@ -55,17 +68,13 @@ def _chains(pool: Path, records: list[dict[str, Any]]) -> list[list[dict[str, An
         mine = sum(part["rows"] for part in record["parts"])
         bytes_ = 0 if most == SHARD_IMAGES else _text_bytes(pool, record)
         small = mine and mine * SMALL < most and bytes_ * SMALL < SHARD_BYTES
-        if not small or rows + mine > most or size + bytes_ > SHARD_BYTES or _other(chains[-1], record):
+        if not small or rows + mine > most or size + bytes_ > SHARD_BYTES or other(chains[-1], record):
             chains.append([])
             rows = size = 0
         if small:
             chains[-1].append(record)
             rows, size = rows + mine, size + bytes_
-    return [chain for chain in chains if len(chain) > 1]
-
-
-def _other(chain: list[dict[str, Any]], record: dict[str, Any]) -> bool:
-    return bool(chain) and chain[-1]["origin"] != record["origin"]
+    return [chain for chain in chains if len(chain) >= (tier or 2)]
 
 
 def _of_images(pool: Path, record: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import counted, joined, say
 from tamis.pipeline.read.pool import record_paths, records_of, superseded
 from tamis.pipeline.read.walk import is_store
+from tamis.pipeline.store.current import FOLDER, LISTS, list_path, read_decision, switches
 from tamis.pipeline.store.learned import answered_by_ledger, model_path, prepared_path
 from tamis.pipeline.store.old_runs import Old, note_thinned, old_runs, shared
 from tamis.pipeline.store.runs import THINNED, Run, open_run, stays
@@ -81,13 +82,16 @@ def unneeded(store: Path, allow_code: bool = False, old: Old | None = None) -> I
     folders = [path.parent for path in sorted((store / "runs").glob("*/request.json"))]
     thin = {folder for folder in folders if (folder / THINNED).exists()}
     yield from _left_of_thinned(thin)
+    going = set()
     if old is not None:
         for folder, whole in old_runs(store, old):
             if whole:
+                going.add(folder.name)
                 yield Unneeded(f"run {folder.name}: taken away", [folder])
             elif folder not in thin:
                 yield Unneeded(f"run {folder.name}: thinned", _of_whole_runs_alone(folder), thinned=folder)
             thin.add(folder)
+    yield from _lists(store, {folder.name for folder in folders} - going)
     runs = [open_run(folder, allow_code) for folder in folders if folder not in thin]
     begun = [run.name for run in runs if not run.complete]
     if begun:
@@ -112,6 +116,19 @@ def unneeded(store: Path, allow_code: bool = False, old: Old | None = None) -> I
         return
     if spare := [folder for folder in _folders(store / "models") if folder.name not in models]:
         yield Unneeded(f"{counted(len(spare), 'models')}: of no run, or its ledger answers for it", spare)
+
+
+def _lists(store: Path, runs: set[str]) -> Iterator[Unneeded]:
+    """What changed between two runs of which none is there any more; the decisions stay."""
+    found = []
+    for to in switches(store):
+        for path in sorted((store / FOLDER / to).glob("[0-9]*-removed.parquet")):
+            number = int(path.name.partition("-")[0])
+            decision = read_decision(store / FOLDER / to / f"{number:06d}.json")
+            if not {decision["current"], decision["before"]} & runs:
+                found += [list_path(store, to, number, what) for what in LISTS]
+    if found:
+        yield Unneeded(f"{counted(len(found), 'lists')} of what changed between runs that are gone", found)
 
 
 def _of_whole_runs_alone(folder: Path) -> list[Path]:
@@ -142,7 +159,8 @@ def _groups(store: Path, kept: set[int]) -> Iterator[Unneeded]:
     pairs = list(zip(record_paths(pool), records_of(pool), strict=True))
     shards = _shards(store)
     kept = kept | {other for _, record in pairs if record["group"] in kept for other in record["leans_on"]}
-    merged = superseded([record for _, record in pairs])
+    every = [record for _, record in pairs]
+    merged = superseded(every, every)
     for path, record in pairs:
         names = {part["name"] for part in record["parts"]}
         there = [one for one in shards if one.name in names]
@@ -196,7 +214,8 @@ def _files(path: Path) -> Iterator[os.stat_result]:
 def _take_away(store: Path, one: Unneeded, size: int) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
-        write_record(one.group, {**record, "gone": True})
+        files = {"files": []} if "replaces" in record else {}  # another stands for it, and has them all
+        write_record(one.group, {**record, **files, "gone": True})
     if one.thinned is not None:
         note_thinned(one.thinned, [path.name for path in one.paths], size)
     for path in one.paths:

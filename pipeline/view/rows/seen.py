@@ -101,7 +101,7 @@ def of_pool(store: Path, column: Path | None = None) -> Seen:
     """All that was read into a store and still counts, with the columns that stand there."""
     store = existing_store(store)
     records = records_of(store / "pool")
-    gone = superseded(records)
+    gone = superseded(records, records)
     pool = view_of(store / "pool", [record for record in records if record["group"] not in gone])
     if not pool.parts:
         raise RunError(f"view {store}: its pool is empty; `tamis run RECIPE --store {store}` fills it")

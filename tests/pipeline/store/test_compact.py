@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from nights import Nights, chosen, texts
 
 from tamis.pipeline.errors import StoreError
+from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.compact import compact
 from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.manifest import verify
+from tamis.pipeline.store.old_runs import Old
 from tamis.pipeline.store.runs import open_complete
 from tamis.pipeline.store.whereabouts import where
 from tests_support import Runner, write_jsonl
@@ -123,3 +126,22 @@ def test_history_knows_merged_shards(run_in: Runner, grown: Path) -> None:
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store"):
         compact(tmp_path)
+
+
+def test_a_schedule_merges_by_tiers(tmp_path: Path) -> None:
+    """So that each night's texts are written anew once for each power of the tier, and not with every merge."""
+    nights, parts = Nights(tmp_path, publish={}), []
+    for number in range(1, 11):
+        nights.comes(f"n{number:02d}", texts(f"n{number:02d}x", 6))
+        outcome = nights.night()
+        parts.append(len(outcome.manifest["pool"]["parts"]))
+        assert outcome.manifest["pool"]["samples"] == 6 * number
+        compact(nights.store, tier=3)
+        collect(nights.store, delete=True, old=Old(keep_runs=1, fate="remove"))
+    assert parts == [1, 2, 3, 2, 3, 4, 3, 4, 5, 2]
+    fresh = run_recipe(nights.parsed(publish=None), tmp_path, tmp_path / "fresh", "fresh")
+    assert chosen(fresh.folder) == chosen(nights.store / "runs" / "nightly-0010")
+    assert verify(open_complete(nights.store / "runs" / "nightly-0010")) == []
+    lists = {path.name[:6] for path in (nights.store / "publications" / "current").glob("*.parquet")}
+    assert lists == {"000009", "000010"}, "of runs that are gone nobody asks what changed"
+    assert len(nights.records()) == 10
