@@ -124,9 +124,12 @@ def _lists(store: Path, runs: set[str]) -> Iterator[Unneeded]:
     for to in switches(store):
         for path in sorted((store / FOLDER / to).glob("[0-9]*-removed.parquet")):
             number = int(path.name.partition("-")[0])
-            decision = read_decision(store / FOLDER / to / f"{number:06d}.json")
+            record = store / FOLDER / to / f"{number:06d}.json"
+            if not record.exists():
+                continue  # a kill came between; the next decision writes them anew
+            decision = read_decision(record)
             if not {decision["current"], decision["before"]} & runs:
-                found += [list_path(store, to, number, what) for what in LISTS]
+                found += [path for what in LISTS if (path := list_path(store, to, number, what)).exists()]
     if found:
         yield Unneeded(f"{counted(len(found), 'lists')} of what changed between runs that are gone", found)
 
@@ -214,7 +217,7 @@ def _files(path: Path) -> Iterator[os.stat_result]:
 def _take_away(store: Path, one: Unneeded, size: int) -> None:
     if one.group is not None:  # said before they go: a kill between leaves shards that nobody asks for
         record: dict[str, Any] = read_json(one.group)
-        files = {"files": []} if "replaces" in record else {}  # another stands for it, and has them all
+        files: dict[str, Any] = {"files": []} if "replaces" in record else {}  # another stands for it, and has them all
         write_record(one.group, {**record, **files, "gone": True})
     if one.thinned is not None:
         note_thinned(one.thinned, [path.name for path in one.paths], size)
