@@ -7,7 +7,7 @@ from tamis.pipeline.store.compact import compact
 from tamis.pipeline.store.garbage import collect
 from tamis.pipeline.store.old_runs import OF_OLD, Fate, Old
 
-TIER = 8  # nights of a merged shard, such shards of a larger one, and so on
+TIER = 16  # nights of a merged shard, such shards of a larger one, and so on
 
 
 def tidied(store: Path, keep_runs: int, fate: Fate = "thin", allow_code: bool = False) -> str:
