@@ -2,8 +2,8 @@
 
     python bench/year.py --folder F [--nights 365] [--texts 10] [--old thin|remove] [--against] [--real]
 
-Each night is a process of its own, as a schedule has it: a file of new texts comes, the recipe runs and publishes, old
-runs are tidied up (`--keep-runs 7`). Printed: processor seconds and files opened of some nights, medians of five in a
+A file of new texts comes, the recipe runs and publishes, old runs are tidied up (`--keep-runs 7`). The nights that are
+told of are processes of their own, as a schedule has them; those between are one. Printed: processor seconds and files opened of some nights, medians of five in a
 row; the store's bytes beside those of a fresh one over the same texts; whether all that stands answers for itself. Kept
 night by night: stopped, the same command goes on."""
 
@@ -32,6 +32,7 @@ from tamis.pipeline.store.tidy import tidied
 from tamis.pipeline.store.whereabouts import where
 
 KEEP_RUNS, AROUND = 7, 5
+TOLD = (30, 90, 180, 270, 365)
 RECIPE = {
     "name": "nightly",
     "pool": [{"format": "jsonl", "path": "pool/*.jsonl", "key": "id", "keep": ["part"]}],
@@ -66,6 +67,12 @@ def main() -> None:
         first = (number - 1) * asked.texts
         some = [texts[(first + n) % (len(texts) - 100)] for n in range(asked.texts)]
         write(folder / "pool" / f"n{number:04d}.jsonl", some, f"n{number:04d}")
+        if not any(place - AROUND < number <= place for place in TOLD):
+            one = nightly(folder, asked.against, asked.old)
+            known.append({"night": number, **one})
+            with told.open("a") as out:
+                out.write(json.dumps(known[-1]) + "\n")
+            continue
         command = [sys.executable, __file__, "--folder", str(folder), "--night", str(number)]
         command += ["--old", asked.old]
         command += ["--against"] if asked.against else []
@@ -87,15 +94,18 @@ def one_night(folder: Path, against: bool, old: str) -> None:
             opened.add(arguments[0])
 
     sys.addaudithook(seen)
+    told = nightly(folder, against, old)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cost = {"processor_s": used.ru_utime + used.ru_stime, "opened": len(opened), "bytes": on_disk(folder / "store")}
+    print(json.dumps({**told, **cost}))
+
+
+def nightly(folder: Path, against: bool, old: str) -> dict:
     recipe = parse_recipe({**RECIPE, **({"against": "kept"} if against else {})}, folder)
     with hushed():
         outcome = run_next(recipe, folder, folder / "store")
         tidied(folder / "store", KEEP_RUNS, old)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({
-        "processor_s": used.ru_utime + used.ru_stime, "opened": len(opened), "run": outcome.folder.name,
-        "held": outcome.held, "bytes": on_disk(folder / "store"), "files": sum(1 for p in (folder / "store").rglob("*")),
-    }))  # fmt: skip
+    return {"run": outcome.folder.name, "held": outcome.held, "samples": outcome.manifest["pool"]["samples"]}
 
 
 def corpus() -> list[str]:
@@ -141,7 +151,7 @@ def table(folder: Path, nights: list[dict], against: bool) -> None:
     whole = on_disk(fresh)
     print("| night | processor s | files opened | store MB |\n|---:|---:|---:|---:|")
     base = None
-    for place in [n for n in (10, 30, 60, 90, 180, 270, 365) if n <= len(nights)]:
+    for place in [n for n in TOLD if n <= len(nights)]:
         some = nights[max(0, place - AROUND) : place]
         seconds, opened = median(n["processor_s"] for n in some), median(n["opened"] for n in some)
         base = (seconds, opened) if place == 30 else base
@@ -150,7 +160,7 @@ def table(folder: Path, nights: list[dict], against: bool) -> None:
         print(f"| {place} | {seconds:.2f}{ratio} | {opened:,.0f}{files} | {some[-1]['bytes'] / 1e6:.1f} |")
     held = sum(night["held"] for night in nights)
     print(
-        f"\nA fresh store over the same texts: {whole / 1e6:.1f} MB; the year's is {nights[-1]['bytes'] / whole:.2f} times that."
+        f"\nA fresh store over the same texts: {whole / 1e6:.1f} MB; the year's is {on_disk(folder / 'store') / whole:.2f} times that."
     )
     store = folder / "store"
     began = time.monotonic()
