@@ -72,10 +72,12 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         flows = {one["name"]: one["id"] for one in ask(address, "deployments/filter", {})}
         assert set(flows) == {"curate", "embed", "labels"}
 
-        def run(name: str, state: str, **parameters: Any) -> None:
+        def run(name: str, state: str, **parameters: Any) -> dict[str, Any]:
             begun = ask(address, f"deployments/{flows[name]}/create_flow_run", {"parameters": parameters})
             until(lambda: state_of(address, begun["id"]) in ("COMPLETED", "FAILED", "CRASHED"), place)
             assert state_of(address, begun["id"]) == state, (place / "log.txt").read_text()[-3000:]
+            ended: dict[str, Any] = ask(address, "flow_runs/filter", {"flow_runs": {"id": {"any_": [begun["id"]]}}})[0]
+            return ended
 
         store = place / "my-store"
         run("embed", "COMPLETED")
@@ -84,8 +86,7 @@ def test_the_deployments_run_and_a_failure_is_told(place: Path, monkeypatch: pyt
         first = open_complete(store / "runs" / "recipe-0001")
         assert verify(first) == [] and pq.read_metadata(first.folder / "selection.parquet").num_rows == 5
         run("labels", "COMPLETED")
-        run("labels", "COMPLETED")
-        waiting = ask(address, "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
+        waiting = run("labels", "COMPLETED")
         assert (
             waiting["state_name"] == "Waiting" and "0 of 4 asked are answered, wanted 4" in waiting["state"]["message"]
         )

@@ -205,7 +205,10 @@ def shown_on_page(port: int, run: str, name: str) -> None:
     runs = ask(port, "flow_runs/filter", {})
     assert [one["name"] for one in runs if one["id"] == run] == [name]
     assert {one["name"] for one in runs if one["flow_id"] != runs[0]["flow_id"]} == set(), "no flow within the flow"
-    lines = [one["message"] for one in ask(port, "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+    end, lines = time.monotonic() + WAIT_S, list[str]()
+    while time.monotonic() < end and f"{name}: 5 selected" not in lines:  # they are on their way when the run has ended
+        time.sleep(0.5)
+        lines = [one["message"] for one in ask(port, "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
     assert any("pool: 29 rows = 29 samples + 0 rejects" in line for line in lines), lines
     assert any(line == f"{name}: 5 selected" for line in lines), lines
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/ui-settings", timeout=30) as answer:
