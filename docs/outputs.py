@@ -53,7 +53,7 @@ def play(page: str, folder: Path) -> Iterator[tuple[Shown, str]]:
             (folder / title).write_text(block[3], encoding="utf-8")
         if block[4]:
             subprocess.run(
-                ["bash", "-c", block[4]], cwd=folder, check=True, env={**os.environ, "TAMIS_TEST_DATA": DATA}
+                ["bash", "-c", block[4]], cwd=folder, check=True, env={**os.environ, **paths, "TAMIS_TEST_DATA": DATA}
             )
         for shown in commands:
             done = subprocess.run(
