@@ -53,8 +53,8 @@ def changes(before: Run, after: Run) -> Changes:
     newer = bool(pool_files(before)) and any(not row["there"] for row in came.select(["there"]).to_pylist())
     table = pa.concat_tables(
         [
-            _listed(OUT, went, Reasons(before, after, newer=newer)),
-            _listed(IN, came, Reasons(after, before, newer=False)),
+            _listed(OUT, went, Reasons(before, after, went=True, newer=newer)),
+            _listed(IN, came, Reasons(after, before, went=False)),
         ]
     )
     one, other = (pq.read_metadata(run.folder / "selection.parquet").num_rows for run in (before, after))
@@ -65,8 +65,7 @@ def changes(before: Run, after: Run) -> Changes:
 
 
 def _listed(change: str, found: pa.Table, reasons: Reasons) -> pa.Table:
-    tell = reasons.of_out if change == OUT else reasons.of_in
-    whys = [tell(row) for batch in found.to_batches() for row in batch.to_pylist()]
+    whys = [reasons.of(row) for batch in found.to_batches() for row in batch.to_pylist()]
     named = {
         "change": pa.array([change] * len(whys), pa.string()),
         "why": pa.array([why for why, _ in whys], pa.string()),

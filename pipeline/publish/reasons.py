@@ -8,11 +8,20 @@ from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import APART, EARLIER, FORGOTTEN, HELD_OUT
 
-OWN = {  # reasons that say why by themselves: of who went, of who came
+WORDS = {  # of who went, of who came
+    "unknown": (
+        "not chosen again, and of that run no ledger is left", "not chosen before, and of that run no ledger is left",
+    ),
+    "no step": ("set aside by no step", "was set aside by no step"),
     FORGOTTEN: ("forgotten", "was forgotten, and is not any more"),
     EARLIER: ("an earlier run of the recipe chose it", "an earlier run of the recipe had chosen it"),
     HELD_OUT: ("held out of the pool", "was held out of the pool"),
-}
+    "their duplicate": ("a better duplicate came", "its better duplicate went"),
+    "duplicate": ("of its duplicates another is kept", "of its duplicates it is kept now"),
+    "newer": ("below the cut, because of newer ones", "was below the cut"),
+    "cut": ("below the cut", "was below the cut"),
+    "dropped": ("dropped", "was dropped"),
+}  # fmt: skip
 CUT = ("below_cut", "over_quota", "not_picked", "not_reached", "covered")  # others were preferred
 
 
@@ -27,7 +36,8 @@ def differing(before: Run, after: Run) -> list[str]:
 class Reasons:
     """Why samples of one run's selection are not in the other's, or in both of another weight."""
 
-    def __init__(self, mine: Run, other: Run, *, newer: bool) -> None:
+    def __init__(self, mine: Run, other: Run, *, went: bool, newer: bool = False) -> None:
+        self.went = went  # the other is the later run
         self.newer = newer  # some of the other's selection came only with its pool
         told = not other.recipe.steps or any((other.folder / "ledger").rglob("*.parquet"))
         self.unknown = other.thinned or not told or not pool_files(other) or not pool_files(mine)  # nothing tells it
@@ -39,61 +49,41 @@ class Reasons:
         records = [one for one in records_of(other.store / "pool") if one["group"] in groups]
         self.files = {file["path"] for record in records for file in record["files"]}
 
-    def of_out(self, row: dict[str, Any]) -> tuple[str, str | None]:
-        if row["other_weight"] is not None and row["changed"]:
-            return "its content changed", None
+    def of(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        """In words that can be counted, and what they leave open."""
+        side = 0 if self.went else 1
         if row["other_weight"] is not None:
-            return "counts another number of times", f"{row['weight']:g} → {row['other_weight']:g}"
+            weights = (row["weight"], row["other_weight"])
+            told = "{:g} → {:g}".format(*(weights if self.went else weights[::-1]))
+            return ("its content changed", None) if row["changed"] else ("counts another number of times", told)
         if self.unknown:
-            return "not chosen again, and of that run no ledger is left", None
+            return WORDS["unknown"][side], None
         if not row["there"]:
-            if row["reject"] is not None:
-                return "its row is a reject now", row["reject"]
-            if self.given:
-                return "not in the pool that the run was given", None
-            return ("its file does not hold it any more" if row["source"] in self.files else "its file vanished"), None
-        if row["reason"] is None:  # a recipe without steps has no ledger
-            return "set aside by no step", None
-        if row["reason"] in OWN:
-            return OWN[row["reason"]][0], None
+            return self._not_there(row) if self.went else ("new to the pool", None)
+        reason = row["reason"]
+        if reason is None:  # a recipe without steps has no ledger
+            return WORDS["no step"][side], None
+        if reason in (FORGOTTEN, EARLIER, HELD_OUT):
+            return WORDS[reason][side], None
         if row["changed"]:
-            return "its content changed", row["reason"]
+            return "its content changed", reason
         if changed := self._setting(row["step"]):
             return "a setting changed", changed
-        if row["reason"].endswith("duplicate"):
-            came = row["related_is_theirs"]
-            return ("a better duplicate came" if came else "of its duplicates another is kept"), None
-        if row["reason"] in CUT and self.besides:
+        if reason.endswith("duplicate"):
+            return WORDS["their duplicate" if row["related_is_theirs"] else "duplicate"][side], None
+        if reason not in CUT:
+            return f"{WORDS['dropped'][side]}: {reason}", row["detail"]
+        if self.besides:
             return "a setting changed", ", ".join(self.besides)
-        if row["reason"] in CUT:
-            return ("below the cut, because of newer ones" if self.newer else "below the cut"), None
-        return f"dropped: {row['reason']}", row["detail"]
+        return WORDS["newer" if self.newer else "cut"][side], None
 
-    def of_in(self, row: dict[str, Any]) -> tuple[str, str | None]:
-        if row["other_weight"] is not None and row["changed"]:
-            return "its content changed", None
-        if row["other_weight"] is not None:
-            return "counts another number of times", f"{row['other_weight']:g} → {row['weight']:g}"
-        if self.unknown:
-            return "not chosen before, and of that run no ledger is left", None
-        if not row["there"]:
-            return "new to the pool", None
-        if row["reason"] is None:
-            return "was set aside by no step", None
-        if row["reason"] in OWN:
-            return OWN[row["reason"]][1], None
-        if row["changed"]:
-            return "its content changed", row["reason"]
-        if changed := self._setting(row["step"]):
-            return "a setting changed", changed
-        if row["reason"].endswith("duplicate"):
-            went = row["related_is_theirs"]
-            return ("its better duplicate went" if went else "of its duplicates it is kept now"), None
-        if row["reason"] in CUT and self.besides:
-            return "a setting changed", ", ".join(self.besides)
-        if row["reason"] in CUT:
-            return "was below the cut", None
-        return f"was dropped: {row['reason']}", row["detail"]
+    def _not_there(self, row: dict[str, Any]) -> tuple[str, str | None]:
+        """Of who went, and is not in the later pool at all."""
+        if row["reject"] is not None:
+            return "its row is a reject now", row["reject"]
+        if self.given:
+            return "not in the pool that the run was given", None
+        return ("its file does not hold it any more" if row["source"] in self.files else "its file vanished"), None
 
     def _setting(self, step: int) -> str | None:
         """What differs at the other's step, if this run had it otherwise or not at all."""
