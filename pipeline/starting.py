@@ -39,7 +39,7 @@ from tamis.pipeline.recipe.extras import require_extra
 from tamis.pipeline.recipe.plans import StepPlan, resolve_steps
 from tamis.pipeline.recipe.recipe import Recipe, plain_name
 from tamis.pipeline.recipe.user_code import allow, code_file
-from tamis.pipeline.store.current import PUBLISHED
+from tamis.pipeline.store.current import PUBLISHED, decided_so_far
 from tamis.pipeline.store.learned import MODEL_VERSION
 from tamis.pipeline.store.runs import open_run
 from tamis.pipeline.store.set_aside import forgotten_keys
@@ -276,15 +276,15 @@ def claim(folder: Path, recipe: Recipe, recipe_folder: Path, allow_code: bool, p
         changed = [key for key in asked if known["recipe"].get(key) != asked[key]]
         what = f"another recipe (differs in: {', '.join(changed)})" if changed else _changed_files(known, request)
         raise RunTaken(f"run {folder.name!r}: the name is taken by {what}. Give this one its own: --run NAME.")
-    elif not complete and stored != request:  # the same, begun where its files then lay, or with other prices
-        write_record(path, request)
+    elif not complete and stored != (now := {**request, "decided": stored.get("decided", {})}):
+        write_record(path, now)  # the same, begun where its files then lay, or with other prices
 
 
 def _begin(folder: Path, request: dict[str, Any]) -> None:
     """A new run. What lies in its folder without a request is left of one that was being taken away."""
     if folder.exists() and not (folder / "manifest.json").exists():
         shutil.rmtree(folder)
-    write_record(folder / "request.json", request)
+    write_record(folder / "request.json", {**request, "decided": decided_so_far(folder.parent.parent)})
 
 
 def _changed_files(known: dict[str, Any], request: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.errors import DamageFound, StoreError
-from tamis.pipeline.files.sealed import remember, seal, seal_of
+from tamis.pipeline.files.sealed import SEALS, remember, seal, seal_line, seal_of, worth_keeping
 
 ROW_GROUP_ROWS = 16_384  # 16k texts of 1-3 KB: 16-48 MB a row group, the unit that a reader holds
 
@@ -58,6 +58,13 @@ def _to_disk(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def drop_old_seals(home: Path) -> None:
+    """Of files that are gone; where there are many, for each night adds some. The store's lock is held."""
+    if (kept := worth_keeping(home, digest_file)) is not None:
+        with atomic_path(home / SEALS, sealed=False) as path:
+            path.write_text("".join(seal_line(name, *one) for name, one in kept))
 
 
 def write_parquet(final: Path, table: pa.Table, compression: str = "snappy") -> None:

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from tamis.pipeline.progress import say
 SEALS = ".sealed"
 DEEPEST = 5  # folders of a run's that a file may lie in
 OF_A_RUN = "request.json"
+WORTH_DROPPING = 64  # lines
 
 
 class Seal(NamedTuple):
@@ -51,7 +52,7 @@ def checking() -> Iterator[None]:
 def seal(path: Path, size: int, digest: str) -> None:
     """Note what a file will be, whose bytes are safe on the disk and are put in place next."""
     home = _home(path)
-    line = json.dumps([path.relative_to(home).as_posix(), size, digest]) + "\n"
+    line = seal_line(path.relative_to(home).as_posix(), size, digest)
     handle = os.open(home / SEALS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # of a shared file system: there two could write to one place
@@ -59,6 +60,10 @@ def seal(path: Path, size: int, digest: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def seal_line(name: str, size: int, digest: str) -> str:
+    return json.dumps([name, size, digest]) + "\n"
 
 
 def seal_of(path: Path) -> Seal | None:
@@ -145,10 +150,29 @@ def _seals_of(path: Path) -> list[Seal]:
     """All that were ever written there, the latest last."""
     home = _home(path)
     try:
-        state = (home / SEALS).stat()
+        now = _as_of(home / SEALS)
     except OSError:
         return []
-    return _seals(home, state.st_size, state.st_mtime_ns).get(path.relative_to(home).as_posix(), [])
+    return _seals(home, *now).get(path.relative_to(home).as_posix(), [])
+
+
+def worth_keeping(home: Path, digest_of: Callable[[Path], str]) -> list[tuple[str, Seal]] | None:
+    """The lines of a folder without those of files that are gone, or that others were written over since; None where
+    too few would go. The store's lock is held."""
+    every = _seals(home, *_as_of(home / SEALS))
+    kept = []
+    for name, seals in every.items():
+        if not (home / name).is_file():
+            continue
+        now = digest_of(home / name) if len(seals) > 1 else ""
+        there = [one for one in seals if one.digest == now]
+        kept += [(name, one) for one in there[-1:] or seals]  # of what is damaged all
+    return kept if sum(map(len, every.values())) - len(kept) >= WORTH_DROPPING else None
+
+
+def _as_of(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import digest_file, write_parquet, write_record
 from tamis.pipeline.read.families import Contents, families
-from tamis.pipeline.read.pool import REJECTS_FILE, Pool, records_of, view_of
+from tamis.pipeline.read.pool import Pool, records_of, view_of
 from tamis.pipeline.schemas import REJECTS
 from tamis.selectors.chance import uniform
 from tamis.selectors.rows import contents_of, hashes_of
@@ -59,7 +59,6 @@ def divided(target: Pool, folder: Path, share: float, sources: int, *, held_part
                 final = folder / part["name"]
                 write_parquet(final, table)
                 parts.append({**part, "rows": table.num_rows, "digest": digest_file(final)})
-        write_parquet(folder / ".groups" / REJECTS_FILE.format(record["group"]), REJECTS.empty_table())
         told = {name: value for name, value in record.items() if name != "replaces"}
         write_record(folder / ".groups" / f"{record['group']:05d}.json", {**told, "parts": parts, "rejects": {}})
     write_parquet(folder / "rejects.parquet", REJECTS.empty_table())  # those of the whole target stand there

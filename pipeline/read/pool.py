@@ -3,6 +3,7 @@
 A group's record is written last, so it is whole or absent; groups are numbered without gaps and never change. Old
 runs list the groups that they saw, and keep seeing those."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tamis.pipeline.files.atomic import fingerprint, read_json, write_record
 from tamis.pipeline.files.sealed import check
 
 SHARD = re.compile(r"part-\d{5,}\.parquet")
+REJECTS_FILE = "{:05d}.parquet"  # of a group that has any, beside its record
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Pool:
     folder: Path
     parts: list[Part]
     groups: list[int]
+    rejected: list[int]  # those of the groups that have a file of rejects
     rejects: dict[str, int]  # reason -> rows
     source_rows: int
 
@@ -61,7 +64,7 @@ class Pool:
     @property
     def records(self) -> list[Path]:
         """Files that say what was read into it, and what was rejected."""
-        names = (f"{group:05d}.{kind}" for group in self.groups for kind in ("json", "parquet"))
+        names = [*(f"{group:05d}.json" for group in self.groups), *map(REJECTS_FILE.format, self.rejected)]
         return [self.folder / ".groups" / name for name in names]
 
 
@@ -71,9 +74,6 @@ def lost_record(folder: Path, group: int) -> DamageFound:
         f"{path}: missing, of what a run has seen. If that run did not end, its command mends it; else restore the "
         "file, or begin a new --store."
     )
-
-
-REJECTS_FILE = "{:05d}.parquet"  # of a group, beside its record
 
 
 INDEX = ".index.json"  # copies of the records, so that years of them are one file to read
@@ -95,7 +95,8 @@ def _record(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     state = path.stat()
     copy = known.get(path.name)
     if copy is not None and copy["size"] == state.st_size and copy["mtime_ns"] == state.st_mtime_ns:
-        return dict(copy["record"])
+        told: dict[str, Any] = json.loads(copy["record"])
+        return told
     found: dict[str, Any] = read_json(path)
     return found
 
@@ -122,8 +123,8 @@ def index_records(folder: Path) -> None:
     copies = {}
     for path in record_paths(folder):
         state = path.stat()
-        size = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
-        copies[path.name] = {**size, "record": _record(path, known)}
+        record = json.dumps(_record(path, known), separators=(",", ":"))  # in one line: indented it is twice as long
+        copies[path.name] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "record": record}
     new = sum(known.get(name) != copy for name, copy in copies.items())
     if new >= WORTH_INDEX:
         write_record(folder / ".groups" / INDEX, {"records": copies}, sealed=False)
@@ -187,7 +188,8 @@ def view_of(folder: Path, groups: list[dict[str, Any]]) -> Pool:
     for group in groups:
         rejects.update(group["rejects"])
     rows = sum(part.rows for part in parts) + sum(rejects.values())
-    return Pool(folder, parts, [group["group"] for group in groups], dict(rejects), rows)
+    rejected = [group["group"] for group in groups if group["rejects"]]
+    return Pool(folder, parts, [group["group"] for group in groups], rejected, dict(rejects), rows)
 
 
 def current_pool(folder: Path, groups: list[int]) -> Pool:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,10 +18,10 @@ HELD = 1 << 14  # some 10 MB
 class Rejects:
     """Of one group; `held` are those that are not written yet, all of them unless `spill`."""
 
-    def __init__(self, group: int, write: Callable[[pa.Table], None], *, spill: bool) -> None:
+    def __init__(self, group: int, writer: Callable[[], Callable[[pa.Table], None]], *, spill: bool) -> None:
         self.counts: Counter[str] = Counter()
         self.held: list[Reject] = []
-        self._group, self._write, self._spill = group, write, spill
+        self._group, self._writer, self._spill = group, writer, spill
 
     def extend(self, rejects: Iterable[Reject]) -> None:
         for reject in rejects:
@@ -34,14 +35,20 @@ class Rejects:
 
     def write(self) -> None:
         rows = [{**reject._asdict(), "part_group": self._group} for reject in self.held]
-        self._write(pa.Table.from_pylist(rows, REJECTS))
+        self._writer()(pa.Table.from_pylist(rows, REJECTS))
         self.held = []
 
 
 @contextmanager
 def collected(final: Path, group: int, *, spill: bool) -> Iterator[Rejects]:
-    """The file is there when the block ends without an error."""
-    with batch_writer(final, REJECTS) as write:
-        rejects = Rejects(group, write, spill=spill)
+    """The file is there when the block ends without an error, and there were any."""
+    with ExitStack() as stack:
+
+        @cache
+        def writer() -> Callable[[pa.Table], None]:
+            return stack.enter_context(batch_writer(final, REJECTS))
+
+        rejects = Rejects(group, writer, spill=spill)
         yield rejects
-        rejects.write()
+        if rejects.held:
+            rejects.write()

@@ -4,7 +4,6 @@ Consecutive groups of the pool that are small become one group of one shard, whi
 Earlier runs keep answering from the old ones, which `tamis gc` takes away when no run needs them. If one of the files
 behind it changes, the old groups count again, as long as they are there."""
 
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from tamis.pipeline.schemas import REJECTS
 
 SMALL = 2  # a group is small that is less than one of so many parts of a shard
 BATCH_ROWS = 1024
-ROUNDED = 1e-9  # logarithms of powers are not quite whole
+TOGETHER = 4  # merged shards of about the same size that become one, with a `tier`
 
 
 def compact(store: Path, tier: int | None = None) -> str:
-    """Merge what can be merged, and tell. With a `tier` so many at least that were each merged of about as many: a
-    schedule then writes each sample anew once for each power of that, and not with every merge. Raises StoreError."""
+    """Merge what can be merged, and tell. With a `tier` no fewer than so many new groups, or four of about the same
+    size that were merged before: a schedule then writes a sample anew once for each power of four, and not with every
+    merge. Raises StoreError."""
     store = store.absolute()
     if not is_store(store):
         raise StoreError(f"{store}: no store; it is the folder that `tamis run --store` was given")
@@ -56,8 +56,7 @@ def _chains(pool: Path, records: list[dict[str, Any]], tier: int | None) -> list
         if not chain:
             return False
         sizes = [len(read[one["group"]]) for one in (chain[-1], record)]
-        tiers = {0 if tier is None else int(math.log(size, tier) + ROUNDED) for size in sizes}
-        return chain[-1]["origin"] != record["origin"] or len(tiers) > 1
+        return chain[-1]["origin"] != record["origin"] or len({_level(size, tier) for size in sizes}) > 1
 
     chains: list[list[dict[str, Any]]] = [[]]
     rows = size = 0
@@ -74,7 +73,21 @@ def _chains(pool: Path, records: list[dict[str, Any]], tier: int | None) -> list
         if small:
             chains[-1].append(record)
             rows, size = rows + mine, size + bytes_
-    return [chain for chain in chains if len(chain) >= (tier or 2)]
+    return [chain for chain in chains if chain and len(chain) >= _least(len(read[chain[0]["group"]]), tier)]
+
+
+def _level(groups: int, tier: int | None) -> int:
+    """Of a record that stands for so many groups: 0 below a tier, then one more for each power of four of it."""
+    if tier is None or groups < tier:
+        return 0
+    return 1 + ((groups // tier).bit_length() - 1) // 2
+
+
+def _least(groups: int, tier: int | None) -> int:
+    """Records of such groups that are worth merging."""
+    if tier is None:
+        return 2
+    return tier if _level(groups, tier) == 0 else TOGETHER
 
 
 def _of_images(pool: Path, record: dict[str, Any]) -> bool:
@@ -101,11 +114,13 @@ def _merge(store: Path, chain: list[dict[str, Any]], group: int, part: int) -> N
     digest = digest_of(pool / name)
     for record in sorted((store / "columns").rglob("column.json")):
         _merge_column(record.parent, members, digests, name, digest)
-    rejects = [pq.ParquetFile(pool / ".groups" / REJECTS_FILE.format(one["group"])).read() for one in chain]
-    told = pa.concat_tables([REJECTS.empty_table(), *rejects])
-    place = told.schema.get_field_index("part_group")
-    told = told.set_column(place, REJECTS.field("part_group"), pa.array([group] * len(told), pa.int32()))
-    write_parquet(pool / ".groups" / REJECTS_FILE.format(group), told.cast(REJECTS))
+    if rejects := [
+        pq.ParquetFile(pool / ".groups" / REJECTS_FILE.format(one["group"])).read() for one in chain if one["rejects"]
+    ]:
+        told = pa.concat_tables(rejects)
+        place = told.schema.get_field_index("part_group")
+        told = told.set_column(place, REJECTS.field("part_group"), pa.array([group] * len(told), pa.int32()))
+        write_parquet(pool / ".groups" / REJECTS_FILE.format(group), told.cast(REJECTS))
     mine = {one["group"] for one in chain}
     merged = {
         "group": group,

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ def read_decision(path: Path) -> dict[str, Any]:
 def decision_on(store: Path, to: str, run: str) -> dict[str, Any] | None:
     """The last decision on a complete run; one on another that had its name before is none."""
     mine = manifest_digest(store, run)
-    every = (one for one in _since_it_ended(store, to, run) if one["run"] == run)
+    if mine is None:
+        return None
+    every = (one for one in _since_it_began(store, to, run) if one["run"] == run)
     return next((one for one in every if one["manifest"] == mine), None)
 
 
@@ -73,17 +75,20 @@ def manifest_digest(store: Path, run: str) -> str | None:
     return digest_file(path) if path.exists() else None
 
 
-def _since_it_ended(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
-    """Decisions, the last first: none before a run ended is about what it chose, and years of them are not read. Clocks
-    of two machines may be a day apart."""
-    manifest = store / "runs" / run / "manifest.json"
-    if not manifest.exists():
-        return
-    ended = datetime.fromisoformat(read_json(manifest)["ended"]) - timedelta(days=1)
-    for one in map(read_decision, decisions(store, to)):
-        if datetime.fromisoformat(one["at"]) < ended:
-            return
-        yield one
+def decided_so_far(store: Path) -> dict[str, int]:
+    """Decisions of each switch, for the request of a run that begins: none of them is about it."""
+    return {to: next_number(store, to) - 1 for to in switches(store)}
+
+
+def _decided_before(store: Path, run: str) -> dict[str, int]:
+    path = store / "runs" / run / "request.json"
+    return dict(read_json(path).get("decided", {})) if path.exists() else {}
+
+
+def _since_it_began(store: Path, to: str, run: str) -> Iterator[dict[str, Any]]:
+    """Decisions, the last first; years of those before it are not read."""
+    before = _decided_before(store, run).get(to, 0)
+    yield from (read_decision(path) for path in decisions(store, to) if int(path.stem) > before)
 
 
 def current_run(store: Path, to: str = SWITCH) -> str | None:
@@ -124,7 +129,7 @@ def list_path(store: Path, to: str, number: int, what: str) -> Path:
 def changes_of(store: Path, run: str) -> list[Path]:
     """The lists of what a run's publication changed, where it was published after another."""
     for to in switches(store):
-        mine = (one for one in _since_it_ended(store, to, run) if one["current"] == run and one["changed"])
+        mine = (one for one in _since_it_began(store, to, run) if one["current"] == run and one["changed"])
         if (one := next(mine, None)) is not None:
             return [list_path(store, to, one["number"], what) for what in LISTS]
     return []
@@ -249,13 +254,22 @@ def published_place(store: Path, export: str | None = None, to: str = SWITCH) ->
 
 
 def standing(store: Path) -> dict[str, str]:
-    """Of each run that was decided on what is so now: published, held, withdrawn, or published before."""
+    """Of each run that stands and was decided on what is so now: published, held, withdrawn, or published before."""
+    runs = {path.parent.name for path in (store / "runs").glob("*/request.json")}
+    before = {run: _decided_before(store, run) for run in runs}
     found: dict[str, list[str]] = {}
     for to in switches(store):
-        told = list(map(read_decision, reversed(decisions(store, to))))
-        mine = {one["run"]: "before" if one["verdict"] == PUBLISHED else one["verdict"] for one in told}
-        if told and told[-1]["current"]:
-            mine[told[-1]["current"]] = PUBLISHED
+        left, mine = {run: before[run].get(to, 0) for run in sorted(runs)}, {}
+        for path in decisions(store, to):
+            if not left or int(path.stem) <= min(left.values()):
+                break
+            one = read_decision(path)
+            if left.get(one["run"], one["number"]) < one["number"]:  # not of another that had its name before
+                mine[one["run"]] = "before" if one["verdict"] == PUBLISHED else one["verdict"]
+                del left[one["run"]]
+        current = current_run(store, to)
+        if current is not None:
+            mine[current] = PUBLISHED
         for run, what in mine.items():
             found.setdefault(run, []).append(what if to == SWITCH else f"{what} ({to})")
     return {run: ", ".join(states) for run, states in found.items()}

@@ -15,9 +15,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from tamis.pipeline.errors import StoreError, TamisError
-from tamis.pipeline.files.atomic import read_json, store_lock, write_record
+from tamis.pipeline.files.atomic import drop_old_seals, read_json, store_lock, write_record
 from tamis.pipeline.files.inside import is_inside
 from tamis.pipeline.files.mirror import is_copy
+from tamis.pipeline.files.sealed import SEALS
 from tamis.pipeline.files.store_format import check_format
 from tamis.pipeline.progress import counted, joined, say
 from tamis.pipeline.read.pool import record_paths, records_of, superseded
@@ -72,6 +73,9 @@ def collect(store: Path, delete: bool, allow_code: bool = False, old: Old | None
                 _take_away(store, one, size)
             for twin in alike:
                 twin.stand_once()
+            for what in () if is_copy(store) else ("pool", "columns", FOLDER):  # a copy has not all files
+                for seals in sorted((store / what).rglob(SEALS)):
+                    drop_old_seals(seals.parent)
     if not found and not alike:
         return f"{store}: everything is needed by a run"
     done = "deleted" if delete else "can go; --delete takes it away"

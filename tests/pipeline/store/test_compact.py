@@ -131,17 +131,17 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_a_schedule_merges_by_tiers(tmp_path: Path) -> None:
     """So that each night's texts are written anew once for each power of the tier, and not with every merge."""
     nights, parts = Nights(tmp_path, publish={}), []
-    for number in range(1, 11):
+    for number in range(1, 14):
         nights.comes(f"n{number:02d}", texts(f"n{number:02d}x", 6))
         outcome = nights.night()
         parts.append(len(outcome.manifest["pool"]["parts"]))
         assert outcome.manifest["pool"]["samples"] == 6 * number
         compact(nights.store, tier=3)
         collect(nights.store, delete=True, old=Old(keep_runs=1, fate="remove"))
-    assert parts == [1, 2, 3, 2, 3, 4, 3, 4, 5, 2]
+    assert parts == [1, 2, 3, 2, 3, 4, 3, 4, 5, 4, 5, 6, 2], "three new ones, then four of those"
     fresh = run_recipe(nights.parsed(publish=None), tmp_path, tmp_path / "fresh", "fresh")
-    assert chosen(fresh.folder) == chosen(nights.store / "runs" / "nightly-0010")
-    assert verify(open_complete(nights.store / "runs" / "nightly-0010")) == []
+    assert chosen(fresh.folder) == chosen(nights.store / "runs" / "nightly-0013")
+    assert verify(open_complete(nights.store / "runs" / "nightly-0013")) == []
     lists = {path.name[:6] for path in (nights.store / "publications" / "current").glob("*.parquet")}
-    assert lists == {"000009", "000010"}, "of runs that are gone nobody asks what changed"
-    assert len(nights.records()) == 10
+    assert lists == {"000012", "000013"}, "of runs that are gone nobody asks what changed"
+    assert len(nights.records()) == 13
