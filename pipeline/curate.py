@@ -92,6 +92,7 @@ def curate(folder: Path, engine: Engine) -> Path:
     """Carry the run in this folder to its manifest, and return that."""
     stages = Stages(folder, engine)
     run = take_steps(folder, stages, fill(folder, stages))
+    stages.to_the_end()
     stages.one("groups", watch, folder, rows=run.pool.rows)
     rows = run.summary(len(run.steps) - 1)["kept"] if run.steps else run.pool.rows
     stages.one("selection", write_selection, folder, rows=rows)
@@ -165,6 +166,12 @@ class Stages:
         with self._metered("read", 0, 0) as row, still("read"):
             note(folder, self._engine.one("read", read_inputs, folder, model=_model_reads(run)))
             row["rows"] = rows_read(run.store / "pool") - before
+        if self._purse is not None and not row["rows"]:
+            self._purse.nothing_yet()
+
+    def to_the_end(self) -> None:
+        """What is left is done at a stretch, for nothing of it could be gone on with."""
+        self._purse = None
 
     def one(
         self, label: str, function: Callable[..., Any], *arguments: Any, rows: int = 0, model: bool = False

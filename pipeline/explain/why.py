@@ -60,7 +60,8 @@ def _of_thinned(run: Run, key_or_id: str) -> str:
     left = f"  thinned   {gone['at'][:10]}, so no step's decisions are left, but their counts"
     stages = [f"    {name:<24} {count:>11,}  {lost}".rstrip() for name, count, lost in funnel(_manifest(run))]
     if not rows:
-        return joined([f"{visible(key_or_id)}  not in the selection of run {run.name}", left, *stages])
+        told = f"{visible(key_or_id)}  not in the selection of run {run.name}; of its pool nothing is left to tell"
+        return joined([told, left, *stages])
     stories = []
     for row in rows:
         fields = {name: value for name, value in row.items() if name not in POOL.names and value is not None}

@@ -40,7 +40,7 @@ from tamis.pipeline.store.current import (
     switches,
     who,
 )
-from tamis.pipeline.store.runs import Run, open_complete, open_run
+from tamis.pipeline.store.runs import THINNED, Run, open_complete, open_run
 
 Decision = dict[str, Any]
 
@@ -107,6 +107,7 @@ def _by_people(place: Path, why: str, by: str | None, to: str | None, verdict: C
     with working_run(place) as folder:
         run = open_complete(folder, thinned_too=True)
         to = to or _switch_of(run)
+        switch_name(to)  # it may be no name
         with store_lock(run.store, say):
             mend_switch(run.store, to)
             last = last_decision(run.store, to)
@@ -219,7 +220,9 @@ def line(store: Path | str, to: str, decision: Decision) -> str:
     place, run, current = f"{store}/{switch_name(to)}.json", decision["run"], decision["current"]
     if decision["verdict"] == HELD:
         stays = f"{place} stays with {current}" if current else "nothing is published yet"
-        return f"held: {decision['why']}; {stays}. tamis approve {store}/runs/{run} --why TEXT publishes it"
+        gone = (Path(store) / "runs" / run / THINNED).exists()
+        more = "" if gone else f". tamis approve {store}/runs/{run} --why TEXT publishes it"
+        return f"held: {decision['why']}; {stays}{more}"
     if decision["verdict"] == WITHDRAWN:
         return f"withdrawn: {run}; {place} names {current} again"
     told = decision["changed"]

@@ -12,9 +12,11 @@ UNITS = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 def _bytes(value: Any) -> Any:
     """64M as a number."""
-    if isinstance(value, str) and value[-1:] in UNITS and value[:-1].isdecimal():
+    if not isinstance(value, str) or value.isdecimal():
+        return value
+    if value[-1:] in UNITS and value[:-1].isdecimal():
         return int(value[:-1]) * UNITS[value[-1]]
-    return value
+    raise ValueError(f"wanted bytes, as a number or with {', '.join(UNITS)} behind it, such as 64M; found {value!r}")
 
 
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1 << 10, le=1 << 34)]
@@ -44,6 +46,6 @@ class RunLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: Annotated[float, Field(gt=0)] | None = None
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     bytes: Annotated[int, BeforeValidator(_bytes), Field(gt=0)] | None = None
-    cost: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

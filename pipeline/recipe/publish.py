@@ -10,6 +10,7 @@ from tamis.pipeline.recipe.model import Model
 SWITCH = "current"  # the one that is meant where none is named
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fields = str | Annotated[list[str], Field(min_length=1)]
 
 
@@ -54,12 +55,12 @@ class Publish(Model):
 
     to: str = SWITCH
     rows: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)] | None] | None = None
-    change: Annotated[float, Field(ge=0)] | None = None
+    change: Finite | None = None
     new_rows: Annotated[int, Field(ge=0)] | None = None
     rejects: Share | None = None
     share: Shares | list[Shares] | None = None
-    target_nats: Annotated[float, Field(ge=0)] | None = None
-    kl: Annotated[float, Field(ge=0)] | None = None
+    target_nats: Finite | None = None
+    kl: Finite | None = None
     overlap: Share | None = None
 
     @field_validator("to")

@@ -18,7 +18,7 @@ from tamis.pipeline.files.atomic import digest_file, fingerprint, parsed_record,
 from tamis.pipeline.files.inside import NotInside, inside
 from tamis.pipeline.files.mirror import answered
 from tamis.pipeline.files.urls import as_url, filesystem
-from tamis.pipeline.recipe.publish import SWITCH
+from tamis.pipeline.recipe.publish import PLAIN, SWITCH
 from tamis.pipeline.recipe.recipe import plain_name
 from tamis.pipeline.store.runs import existing_store
 
@@ -29,6 +29,9 @@ LISTS = ("removed", "added")  # what changed since the run that was current befo
 
 
 def switch_name(to: str) -> str:
+    """The file's, without its suffix. Raises StoreError where it is no name."""
+    if not PLAIN.fullmatch(to):
+        raise StoreError(f"--to {to!r}: can't name a switch: up to 64 letters, digits, '-' and '_'")
     return "current" if to == SWITCH else f"current-{to}"
 
 

@@ -9,6 +9,7 @@ from nights import Nights, chosen, texts
 
 from tamis.pipeline.curate import Loop
 from tamis.pipeline.errors import LimitMet, RecipeError
+from tamis.pipeline.files.atomic import write_json
 from tamis.pipeline.forecast import forecast
 from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe.limits import RunLimits
@@ -56,14 +57,28 @@ def test_it_ends_when_its_seconds_are_spent_and_the_next_goes_on(nights: Nights)
     assert chosen(limited.folder) == chosen(free.folder)
 
 
+def test_by_limits_smaller_than_a_shard_it_ends_too(nights: Nights) -> None:
+    met = 0
+    for _ in range(40):
+        try:
+            ended = nights.night(limits={"seconds": 1e-6})
+            break
+        except LimitMet:
+            met += 1
+    assert 4 < met < 40
+    assert chosen(ended.folder) == chosen(nights.night(name="free", publish=None).folder)
+
+
 def test_each_limit_is_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     purse = Purse(RunLimits.model_validate({"bytes": "1k"}), None)
     purse.check("now")
-    (tmp_path / "some").write_bytes(bytes(5000))
+    write_json(tmp_path / "some.json", "a" * 5000)
     with pytest.raises(LimitMet, match="1,024 bytes are spent"):
         purse.check("later")
     purse = Purse(RunLimits(cost=1e-9), Prices(processor_hour=3600.0, currency="EUR"))
     sum(n * n for n in range(10**6))
+    purse.check("nothing is done that stands")
+    write_json(tmp_path / "more.json", "a")
     with pytest.raises(LimitMet, match="1e-09 EUR are spent"):
         purse.check("later")
     purse.process += 1  # of another machine's worker
