@@ -31,6 +31,7 @@ from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.loss_reduction import LossReduction
 from tamis.selectors.match.norm_sim import NormSim
 from tamis.selectors.match.target_clusters import TargetClusters
+from tamis.selectors.match.target_coverage import TargetCoverage
 from tamis.selectors.objects.class_round_robin import ClassRoundRobin
 from tamis.selectors.objects.coverage import ObjectCoverage
 from tamis.selectors.objects.detection_entropy import DetectionEntropy
@@ -70,6 +71,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "source_budgets": SourceBudgets,
     "sql": SqlFilter,
     "target_clusters": TargetClusters,
+    "target_coverage": TargetCoverage,
     "text_quality": TextQuality,
     "threshold": Threshold,
     "typical_clusters": TypicalClusters,

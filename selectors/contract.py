@@ -42,6 +42,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 Masks = dict[str, npt.NDArray[np.bool_]]
 Reasons = list[str | None]
+BESIDE = "beside"  # a field of batches of what a ranker compares the pool with
 SEEN = "seen"  # why a sample of the target tells nothing of recall: each fit that there is has seen it
 T = TypeVar("T")
 
@@ -265,8 +266,8 @@ class Selector:
 
     @property
     def compares_with(self) -> str | None:
-        """`target` or `evaluation`, where a ranker is given these samples, too, in batches that have a field
-        `beside`."""
+        """`target` or `evaluation`, where a ranker is given these samples, too, first, in batches that have a
+        field BESIDE."""
         return None
 
     @property

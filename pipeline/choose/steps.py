@@ -26,7 +26,7 @@ from tamis.pipeline.store.database import scope_mask
 from tamis.pipeline.store.learned import fitted_of, load_fitted, model_path, prepared_path, save_fitted
 from tamis.pipeline.store.runs import Run, open_run
 from tamis.pipeline.store.set_aside import EARLIER, aside, reasons_of
-from tamis.selectors.contract import Inputs, Ranker, Rereadable, Scored, Scorer
+from tamis.selectors.contract import BESIDE, Inputs, Ranker, Rereadable, Scored, Scorer
 
 
 def count_parts(folder: Path, step: int, names: list[str]) -> None:
@@ -158,7 +158,7 @@ def _beside(run: Run, step: int, inputs: Inputs) -> Iterator[pa.RecordBatch]:
             place = batch.schema.get_field_index("sample_id")
             ids = batch["sample_id"].to_numpy() ^ OTHER_IDS
             told = batch.set_column(place, "sample_id", pa.array(ids))
-            yield told.append_column("beside", pa.nulls(batch.num_rows, pa.string()))
+            yield told.append_column(BESIDE, pa.nulls(batch.num_rows, pa.string()))
 
 
 def _with_labels(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -6,13 +6,11 @@ Rankers: they look at all candidates together, with a budget.
     active.py             what to label next
     class_balance.py      classes evened out
     cold_start.py         the first labels: medoids, probability cover
-    embedded.py           candidates with a vector each
     facility_location.py  the set nearest to everything, lazily
     k_center.py           far from all before it
     label_errors.py       labels that are likely wrong
     ood.py                far from everything known
     parts.py              by clusters first, where all can't be compared at once
     self_paced.py         confident samples label themselves
-    spend.py              a budget spent pick by pick
     typical_clusters.py   the most typical of each cluster
 """

@@ -18,16 +18,16 @@ import numpy.typing as npt
 from tamis.selectors.active import acquisition
 from tamis.selectors.active.class_balance import balanced, considered
 from tamis.selectors.active.cold_start import ProbabilityCover, cold_order
-from tamis.selectors.active.embedded import Embedded, gather
 from tamis.selectors.active.facility_location import FacilityLocation
 from tamis.selectors.active.k_center import Farthest
 from tamis.selectors.active.parts import Placed, greedily
-from tamis.selectors.active.spend import Chooser, Ordered, picks_within, spend
 from tamis.selectors.active.typical_clusters import NEIGHBOURS, Typical
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.learners.heads import Belief, Head, fit_head, out_of_folds, prompted
+from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.picks.spend import Chooser, Ordered, picks_within, spend
 from tamis.selectors.ranked import Ranked
 
 COLD, WARM, LATE = (

@@ -8,9 +8,9 @@ round, and the next smallest is served; as published it would stay the smallest,
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import Embedded
-from tamis.selectors.active.spend import Chooser
 from tamis.selectors.learners.heads import Belief
+from tamis.selectors.picks.embedded import Embedded
+from tamis.selectors.picks.spend import Chooser
 
 MOST = 50  # candidates that are balanced over for each pick
 

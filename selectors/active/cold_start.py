@@ -7,7 +7,7 @@ own: facility_location.py, k_center.py, typical_clusters.py."""
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.spend import Ordered
+from tamis.selectors.picks.spend import Ordered
 from tamis.selectors.vectors.k_means import k_means
 
 Vectors = npt.NDArray[np.float32]

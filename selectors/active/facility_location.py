@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.selectors.picks.lazily import best_row
 from tamis.selectors.vectors.columns import unit
 
 Vectors = npt.NDArray[np.float32]
@@ -20,7 +21,6 @@ BLOCK = 256  # rows of similarities at once: 256 x 20,000 float32 are 20 MB
 LEVELS = 254  # of the scale from the lowest similarity that matters
 SPARSE = 16  # once fewer than one of so many pairs can still gain, those are listed and the others forgotten
 LUCK = 27.6  # -log of the chance, 1e-12, that a bound is too low
-FIRST_LOOK = 32  # samples looked at in full at once, twice as many each further time
 
 
 class FacilityLocation:
@@ -46,13 +46,7 @@ class FacilityLocation:
         """Place of the row that gains most, of equal ones the first, and its gain."""
         bounds = np.where(may, self.exact if self.codes is None else self._bounds(), -np.inf)
         looked = np.full(len(bounds), self.codes is None) | ~may
-        size = FIRST_LOOK
-        while not looked[place := int(bounds.argmax())]:
-            open_ = np.flatnonzero(~looked)
-            size = min(size, len(open_))
-            some = np.sort(open_[np.argpartition(-bounds[open_], size - 1)[:size]])
-            bounds[some] = self.exact[some] = self.gains(some)
-            looked[some], size = True, min(2 * size, BLOCK)
+        place = best_row(bounds, looked, self.gains)
         return place, float(bounds[place])
 
     def take(self, place: int) -> None:
@@ -74,7 +68,8 @@ class FacilityLocation:
         """[places] how much f would grow by each."""
         some = similarities(self.vectors[places], self.vectors)
         self.looked = places, some
-        return np.array([np.maximum(row - self.best, 0).sum(dtype=np.float64) for row in some])
+        self.exact[places] = [np.maximum(row - self.best, 0).sum(dtype=np.float64) for row in some]
+        return self.exact[places]
 
     def value(self) -> float:
         """F of the set."""

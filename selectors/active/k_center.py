@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import gather
-from tamis.selectors.active.spend import spend
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, Ranker
+from tamis.selectors.picks.embedded import gather
+from tamis.selectors.picks.spend import spend
 from tamis.selectors.ranked import Ranked
 
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import Embedded, gather
-from tamis.selectors.active.spend import Ordered, spend
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
 from tamis.selectors.learners.confident_learning import by_class, by_noise_rate, off_diagonal, thresholds
 from tamis.selectors.learners.folds import alike
 from tamis.selectors.learners.heads import unseen_shares
+from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.picks.spend import Ordered, spend
 
 BLOCK = 1024  # rows of similarities at once
 FLAGS = {

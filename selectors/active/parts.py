@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import Embedded
-from tamis.selectors.active.spend import Chooser, Ordered
+from tamis.selectors.picks.embedded import Embedded
+from tamis.selectors.picks.spend import Chooser, Ordered
 from tamis.selectors.vectors.k_means import k_means
 
 MOST_TOGETHER = 25_000  # facility location keeps half a byte a pair: 310 MB

@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.active.cold_start import cold_order
-from tamis.selectors.active.embedded import Embedded, gather
-from tamis.selectors.active.spend import Ordered, picks_within, spend
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import Ids, uniform
 from tamis.selectors.contract import Batches, Inputs, Ranker
 from tamis.selectors.labeled import Labeled, labeled
 from tamis.selectors.learners.folds import FOLDS, alike, fold_of
 from tamis.selectors.learners.one_vs_all import distances, fit_one_vs_all
+from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.picks.spend import Ordered, picks_within, spend
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

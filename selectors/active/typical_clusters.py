@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import Embedded, gather
-from tamis.selectors.active.spend import picks_within, spend
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import Batches, Inputs, Ranker
+from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.picks.spend import picks_within, spend
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.k_means import k_means
 

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamis.selectors import passes
-from tamis.selectors.contract import Batches
+from tamis.selectors.contract import BESIDE, Batches
 from tamis.selectors.passes import Places, wanted
 from tamis.selectors.ranked import Ids, Ranked, filtered
 from tamis.selectors.rows import as_floats, has_label
 
-BESIDE = "beside"  # a field of batches of the set that the pool is compared with
 KEY_BYTES = 256  # of a sample in a group: its key, twice, and its place in orders
 
 

@@ -12,4 +12,5 @@ Each file one published method; scores higher where a sample is more like it.
     quality_mask.py      the published quality mask
     shrinkage.py         means of few n-grams, drawn to the pool's
     target_clusters.py   what lies in a cluster of the target
+    target_coverage.py   the set that serves every sample of a target
 """

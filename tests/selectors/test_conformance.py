@@ -64,6 +64,8 @@ CASES: dict[str, dict[str, Any]] = {
     "class_round_robin": {"column": "objects", "budget": 20},
     "detection_entropy": {"column": "objects", "budget": 20},
     "k_center": {"column": "v", "budget": 20},
+    "target_coverage": {"column": "v", "budget": 20},
+    "target_coverage each": {"column": "v", "each": 3, "budget": 20},
     "object_coverage": {"column": "objects", "budget": 20},
     "object_coverage negatives": {"column": "objects", "pick": "confident", "negatives": 0.2, "budget": 20},
     "typical_clusters": {"column": "v", "budget": 20},

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tamis.selectors.active.embedded import Embedded
 from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.picks.embedded import Embedded
 from tamis.selectors.ranked import Ranked, ranked
 
 

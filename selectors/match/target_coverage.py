@@ -1,0 +1,139 @@
+"""The set that serves every sample of a target: greedily, by how near each of them has its nearest in the set.
+
+F(S) = sum over target samples t of the largest cosine, 0 or more, of t to a sample of S: facility location with the
+target as rows. With `each` above 1, the sum of so many largest. Both are monotone and submodular, so the greedy choice
+is within 1 - 1/e of the best (Nemhauser, Wolsey, Fisher 1978). Once nothing adds to it the nearest to any of the target
+follow. Lazy: a gain only falls. O(target x dim) a sample, and as much for each that is looked at again. Not for a
+target of which one kind alone matters: a norm by sample (`norm_sim`) takes the densest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.contract import BESIDE, Batches, Floats, Inputs, Ranker, Rows
+from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.picks.lazily import best_row
+from tamis.selectors.picks.spend import picks_within, spend
+from tamis.selectors.ranked import Ranked
+from tamis.selectors.vectors.columns import Vectors, unit, unit_vectors
+
+AT_ONCE = 1 << 22  # cosines
+DIGITS = 6  # of a gain: beyond them lies what the order of sums changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetCoverage(Ranker):
+    """column  vectors, of pool and target
+    each    picks that serve each target sample (default: as many as the budget has for it, at least one)
+    """
+
+    needs_target: ClassVar[bool] = True
+    fitted: ClassVar[type | None] = Ranked
+
+    column: str
+    each: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.each is not None and self.each < 1:
+            raise ValueError(f"each must be 1 or more, found {self.each}")
+
+    @property
+    def compares_with(self) -> str:
+        return "target"
+
+    @property
+    def near_in(self) -> str:
+        return self.column
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=(self.column, "key"), optional=("labels",))
+
+    def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
+        """Raises ValueError where the target has no vectors, or of another dimension."""
+        target, keys = self._target(pool)
+        given = gather((batch for batch in pool if BESIDE not in batch.schema.names), self.column, budget)
+        if given.there.any() and given.vectors.shape[1] != target.shape[1]:
+            told = f"the target's vectors have {target.shape[1]} numbers, the pool's {given.vectors.shape[1]}"
+            raise ValueError(told)
+        each = self.each or max(1, -(-picks_within(given, budget) // len(target)))
+        serving = Serving(given, target, keys, each)
+        found = spend(self, given, serving, budget)
+        return replace(found, facts={**found.facts, **serving.facts()})
+
+    def _target(self, pool: Batches) -> tuple[Vectors, list[str]]:
+        """[target, dim] of unit length, and its keys."""
+        vectors: list[Vectors] = []
+        keys: list[str] = []
+        for batch in pool:
+            if BESIDE not in batch.schema.names:
+                break  # what lies beside the pool comes first
+            some, there = unit_vectors(batch, self.column)
+            vectors.append(some[there])
+            keys += batch["key"].filter(pa.array(there)).to_pylist()
+        if not keys:
+            raise ValueError(f"no sample of the target has a vector in {self.column!r}")
+        return np.concatenate(vectors), keys
+
+
+class Serving:
+    """The candidate that adds most to F, while one does; then the one nearest to any of the target."""
+
+    def __init__(self, given: Embedded, target: Vectors, keys: list[str], each: int) -> None:
+        self.vectors, self.target, self.keys = given.vectors, target, keys
+        self.nearest: list[Floats] = [np.zeros(len(target)) for _ in range(each)]  # cosines; those before are larger
+        self.gained = 0
+        for place in np.flatnonzero(given.labeled & given.there).tolist():  # of earlier runs
+            self.take(place)
+        self.gained = 0
+        self.exact = np.zeros(len(given))
+        self.near = np.full(len(given), -1.0)  # cosine to the nearest of the target
+        for places in self._blocks(np.flatnonzero(given.there)):
+            cosines = self._cosines(places)
+            self.near[places] = np.round(cosines.max(1), DIGITS)
+            self.exact[places] = self._added(cosines)
+
+    def next(self, may: npt.NDArray[np.bool_]) -> tuple[int, float, str]:
+        bounds, looked = np.where(may, self.exact, -np.inf), ~may
+        place = best_row(bounds, looked, self._gains)
+        gain = float(bounds[place])
+        cosines = self._cosines(np.array([place]))[0]
+        if gain > 0:
+            most = int(np.maximum(cosines - self.nearest[-1], 0).argmax())
+            return place, gain, f"serves {self.keys[most]} of the target (cosine {cosines[most]:.3f})"
+        place = int(np.where(may, self.near, -np.inf).argmax())
+        most = int(self._cosines(np.array([place]))[0].argmax())
+        told = f"near {self.keys[most]} of the target (cosine {self.near[place]:.3f}), which is served already"
+        return place, 0.0, told
+
+    def take(self, place: int) -> None:
+        cosines = self._cosines(np.array([place]))[0].astype(np.float64)
+        self.gained += int((cosines > self.nearest[-1]).any())
+        for rank, held in enumerate(self.nearest):
+            self.nearest[rank] = np.maximum(held, cosines)
+            cosines = np.minimum(held, cosines)
+
+    def facts(self) -> dict[str, object]:
+        mean, count = float(self.nearest[0].mean()), len(self.keys)
+        said = f"{self.gained:,} picks serve the {count:,} samples of the target: cosine to the nearest {mean:.3f}"
+        told = {"target": len(self.keys), "each": len(self.nearest), "nearness": round(mean, DIGITS)}
+        return {**told, "by_gain": self.gained, "said": [said]}
+
+    def _gains(self, places: Rows) -> Floats:
+        self.exact[places] = self._added(self._cosines(places))
+        return self.exact[places]
+
+    def _added(self, cosines: npt.NDArray[np.float32]) -> Floats:
+        """[rows] by how much F would grow by each, of cosines [rows, target]."""
+        return np.round(np.maximum(cosines - self.nearest[-1], 0).sum(1, dtype=np.float64), DIGITS)
+
+    def _cosines(self, places: Rows) -> npt.NDArray[np.float32]:
+        return unit(self.vectors[places]) @ self.target.T
+
+    def _blocks(self, places: Rows) -> Iterator[Rows]:
+        size = max(1, AT_ONCE // len(self.keys))
+        return (places[first : first + size] for first in range(0, len(places), size))
