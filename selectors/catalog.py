@@ -36,6 +36,7 @@ from tamis.selectors.objects.class_round_robin import ClassRoundRobin
 from tamis.selectors.objects.coverage import ObjectCoverage
 from tamis.selectors.objects.detection_entropy import DetectionEntropy
 from tamis.selectors.quality.clip_score import ClipScore, StoredClipScore
+from tamis.selectors.quality.combine import Combine
 from tamis.selectors.quality.images import ImageQuality
 from tamis.selectors.quality.language import Language
 from tamis.selectors.quality.neg_clip_loss import NegClipLoss
@@ -49,6 +50,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "class_round_robin": ClassRoundRobin,
     "clip_score": ClipScore,
     "cluster_balance": ClusterBalance,
+    "combine": Combine,
     "decontaminate": Decontaminate,
     "detection_entropy": DetectionEntropy,
     "exact_dedup": ExactDedup,

@@ -1,6 +1,6 @@
 """Empirical distribution of a column, whole or within each group: what share of the candidates lies below a value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,32 @@ def sorted_values(batches: Batches, column: str, by: str | None) -> tuple[list[s
     return names, np.concatenate([np.empty(0), *each]), ends
 
 
+def sorted_columns(batches: Batches, columns: Sequence[str]) -> tuple[Floats, npt.NDArray[np.int64], Floats, Floats]:
+    """The finite values of each column sorted, one column after another, and where each ends; means and standard
+    deviations [columns]. In one pass."""
+    held = [_Held() for _ in columns]
+    sums = np.zeros((3, len(columns)))  # count, mean, sum of squared distances to it
+    for batch in batches:
+        chances = uniform(batch["sample_id"].to_numpy(), 0, 0, "quantiles")
+        for number, column in enumerate(columns):
+            values = numbers_of(batch, column)
+            mine = np.isfinite(values)
+            held[number].add(values[mine], chances[mine])
+            if mine.any():
+                sums[:, number] = _merged(*sums[:, number], values[mine])
+    each = [one.sorted() if one.values else np.empty(0) for one in held]
+    ends = np.cumsum([len(values) for values in each]).astype(np.int64)
+    return np.concatenate(each), ends, sums[1], np.sqrt(sums[2] / np.maximum(sums[0], 1))
+
+
+def _merged(count: float, mean: float, squares: float, values: Floats) -> tuple[float, float, float]:
+    """Count, mean and sum of squared distances with these values, too (Chan, Golub, LeVeque 1979)."""
+    more, theirs = len(values), float(values.mean())
+    apart, whole = theirs - mean, count + more
+    squares += float(((values - theirs) ** 2).sum()) + apart**2 * count * more / whole
+    return whole, mean + apart * more / whole, squares
+
+
 class _Held:
     """Values of one group: all of them, or beyond twice MOST a simple random sample by a hash of their ids."""
 
@@ -79,6 +105,14 @@ def _rows_by_group(
     ends = np.searchsorted(numbers[order], np.arange(len(names) + 1))
     for number, name in enumerate(names.tolist()):
         yield name, rows[order[ends[number] : ends[number + 1]]]
+
+
+def share_below(values: Floats, held: Floats) -> Floats:
+    """[rows] share of the sorted `held` below each, equal ones by half; NaN where there is no value, or none to rank
+    it by."""
+    low, high = np.searchsorted(held, values, "left"), np.searchsorted(held, values, "right")
+    there = np.isfinite(values) & (len(held) > 0)
+    return np.where(there, (low + high) / (2 * max(1, len(held))), np.nan)
 
 
 def shares_below(

@@ -131,11 +131,13 @@ class Bench:
 
     def asked(self, case: Case) -> dict[str, Any]:
         """Pool, columns and target that the case's settings and kind speak of."""
-        spoken = {value for value in case.settings.values() if isinstance(value, str)}
+        given = case.settings.values()
+        several = [value for values in given if isinstance(values, list) for value in values]
+        spoken = {value.removeprefix("-") for value in (*given, *several) if isinstance(value, str)}
         if spoken & {*OF_IMAGES}:
-            return {**IMAGES, "columns": {name: given for name, given in OF_IMAGES.items() if name in spoken}}
+            return {**IMAGES, "columns": {name: made for name, made in OF_IMAGES.items() if name in spoken}}
         known = {**VECTORS, **LOSSES, **MEASURES}
-        named = {name: given for name, given in known.items() if any(word.startswith(name) for word in spoken)}
+        named = {name: made for name, made in known.items() if any(word.startswith(name) for word in spoken)}
         asked: dict[str, Any] = {**TEXTS, "columns": named}
         if case.is_.needs_evaluation:
             return {**asked, "evaluation": TEXTS["target"], "target": []}

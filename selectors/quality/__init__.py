@@ -3,6 +3,7 @@
 Each file one method; a drop has its rule's name.
 
     clip_score.py     how near image and caption are
+    combine.py        several scores as one
     images.py         too small, dark, blurred
     language.py       the languages that are wanted
     neg_clip_loss.py  less what they get from all others
