@@ -58,7 +58,8 @@ def sorted_columns(batches: Batches, columns: Sequence[str]) -> tuple[Floats, np
             mine = np.isfinite(values)
             held[number].add(values[mine], chances[mine])
             if mine.any():
-                sums[:, number] = _merged(*sums[:, number], values[mine])
+                count, mean, squares = sums[:, number].tolist()
+                sums[:, number] = _merged(count, mean, squares, values[mine])
     each = [one.sorted() if one.values else np.empty(0) for one in held]
     ends = np.cumsum([len(values) for values in each]).astype(np.int64)
     return np.concatenate(each), ends, sums[1], np.sqrt(sums[2] / np.maximum(sums[0], 1))
