@@ -126,6 +126,7 @@ LEDGER_REASONS = {
     "in_training_slice": "a model that judges it was trained on it",
     "covered": "chosen samples cover what it holds",
     "not_reached": "the budget ended before what it holds was covered",
+    "not_a_candidate": "so many others look more like the target that it was not looked at",
     "not_picked": "others were picked before it, until the budget ended",
     "no_objects": "no object that the step covers was proposed in it",
     "unknown": "nothing is known of what it holds",

@@ -30,6 +30,7 @@ from tamis.selectors.match.density_ratio import DensityRatio
 from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.loss_reduction import LossReduction
 from tamis.selectors.match.norm_sim import NormSim
+from tamis.selectors.match.set_selection import SetSelection
 from tamis.selectors.match.target_clusters import TargetClusters
 from tamis.selectors.match.target_coverage import TargetCoverage
 from tamis.selectors.objects.class_round_robin import ClassRoundRobin
@@ -70,6 +71,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "random": Random,
     "self_paced": SelfPaced,
     "semantic_dedup": SemanticDedup,
+    "set_selection": SetSelection,
     "source_budgets": SourceBudgets,
     "sql": SqlFilter,
     "target_clusters": TargetClusters,

@@ -196,14 +196,21 @@ def score_parts(folder: Path, step: int, names: list[str]) -> None:
         final = run.work(step) / name
         if made_anew(final):
             plan, number = run.steps[step], run.part_number(name)
-            ids_alone = Inputs(fields=()) if plan.selector.ranks else None  # all is decided already
-            pairs = with_scope(run, run.part(name), step, _cost_fields(plan), ids_alone)
+            pairs = with_scope(run, run.part(name), step, _cost_fields(plan), _costs_alone(plan))
             try:
                 write_batches(final, SCORES, (_score(run, plan, learned, number, *pair) for pair in pairs))
             except pa.ArrowException:
                 raise
             except ValueError as error:
                 raise RecipeError(f"step {step} ({plan.name}): {error}") from error
+
+
+def _costs_alone(plan: StepPlan) -> Inputs | None:
+    """Of a ranker, which has decided already, batches need hold no more."""
+    if not plan.selector.ranks:
+        return None
+    counted = plan.budget is not None and plan.budget.field == "n_tokens"
+    return Inputs(fields=(), ngrams=plan.selector.inputs().ngrams if counted else None)
 
 
 def _cost_fields(plan: StepPlan) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from tamis.pipeline.conformance.pool import RECORDS, TWIN
 
 SHOWN = 3  # samples that a failure names
 LARGE = 10_000  # a budget above the pool
-BOUGHT = ("below_cut", "over_quota", "not_picked")  # reasons of those that a larger budget would have bought
+BOUGHT = ("below_cut", "over_quota", "not_picked", "not_a_candidate")  # of those that a larger budget would have bought
 
 
 class Fails(AssertionError):

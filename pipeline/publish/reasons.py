@@ -22,7 +22,7 @@ WORDS = {  # of who went, of who came
     "cut": ("below the cut", "was below the cut"),
     "dropped": ("dropped", "was dropped"),
 }  # fmt: skip
-CUT = ("below_cut", "over_quota", "not_picked", "not_reached", "covered")  # others were preferred
+CUT = ("below_cut", "over_quota", "not_picked", "not_a_candidate", "not_reached", "covered")  # others were preferred
 
 
 def differing(before: Run, after: Run) -> list[str]:

@@ -11,6 +11,7 @@ In and out: arrays. Called by vectors, texts and the steps.
     products.py      compiled loops over products of vectors
     prose.py         compiled loops that measure prose
     repeats.py       compiled loops that find what repeats in a text
+    sets.py          compiled loops that choose a set of texts
     sha256.py        SHA-256 of short messages, compiled
     shingles.py      compiled loops over texts
     similarities.py  its compiled loops, over similarities of 8 bits

@@ -10,6 +10,7 @@ Each file one published method; scores higher where a sample is more like it.
     loss_reduction.py    loss under the pool's model minus loss under the target's
     norm_sim.py          near a target, as one norm
     quality_mask.py      the published quality mask
+    set_selection.py     the set whose n-grams tell the target best
     shrinkage.py         means of few n-grams, drawn to the pool's
     target_clusters.py   what lies in a cluster of the target
     target_coverage.py   the set that serves every sample of a target
