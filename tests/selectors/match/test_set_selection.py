@@ -121,8 +121,8 @@ def test_what_earlier_runs_chose_is_in_the_set_from_the_start() -> None:
     batch = batch_of(pool, asked)
     before = batch.append_column("labels", pa.array(["", None, None, None], pa.string()))
     beside = batch_of(target, asked, beside=True, first=100)
-    assert picks(asked.rank([beside, batch], Budget(1))) == [1]
-    assert picks(asked.rank([beside, before], Budget(1))) == [2], "red is there already"
+    assert picks(asked.rank([beside, batch], Budget(2, "tokens"))) == [1]
+    assert picks(asked.rank([beside, before], Budget(2, "tokens"))) == [2], "red is there already"
 
 
 @pytest.mark.parametrize(
