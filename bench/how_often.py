@@ -4,8 +4,8 @@
 
 Pool: 6,000 texts of 15 domains, cut to 800 characters, 90 of them of the target's domain; target: 200 others of it. The
 budget is 3 and 10 times the tokens of these 90. Importance resampling fills it with texts that are all different, with
-the number that it finds repeated (`max_epochs: auto`), and with half and a quarter of it taken 2 and 4 times; the oracle
-repeats the 90. A model of 1 million parameters is trained from scratch on equal tokens of each and judged by its loss on
+the number that it finds repeated (`max_epochs: auto`), and with half and a quarter of it taken 2 and 4 times; set
+selection with texts that are all different, and with each up to 16 times; the oracle repeats the 90. A model of 1 million parameters is trained from scratch on equal tokens of each and judged by its loss on
 100 texts of the domain that nothing else saw. Oracle share: 0 is random, 1 the oracle. A stopped run goes on where it
 was; every cell is kept in --folder. Prints two tables."""
 
@@ -28,8 +28,9 @@ from tamis.pipeline.store.runs import Run, open_run
 from tamis.selectors.match.importance import ImportanceResampling
 
 SIZE, TRUE, TARGET, HELD_OUT = 6000, 90, 200, 100
+EPOCHS = 16  # of a text of a set
 DOMAINS = ("cli_tldr", "fiction_gutenberg", "law_dc", "medical_qa", "spec_rust")
-METHODS = ("random", "all different", "twice", "four times", "number found", "oracle")
+METHODS = ("random", "all different", "twice", "four times", "number found", "set", "set, repeated", "oracle")
 
 
 def pool(base: Path, domain: str) -> list[str]:
@@ -70,6 +71,9 @@ def cell(base: Path, domain: str, times: int, seed: int) -> dict[str, Any]:
     def by_importance(name: str, amount: int, **more: Any) -> Run:
         return chosen(base, f"{name}-{times}", {"importance_resampling": {"budget": {"tokens": amount, **more}}})
 
+    def as_set(name: str, **more: Any) -> Run:
+        return chosen(base, f"{name}-{times}", {"set_selection": {"budget": {"tokens": budget}, **more}})
+
     found = by_importance("found", budget, max_epochs="auto")
     sets = {
         "random": drawn(whole, tokens, budget, seed),
@@ -77,6 +81,8 @@ def cell(base: Path, domain: str, times: int, seed: int) -> dict[str, Any]:
         "twice": texts(by_importance("twice", budget // 2), 2),
         "four times": texts(by_importance("four", budget // 4), 4),
         "number found": texts(found),
+        "set": texts(as_set("set")),
+        "set, repeated": texts(as_set("again", max_epochs=EPOCHS)),
         "oracle": true * (times + 1),
     }  # fmt: skip
     amount = min(trainer.count(some) for name, some in sets.items() if name != "oracle")

@@ -69,6 +69,7 @@ SCORES = pa.schema(
         pa.field("tie", pa.string()),  # within a group the smallest goes first
         pa.field("detail", pa.string()),
         pa.field("related_id", pa.uint64()),  # the sample that decided, where the selector knows it
+        pa.field("weight", pa.float64()),  # how often it counts if it is chosen, or what it stands for; null: once
     ]
 )
 

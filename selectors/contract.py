@@ -72,6 +72,7 @@ class Scored:
     tie: pa.Array | None = None  # text: within a group the smallest goes first
     detail: Reasons | None = None  # what the ledger tells besides
     related: npt.NDArray[np.uint64] | None = None  # the sample that decided; 0: none
+    weight: Floats | None = None  # [rows] how often it counts if it is chosen, or what it stands for
 
 
 class Fitted:
@@ -99,6 +100,9 @@ class Fitted:
     def related_ids(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64] | None:
         return None
 
+    def sample_weights(self, batch: pa.RecordBatch) -> Floats | None:
+        return None
+
     def scored(self, batch: pa.RecordBatch) -> Scored:
         """All of it at once: what the run asks for."""
         score = self.score(batch)
@@ -110,6 +114,7 @@ class Fitted:
             self.tie_keys(batch),
             self.details(batch),
             self.related_ids(batch),
+            self.sample_weights(batch),
         )
 
     def unseen(self, batch: pa.RecordBatch, families: Rows | None, sources: Rows) -> Scored:
@@ -213,6 +218,7 @@ class Selector:
     adds_up: ClassVar[bool] = False  # whether its fit sums counts of shards: `count` and `fit_counts`
     no_fields: ClassVar[tuple[str, ...]] = ()  # that a setting may have in place of a field's name
     budgets: ClassVar[tuple[str, ...]] = ("budget", "fraction")  # how a recipe may say how much; none: by rule alone
+    weighs: ClassVar[bool] = False  # its weights are what samples stand for; else repeats, which cost each time
     unscored: ClassVar[bool] = False  # it only keeps or drops, so that the ledger tells no score
     outside: ClassVar[str] = ""  # reason why it drops what the step's `where` leaves out; empty: the step says
     shown_with: ClassVar[dict[str, str]] = {}  # settings that the reference's example has beside the required ones

@@ -28,6 +28,7 @@ class Ranked(Fitted):
     texts: dict[str, str]  # what the ledger tells besides, by id in hex
     facts: dict[str, Any]  # what the report tells of the step
     shown: str  # a format that tells `values` where `texts` have nothing
+    counts: Floats  # how often a pick counts, or what it stands for; empty: each once
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         return self._of(batch, self.values, np.nan)
@@ -54,6 +55,9 @@ class Ranked(Fitted):
             self.texts.get(f"{sample_id:016x}", one)
             for sample_id, one in zip(batch["sample_id"].to_pylist(), told, strict=True)
         ]
+
+    def sample_weights(self, batch: pa.RecordBatch) -> Floats | None:
+        return self._of(batch, self.counts, 1.0) if len(self.counts) else None
 
     def candidates_of(self, eligible: int) -> int:
         return self.candidates
@@ -87,9 +91,10 @@ def ranked(
     facts: dict[str, Any],
     candidates: int,
     related: Ids | None = None,
+    counts: Floats | None = None,
 ) -> Ranked:
     """From places in `ids` (rising): the picks in their order, and `reasons` of all others. Scores may be an array
-    [candidates], NaN where there is none."""
+    [candidates], NaN where there is none; so may `counts`, how often each pick counts."""
     ranks = np.zeros(len(ids), np.int64)
     ranks[np.asarray(picks, np.int64)] = np.arange(1, len(picks) + 1)
     if isinstance(reasons, Coded):
@@ -107,6 +112,7 @@ def ranked(
         settings=settings, ids=ids, ranks=ranks, values=told, reasons=known, reason=reason,
         related=np.zeros(len(ids), np.uint64) if related is None else related, candidates=candidates,
         texts={f"{int(ids[place]):016x}": text for place, text in texts.items()}, facts=facts, shown="",
+        counts=np.zeros(0) if counts is None else counts,
     )  # fmt: skip
 
 
@@ -126,5 +132,5 @@ def filtered(
     return Ranked(
         settings=settings, ids=ids, ranks=np.where(kept, np.cumsum(kept), 0), values=values, reasons=[reason],
         reason=np.where(kept, -1, 0).astype(np.int16), related=related, candidates=candidates, texts={}, facts=facts,
-        shown=shown,
+        shown=shown, counts=np.zeros(0),
     )  # fmt: skip

@@ -46,7 +46,13 @@ class Record:
     def entered(self, table: pa.Table, scores: Path) -> pa.Table:
         """The ledger's rows of one shard: the decisions, with score and detail from the score file."""
         count = table.num_rows
-        told = pq.read_table(scores, columns=["score", "detail", "cost", "related_id"]).take(table["row"])
+        told = pq.read_table(scores, columns=["score", "detail", "cost", "related_id", "weight"]).take(table["row"])
+        repeats = table["weight"].to_numpy()
+        if told["weight"].null_count < count:
+            place, counts = table.schema.get_field_index("weight"), pc.fill_null(told["weight"], 1.0).to_numpy()
+            whole = np.where(table["kept"].to_numpy(), repeats * counts, repeats)
+            table = table.set_column(place, "weight", pa.array(whole))
+            repeats = repeats if self.plan.selector.weighs else whole
         table = table.append_column("score", told["score"]).append_column("detail", told["detail"])
         table = table.append_column("cost", told["cost"])
         kept = table["kept"].to_numpy()
@@ -56,7 +62,7 @@ class Record:
         reasons = table["reason"].to_pylist()
         self.reasons.update(reasons)
         chosen = np.array([reason == "chosen" for reason in reasons], bool)
-        times = np.rint(table["weight"].to_numpy()[chosen]).astype(np.int64)
+        times = np.rint(repeats[chosen]).astype(np.int64)
         self.spent += int((told["cost"].to_numpy()[chosen] * times).sum())
         ranked = table.filter(table["rank"].is_valid()) if count else table
         for state, best in ((True, max), (False, min)):

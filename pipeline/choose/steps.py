@@ -243,6 +243,7 @@ def _score(
         "group_by": pa.nulls(count, pa.binary()) if told.group is None else told.group.cast(pa.binary()),
         "tie": pa.nulls(count, pa.string()) if told.tie is None else told.tie,
         "related_id": pa.array(related, mask=related == 0),
+        "weight": pa.nulls(count, pa.float64()) if told.weight is None else pa.array(told.weight),
     }
     tables = []
     for target, (score, key) in enumerate(zip(scores, keys, strict=True)):

@@ -43,11 +43,12 @@ def gain(held: Array, first: int, last: int, counts: Array, weights: Array) -> f
 
 @njit(nogil=True, cache=True)
 def greedily(
-    held: Array, places: Array, costs: Array, less: Array, counts: Array, weights: Array, budget: int, picks: Array,
-    gains: Array,
+    held: Array, places: Array, costs: Array, less: Array, counts: Array, weights: Array, budget: int, most: int,
+    picks: Array, gains: Array,
 ) -> int:  # fmt: skip
-    """Rows whose gain less `less` is most for its cost, again and again, while the budget lasts: to `picks`, and what
-    each gained to `gains`. `counts` are brought up to date. Lazily: a gain only falls. Returns how many."""
+    """Rows whose gain less `less` is most for its cost, each up to `most` times, while the budget lasts: to `picks`,
+    and what each gained to `gains`. `counts` are brought up to date. Lazily: a gain only falls. Returns how many."""
+    taken = np.zeros(len(costs), np.int32)
     heap = [(0.0, np.int64(-1))]
     heap.pop()
     for row in range(len(costs)):
@@ -68,4 +69,7 @@ def greedily(
         found, left = found + 1, left - costs[row]
         for i in range(places[row], places[row + 1]):
             counts[held[i]] += 1
+        taken[row] += 1
+        if taken[row] < most:
+            heapq.heappush(heap, (key, row))
     return found

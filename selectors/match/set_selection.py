@@ -37,6 +37,7 @@ class SetSelection(Ranker):
     buckets     that n-grams are hashed into
     smoothing   a: of each n-gram's count in the selection
     candidates  how many times the budget is looked at: the best by importance
+    max_epochs  times that a text may be picked: its n-grams count again, and it costs again
     """
 
     needs_target: ClassVar[bool] = True
@@ -47,6 +48,7 @@ class SetSelection(Ranker):
     buckets: int = 1 << 18
     smoothing: float = 0.5
     candidates: float = 8.0
+    max_epochs: int = 1
 
     def __post_init__(self) -> None:
         self.map  # noqa: B018  the n-gram settings check themselves
@@ -54,6 +56,8 @@ class SetSelection(Ranker):
             raise ValueError(f"smoothing must be above 0, found {self.smoothing}")
         if not self.candidates >= 1:
             raise ValueError(f"candidates: wanted 1 or more times the budget, found {self.candidates}")
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs must be 1 or more, found {self.max_epochs}")
 
     @property
     def map(self) -> Ngrams:
@@ -125,22 +129,26 @@ class SetSelection(Ranker):
         if len(costs) and (costs == 1).all():  # rows
             less = sizes / max(1.0, float(sizes.mean()) * budget)
         began = float(held.weights @ np.log(held.counts))
-        picks, gains = np.empty(len(costs), np.int64), np.empty(len(costs))
-        count = greedily(held.buckets, held.offsets, costs, less, held.counts, held.weights, budget, picks, gains)
-        chosen = held.places[picks[:count]]
+        size = min(len(costs) * self.max_epochs, budget + 1)
+        picks, gains = np.empty(size, np.int64), np.empty(size)
+        asked = (costs, less, held.counts, held.weights, budget, self.max_epochs)
+        count = greedily(held.buckets, held.offsets, *asked, picks, gains)
+        firsts = np.sort(np.unique(picks[:count], return_index=True)[1])
+        chosen, every = held.places[picks[firsts]], held.places[picks[:count]]
+        times = np.bincount(every, minlength=len(seen.ids)).astype(np.float64)
         reasons = np.full(len(seen.ids), NO_CANDIDATE, np.int16)
         reasons[held.places] = NOT_PICKED
         reasons[seen.sizes == 0] = NOT_SCORABLE
         reasons[seen.kept] = KEPT_BEFORE
         scores = np.full(len(seen.ids), np.nan)
-        scores[chosen] = gains[:count] / costs[picks[:count]]
-        whole = int(seen.sizes[chosen].sum() + seen.sizes[seen.kept].sum()) + self.smoothing * self.buckets
+        scores[chosen] = gains[firsts] / costs[picks[firsts]]
+        whole = int(seen.sizes[every].sum() + seen.sizes[seen.kept].sum()) + self.smoothing * self.buckets
         nats = float(np.log(whole) - began - gains[:count].sum())
         said = f"an n-gram of the target costs {nats:.3f} nats under the selection; {len(costs):,} candidates"
         facts: dict[str, Any] = {"target_nats": round(nats, 6), "looked_at": len(costs), "said": [said]}
         return ranked(
             self, seen.ids, chosen, scores=scores, reasons=Coded(REASONS, reasons), texts={}, facts=facts,
-            candidates=len(seen.ids) - int(seen.kept.sum()),
+            candidates=len(seen.ids) - int(seen.kept.sum()), counts=np.maximum(times, 1),
         )  # fmt: skip
 
 

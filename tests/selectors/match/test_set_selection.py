@@ -114,6 +114,15 @@ def test_candidates_are_cut_by_importance_and_by_what_may_be_held(
     assert passes.HELD_BYTES == 512 << 20
 
 
+def test_a_text_may_be_picked_again(drawn: tuple[list[str], list[str]]) -> None:
+    target, pool = drawn
+    once, often = (ranked(SetSelection(max_epochs=most), target, pool, Budget(900, "tokens")) for most in (1, 4))
+    assert often.facts["target_nats"] < once.facts["target_nats"]
+    assert set(once.counts) == {1.0} and {1.0, 4.0} <= set(often.counts) <= {1.0, 2.0, 3.0, 4.0}
+    lengths = np.array([len(text.split()) for text in pool])
+    assert 890 <= (lengths * often.counts)[often.ranks > 0].sum() <= 900
+
+
 def test_what_earlier_runs_chose_is_in_the_set_from_the_start() -> None:
     asked = SetSelection()
     target = ["red red blue", "blue red green"]
@@ -141,8 +150,9 @@ def test_a_target_without_texts_and_an_empty_pool() -> None:
     assert len(asked.rank([batch_of(["one"], asked, beside=True)], Budget(1)).ids) == 0
 
 
+@pytest.mark.parametrize("most", [1, 3])
 def test_a_run_in_tokens_stays_within_its_budget(
-    run_in: Runner, tmp_path: Path, drawn: tuple[list[str], list[str]]
+    run_in: Runner, tmp_path: Path, drawn: tuple[list[str], list[str]], most: int
 ) -> None:
     target, pool = drawn
     write_jsonl(tmp_path / "pool.jsonl", [{"id": f"p{n}", "text": f"{text} n{n}"} for n, text in enumerate(pool)])
@@ -151,10 +161,13 @@ def test_a_run_in_tokens_stays_within_its_budget(
         tmp_path,
         pool=[{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
         target=[{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
-        steps=[{"set_selection": {"budget": {"tokens": 300}}}],
+        steps=[{"set_selection": {"budget": {"tokens": 300}, "max_epochs": most}}],
         emit=["keys"],
     )
-    texts = open_run(outcome.folder).selection()["text"].to_pylist()
-    assert 280 <= sum(len(text.split()) for text in texts) <= 300
+    chosen = open_run(outcome.folder).selection()
+    pairs = list(zip(chosen["text"].to_pylist(), chosen["weight"].to_pylist(), strict=True))
+    spent = sum(len(text.split()) * times for text, times in pairs)
+    assert 280 <= spent <= 300 and outcome.manifest["steps"][0]["spent"] == spent
+    assert max(times for _, times in pairs) == most
     told = outcome.manifest["steps"][0]["facts"]
     assert told["target_nats"] > 0 and "nats under the selection" in told["said"][0]
