@@ -16,6 +16,7 @@ from tamis.selectors.active.self_paced import SelfPaced
 from tamis.selectors.active.typical_clusters import TypicalClusters
 from tamis.selectors.balance.clusters import ClusterBalance
 from tamis.selectors.balance.quota import Quota
+from tamis.selectors.balance.sensitivity import Sensitivity
 from tamis.selectors.balance.source_budgets import SourceBudgets
 from tamis.selectors.balance.uniform import Random
 from tamis.selectors.contract import Selector
@@ -71,6 +72,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "random": Random,
     "self_paced": SelfPaced,
     "semantic_dedup": SemanticDedup,
+    "sensitivity": Sensitivity,
     "set_selection": SetSelection,
     "source_budgets": SourceBudgets,
     "sql": SqlFilter,

@@ -46,7 +46,7 @@ def one_row_each(bench: Bench, case: Case) -> None:
     if set(found) != {record["id"] for record in RECORDS}:
         raise Fails(f"{len(found)} rows in the ledger for {len(RECORDS)} candidates")
     if has_budget(case):
-        weight = sum(one.weight for one in found.values() if one.kept)
+        weight = sum(1 if case.is_.weighs else one.weight for one in found.values() if one.kept)
         budget = min(case.settings["budget"], record["eligible"] * case.is_.epochs if case.kind else LARGE)
         if "ties" in case.settings:
             if weight <= budget:

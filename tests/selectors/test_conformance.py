@@ -84,6 +84,8 @@ CASES: dict[str, dict[str, Any]] = {
     "perplexity middle": {"column": "v_prior", "keep": "middle", "budget": 20},
     "quota": {"by": "part", "shares": {"a": 2, "b": 1}, "budget": 18},
     "random": {"budget": 20},
+    "sensitivity": {"column": "v", "budget": 20},
+    "sensitivity sums": {"column": "v", "power": 1, "budget": 20},
     "set_selection": {"budget": 20},
     "set_selection few": {"ngrams": 2, "candidates": 1.5, "budget": 20},
     "self_paced": {"column": "v", "budget": 20},
