@@ -49,11 +49,9 @@ def greedily(
     """Rows whose gain less `less` is most for its cost, each up to `most` times, while the budget lasts: to `picks`,
     and what each gained to `gains`. `counts` are brought up to date. Lazily: a gain only falls. Returns how many."""
     taken = np.zeros(len(costs), np.int32)
-    heap = [(0.0, np.int64(-1))]
-    heap.pop()
-    for row in range(len(costs)):
-        told = gain(held, places[row], places[row + 1], counts, weights) - less[row]
-        heap.append((-told / costs[row], np.int64(row)))
+    heap = [
+        (-(gain(held, places[i], places[i + 1], counts, weights) - less[i]) / costs[i], i) for i in range(len(costs))
+    ]
     heapq.heapify(heap)
     found, left = 0, budget
     while len(heap) > 0:

@@ -192,9 +192,9 @@ class _Seen:
             if "labels" in batch.schema.names:
                 kept = batch["labels"].is_valid().to_numpy(zero_copy_only=False)
             rows.append((ids, budget.costs(batch), np.diff(places), kept))
-        whole = [np.concatenate(some) for some in zip(*rows, strict=True)]
-        order = np.argsort(whole[0], kind="stable")
-        return cls(*(some[order] for some in whole), pool=pool, target=target)
+        ids, costs, sizes, kept = (np.concatenate(some) for some in zip(*rows, strict=True))
+        order = np.argsort(ids, kind="stable")
+        return cls(ids[order], costs[order], sizes[order], kept[order], pool, target)
 
 
 def _of_pool(batches: Batches) -> Iterator[pa.RecordBatch]:

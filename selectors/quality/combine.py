@@ -8,7 +8,7 @@ same: the mean of two that agree counts that twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ class Combine(Scorer):
     by       rank: mean of the ranks; max: the best of them; z: mean of the z-scores
     weights  how much each counts, in the order of `scores` (default: all alike; not with max)
     """
+
+    shown_with: ClassVar[dict[str, str]] = {"scores": "[good, -nll]"}
 
     scores: list[str]
     by: Literal["rank", "max", "z"] = "rank"
