@@ -5,7 +5,7 @@ In: words typed. Out: results on stdout, progress on stderr, exit codes. Calls e
     app.py            the verbs in their families, and the entry point
     families.py       the families, and how a verb joins one
     choose.py         pick, init, plan, run
-    look.py           report, view, why, sql, runs, explain, compare, probe
+    look.py           report, view, why, sql, runs, explain, compare, tune, probe
     publish.py        path, diff, approve, hold
     label.py          tasks out, answers in
     store.py          where, forget, verify, gc, compact

@@ -10,7 +10,7 @@ from tamis.pipeline import machine
 from tamis.pipeline.cli.choose import init, pick, plan, run
 from tamis.pipeline.cli.families import CHOOSE, LOOK, OPERATE, PUBLISH, STORE, family, join
 from tamis.pipeline.cli.label import label
-from tamis.pipeline.cli.look import compare, explain, probe, report, runs, sql, view, why
+from tamis.pipeline.cli.look import compare, explain, probe, report, runs, sql, tune, view, why
 from tamis.pipeline.cli.operate import check_selector, columns, demo, doctor, recipe_schema, selectors, serve
 from tamis.pipeline.cli.publish import approve, diff, hold, path
 from tamis.pipeline.cli.store import compact, forget, gc, verify, where
@@ -24,7 +24,7 @@ app = family(
     help_epilogue="`tamis VERB --help` has each verb's settings and examples. No data yet? `tamis demo` shows it.",
 )
 join(app, CHOOSE, pick, init, plan, run)
-join(app, LOOK, report, view, why, sql, runs, explain, compare, probe)
+join(app, LOOK, report, view, why, sql, runs, explain, compare, tune, probe)
 join(app, PUBLISH, path, diff, approve, hold)
 app.command(label)
 join(app, STORE, where, forget, verify, gc, compact)

@@ -1,4 +1,4 @@
-"""`tamis report`, `view`, `why`, `sql`, `runs`, `explain`, `compare`, `probe`: what came of a run, and its worth.
+"""`tamis report`, `view`, `why`, `sql`, `runs`, `explain`, `compare`, `tune`, `probe`: what came of a run, its worth.
 
 Heavy imports wait inside the verbs, so that --help answers at once."""
 
@@ -238,6 +238,63 @@ def compare(
     write_json(out.with_suffix(".json"), found, sealed=False)
     show(table(found))
     show(out, sys.stderr)
+
+
+def tune(
+    recipe: Path,
+    others: list[Path] | None = None,
+    *,
+    store: Path,
+    over: list[str] | None = None,
+    column: str | None = None,
+    train: str | None = None,
+    seeds: int = 3,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    allow_code: Flag = False,
+) -> None:
+    """Find settings by what they are worth to the target: all are tried, the best are trained on, chance is told.
+
+    Parameters
+    ----------
+    recipe
+        the recipe, which is also tried as it stands
+    others
+        further recipes to try, over the same pool and target
+    store
+        where all of it is run and kept: the same command goes on where it was stopped
+    over
+        KEY=VALUE,VALUE: a place of the recipe and values to try there; all combinations of several
+    column
+        vectors to judge nearness in, in place of the target's n-grams
+    train
+        tiny, small or medium: the best third are judged by training such a model from scratch, too
+    seeds
+        trainings of each of the last ones
+    out
+        a recipe with what was found; what was tried goes to a .json beside it
+    allow_code
+        let recipes run the Python code that they name
+
+    Examples
+    --------
+    tamis tune my.yaml --store my-store --over steps.1.importance_resampling.ngrams=1,2,3
+    tamis tune my.yaml other.yaml --store my-store --train tiny -o tuned.yaml
+    """
+    from tamis.pipeline.comparing.tuning import as_yaml, table, tuned
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.files.atomic import write_json
+
+    if out is not None and out.suffix not in (".yaml", ".yml"):
+        raise RecipeError(f"-o {out}: a recipe is YAML; what was tried goes to a .json beside it")
+    if out is not None and any(out.absolute().parent != one.absolute().parent for one in (recipe, *(others or []))):
+        raise RecipeError(f"-o {out}: paths in it are as seen from the recipe's folder; put it there")
+    asked = {"column": column, "train": train, "seeds": seeds, "allow_code": allow_code}
+    found = tuned(recipe, store, over or [], others or [], **asked)  # type: ignore[arg-type]
+    show(table(found))
+    if out is not None:
+        out.write_text(as_yaml(found), encoding="utf-8")
+        write_json(out.with_suffix(".json"), found, sealed=False)
+        show(out, sys.stderr)
 
 
 def probe(

@@ -7,5 +7,6 @@ In: runs of one pool. Out: figures, a table, a page.
     page.py        the table and the page
     selections.py  several selections of one pool, side by side
     texts.py       a language model, on texts
+    tuning.py      settings found by what they are worth
     training.py    what they are worth, by training the same small model on each
 """

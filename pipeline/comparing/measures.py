@@ -22,16 +22,17 @@ from tamis.selectors.texts.ngrams import Ngrams, flat
 from tamis.selectors.vectors.columns import as_array
 
 Ids = npt.NDArray[np.uint64]
-Chosen = Mapping[str, Ids]
+Counts = npt.NDArray[np.int64]
+Chosen = Mapping[str, Ids]  # rising
 Figures = dict[str, dict[str, float]]  # by selection; "" is the whole pool
 NGRAMS = Ngrams(order=2, buckets=1 << 18)  # unigrams and bigrams, with repetition
 MOST_TARGETS = 2000  # that nearest samples are looked for of
 
 
-def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
+def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids, times: Mapping[str, Counts]) -> Figures:
     """Of the target's samples that are `held` out: `target_nats`, how many nats an n-gram of theirs costs under the
     selection's smoothed distribution of n-grams, a model of one line; and the share of theirs that it has at all. The
-    pool is told `without` their copies in it."""
+    pool is told `without` their copies in it. `times`: how often each of the chosen counts."""
     from tamis.selectors.loops.buckets import add_counts
 
     folders = {of_target: _ngram_folder(run, of_target) for of_target in (False, True)}
@@ -49,6 +50,12 @@ def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids) -> Figures:
             mask = _among(ids, mine)
             if mask.any():
                 add_counts(flat(batch.filter(pa.array(mask)), NGRAMS)[0], counts[name])
+                again = times[name][np.searchsorted(mine, ids[mask])] - 1
+                for more in np.unique(again[again > 0]).tolist():
+                    rows = np.flatnonzero(mask)[again == more]
+                    some = np.zeros_like(counts[name])
+                    add_counts(flat(batch.take(pa.array(rows)), NGRAMS)[0], some)
+                    counts[name] += more * some
     target = counts.pop("target")
     seen = (target > 0) | (counts[""] > 0)
     return {

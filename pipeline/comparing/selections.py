@@ -73,15 +73,13 @@ def comparison(
     members = gathered(asked, store, oracle, allow_code)
     first = members[0].run
     say(f"comparing {', '.join(member.name for member in members)}")
-    vectors, declaring = _vectors(members, column)
-    held, contents = _held(first)
-    draws = {
-        f"{place}/{draw}": _selected(run)
-        for place, member in enumerate(members)
-        for draw, run in enumerate(member.judged)
-    }
+    vectors, declaring = vectors_in([member.run for member in members], column)
+    held, contents = held_of(first)
+    judged = {f"{place}/{draw}": run for place, member in enumerate(members) for draw, run in enumerate(member.judged)}
+    draws = {name: selected(run) for name, run in judged.items()}
+    times = {name: times_of(run) for name, run in judged.items()}
     copies = aside(members[0].judged[0])[0]
-    ngrams = by_ngrams(first, draws, held, copies) if len(held) and not first.recipe.reads_images else {}
+    ngrams = by_ngrams(first, draws, held, copies, times) if len(held) and not first.recipe.reads_images else {}
     nearness = by_vectors(declaring, vectors, draws, held) if vectors and len(held) else {}
     of_kind = [[kind_found(run) for run in member.judged] for member in members]
     figures = [
@@ -113,7 +111,7 @@ def comparison(
             told = {"what": f"head on {vectors}", "held_out": heads.held_out, "apart": True}
             found["trained"] = {**trained(heads, runs, seeds), **told}
         else:
-            texts = apart or _target_texts(first, held)
+            texts = apart or target_texts(first, held)
             told = {"what": f"{train} model", "held_out": len(texts), "apart": apart is not None}
             found["trained"] = {**trained(TextTrials(runs, train, texts, among), runs, seeds), **told}
     return found
@@ -137,7 +135,7 @@ def with_found(figures: dict[str, Any], draws: list[dict[str, Any]]) -> dict[str
     return {**figures, **more, "kind_found": float(np.mean(shares)), "intervals": intervals}
 
 
-def _held(run: Run) -> tuple[npt.NDArray[np.uint64], int]:
+def held_of(run: Run) -> tuple[npt.NDArray[np.uint64], int]:
     """Ids of the target's samples that are held out, rising, and how many contents that are."""
     if run.target is None:
         return np.zeros(0, np.uint64), 0
@@ -161,7 +159,7 @@ def _candidates(run: Run) -> npt.NDArray[np.uint64]:
     return np.sort(np.concatenate(found))
 
 
-def _target_texts(run: Run, held: npt.NDArray[np.uint64]) -> list[str]:
+def target_texts(run: Run, held: npt.NDArray[np.uint64]) -> list[str]:
     """Of the held part. Raises RecipeError where there are none."""
     parts = run.target.parts if run.target else []
     tables = [pq.read_table(part.path, columns=["sample_id", "text"]) for part in parts]
@@ -189,8 +187,11 @@ def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_co
         raise RecipeError(f"{taken.pop()}: that name is of a selection that compare adds; give the run another")
     if any(run.recipe.hold_out for run in runs):
         raise RecipeError("hold_out: compare holds a part of the target out itself; compare runs of the whole target")
-    whole = _same_seen(first)
-    members = [Member(run.name, run, _selected(run), _judged(run, whole, allow_code)) for run in runs]
+    whole = same_seen(first)
+    members = [
+        Member(run.name, run, selected(run), judged_of(run, whole, f"{run.name}-judged", run.recipe, allow_code))
+        for run in runs
+    ]
     before = _before_the_choice(first)
     by_chance = {"random": {"budget": _budget(first)}}
     members.append(_beside(first, whole, RANDOM, [*before, by_chance], allow_code))
@@ -215,16 +216,16 @@ def _before_the_choice(run: Run) -> list[dict[str, Any]]:
     return run.recipe.steps[: choices[-1]] if choices else []
 
 
-def _judged(run: Run, whole: list[str | None], allow_code: bool) -> tuple[Run, ...]:
-    """The selection once more without the target's held part; several times where its steps leave it to chance."""
-    noisy = any(step.selector.noisy or step.name == "random" for step in run.steps)
-    return tuple(
-        _made(run, whole, f"{run.name}-judged", run.recipe.steps, allow_code, draw)
-        for draw in range(DRAWS if noisy else 1)
-    )
+def judged_of(run: Run, whole: list[str | None], what: str, recipe: Recipe, allow_code: bool) -> tuple[Run, ...]:
+    """What a recipe chooses of a run's pool without the target's held part; several times where its steps leave it to
+    chance."""
+    first = _made(run, whole, what, recipe, recipe.steps, allow_code, 0)
+    noisy = any(step.selector.noisy or step.name == "random" for step in first.steps)
+    more = (_made(run, whole, what, recipe, recipe.steps, allow_code, draw) for draw in range(1, DRAWS if noisy else 1))
+    return first, *more
 
 
-def _same_seen(run: Run) -> list[str | None]:
+def same_seen(run: Run) -> list[str | None]:
     return [run.pool.fingerprint, run.target.fingerprint if run.target else None]
 
 
@@ -248,13 +249,17 @@ def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
 def _beside(first: Run, whole: list[str | None], what: str, steps: list[dict[str, Any]], allow_code: bool) -> Member:
     """A selection that compare adds. Raises RecipeError."""
     draws = 1 if what == ORACLE else DRAWS
-    made = tuple(_made(first, whole, what.replace(" ", "-"), steps, allow_code, draw) for draw in range(draws))
-    return Member(what, made[0], _selected(made[0]), made)
+    made = tuple(
+        _made(first, whole, what.replace(" ", "-"), first.recipe, steps, allow_code, draw) for draw in range(draws)
+    )
+    return Member(what, made[0], selected(made[0]), made)
 
 
-def _made(of: Run, whole: list[str | None], what: str, steps: list[dict[str, Any]], allow_code: bool, draw: int) -> Run:
-    """A run of another one's pool, with these steps and without the target's held part, found again where it stands.
-    Raises RecipeError."""
+def _made(
+    of: Run, whole: list[str | None], what: str, given: Recipe, steps: list[dict[str, Any]], allow_code: bool, draw: int
+) -> Run:
+    """A run of another one's pool, of a recipe with these steps and without the target's held part, found again where
+    it stands. Raises RecipeError."""
     share = HELD_OUT if of.recipe.target else None
     changed = {
         "steps": steps,
@@ -262,9 +267,9 @@ def _made(of: Run, whole: list[str | None], what: str, steps: list[dict[str, Any
         "against": None,
         "guard": None,
         "hold_out": share,
-        "seed": of.recipe.seed + draw,
+        "seed": given.seed + draw,
     }
-    recipe: Recipe = of.recipe.model_copy(update=changed)
+    recipe: Recipe = given.model_copy(update=changed)
     asked = recipe.model_dump(mode="json", exclude={"name", "engine"})
     name = f"{OF_COMPARE}{what}-{fingerprint([asked, whole])[:8]}"
     if not (of.store / "runs" / name / "manifest.json").exists():
@@ -291,23 +296,30 @@ def _budget(run: Run) -> Any:
     return {name: value for name, value in last.items() if name != "max_epochs"}
 
 
-def _selected(run: Run) -> npt.NDArray[np.uint64]:
+def selected(run: Run) -> npt.NDArray[np.uint64]:
     table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])
     return np.sort(table["sample_id"].to_numpy())
 
 
-def _vectors(members: list[Member], column: str | None) -> tuple[str | None, Run]:
+def times_of(run: Run) -> npt.NDArray[np.int64]:
+    """How often each counts, in the order of `selected`."""
+    table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id", "weight"])
+    order = np.argsort(table["sample_id"].to_numpy())
+    return np.maximum(1, np.rint(table["weight"].to_numpy()[order])).astype(np.int64)
+
+
+def vectors_in(runs: list[Run], column: str | None) -> tuple[str | None, Run]:
     """The column of vectors that was asked for, or else the first one, and a run that has it. Raises RecipeError."""
-    for member in members:
-        for maker in member.run.declared:
+    for run in runs:
+        for maker in run.declared:
             if column is None and maker.output.vectors:
-                return maker.name, member.run
-        if column in by_name(member.run.declared):
-            vectors_of(member.run.declared, column)
-            return column, member.run
+                return maker.name, run
+        if column in by_name(run.declared):
+            vectors_of(run.declared, column)
+            return column, run
     if column is not None:
         raise RecipeError(f"--column {column}: none of the runs has it")
-    return None, members[0].run
+    return None, runs[0]
 
 
 def _member(member: Member, figures: dict[str, Any], repeats: dict[str, int]) -> dict[str, Any]:

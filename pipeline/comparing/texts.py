@@ -37,7 +37,7 @@ class TextTrials:
         """Of each selection its draws, which seeds take in turn; `among`: ids of what random is drawn from."""
         first = next(iter(runs.values()))[0]
         self.trainer = Trainer(first, model, held_out)
-        self.texts = {name: [_chosen_texts(run) for run in draws] for name, draws in runs.items()}
+        self.texts = {name: [chosen_texts(run) for run in draws] for name, draws in runs.items()}
         if empty := [name for name, draws in self.texts.items() if not all(draws)]:
             raise RecipeError(f"--train: {empty[0]} holds no texts to train on; --train head learns classes")
         self.sizes = {name: min(map(self.trainer.count, draws)) for name, draws in self.texts.items()}
@@ -127,7 +127,7 @@ def shuffled(texts: list[str], seed: int) -> list[str]:
     return [text for _, _, text in sorted(places)]
 
 
-def _chosen_texts(run: Run) -> list[str]:
+def chosen_texts(run: Run) -> list[str]:
     """Each as often as its weight says."""
     table = pq.read_table(run.folder / "selection.parquet", columns=["text", "weight"])
     held = zip(table["text"].to_pylist(), table["weight"].to_pylist(), strict=True)

@@ -1,0 +1,307 @@
+"""`tamis tune`: settings found by what they are worth, by successive halving, and an honest word where none is better.
+
+Each variant of a recipe is run without the held-out part of the target and judged by that part: first all of them by
+the measure of `compare` that goes along with training (target nats of texts, nearness of vectors), then, where it is
+asked for, the best third by one small training each, and the best third of these by several, all on equal amounts. The
+recipe as it stands is kept to the end: a setting is found only if it is better than that by more than chance. Runs and
+losses are kept in the store, so a killed search goes on."""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from tamis.pipeline.comparing.measures import by_ngrams, by_vectors
+from tamis.pipeline.comparing.page import MEASURES
+from tamis.pipeline.comparing.selections import (
+    DRAWS,
+    HELD_OUT,
+    held_of,
+    judged_of,
+    same_seen,
+    selected,
+    target_texts,
+    times_of,
+    vectors_in,
+)
+from tamis.pipeline.comparing.texts import Trainer
+from tamis.pipeline.comparing.training import interval
+from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.plain_yaml import load_yaml
+from tamis.pipeline.progress import Counter, hushed, joined, say
+from tamis.pipeline.recipe.recipe import Recipe, load_recipe, overridden
+from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.store.runs import Run, open_complete
+from tamis.pipeline.store.set_aside import aside
+
+AS_IT_STANDS = "as it stands"
+MOST = 64  # variants
+PARTS = 5  # of the held-out target: differences between them tell what chance does
+KEPT = 3  # one of so many goes on to the next round
+SIZES = ("budget", "fraction")  # of selections: a larger one serves a target better, whatever chose it
+
+
+@dataclass
+class Variant:
+    """One way to set the recipe."""
+
+    name: str
+    path: Path
+    changes: dict[str, Any]  # places and values
+    recipe: Recipe
+    values: npt.NDArray[np.float64] | None = None  # [parts] of the first round's measure, lower is better
+    losses: list[float] | None = None  # [seeds]
+    rounds: int = 0  # that it came through
+
+
+class Over(NamedTuple):
+    place: str
+    values: list[Any]
+
+
+def tuned(
+    path: Path,
+    store: Path,
+    over: list[str],
+    others: list[Path],
+    *,
+    column: str | None = None,
+    train: str | None = None,
+    seeds: int = 3,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """All that was tried, the best first, as plain values; `changes` are those to make, none where nothing is better.
+    Raises RecipeError."""
+    variants = _variants(path, [_over(text) for text in over], others)
+    if seeds < 2:
+        raise RecipeError(f"--seeds {seeds}: wanted 2 or more; of one training nothing tells what is chance")
+    first = _whole(variants[0].recipe, path, store, allow_code)
+    held, contents = held_of(first)
+    if contents < 2 * PARTS:
+        raise RecipeError(
+            f"tune: {contents} contents of the target are held out to judge by; wanted {2 * PARTS} or more"
+        )
+    judged = _judged(variants, first, allow_code)
+    measure, vectors = _measured(variants, judged, first, held, column)
+    by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
+    left = _kept(by_first, variants[0]) if train else by_first
+    if train is not None:
+        trainer = Trainer(judged[AS_IT_STANDS][0], train, target_texts(first, held))
+        left = _trained(trainer, left, variants[0], judged, seeds)
+    return _told(variants, left, measure, vectors, len(held), contents, train)
+
+
+def _over(text: str) -> Over:
+    """KEY=VALUE,VALUE as a place and its values. Raises RecipeError."""
+    place, equals, values = text.partition("=")
+    try:
+        found = load_yaml(f"[{values}]")
+    except Exception as error:
+        raise RecipeError(f"--over {text}: not plain YAML") from error
+    if not equals or not place or not found:
+        raise RecipeError(f"--over {text}: wanted KEY=VALUE,VALUE, such as steps.0.importance_resampling.ngrams=1,2,3")
+    if any(size in place.split(".") for size in SIZES):
+        raise RecipeError(f"--over {text}: selections of different sizes can't be held against each other")
+    return Over(place, found)
+
+
+def _variants(path: Path, over: list[Over], others: list[Path]) -> list[Variant]:
+    """The recipe as it stands, all combinations of other values, and the other recipes. Raises RecipeError."""
+    count = int(np.prod([len(one.values) for one in over])) if over else 0
+    if count + len(others) > MOST:
+        raise RecipeError(f"tune: {count + len(others):,} variants; at most {MOST}: fewer values, or places in turn")
+    base = load_recipe(path)
+    found = [Variant(AS_IT_STANDS, path, {}, base)]
+    for values in product(*(one.values for one in over)) if over else ():
+        changes = {one.place: value for one, value in zip(over, values, strict=True)}
+        name = ", ".join(f"{place.rpartition('.')[2]} {value}" for place, value in changes.items())
+        recipe = load_recipe(path, changes=changes)
+        if recipe != base:
+            found.append(Variant(name, path, changes, recipe))
+    found += [Variant(other.stem, other, {}, load_recipe(other)) for other in others]
+    if len(found) < 2:
+        raise RecipeError("tune: nothing to try; add --over KEY=VALUE,VALUE, or other recipes")
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"{next(name for name in names if names.count(name) > 1)!r}: given twice")
+    if not base.target:
+        raise RecipeError("tune: the recipe has no `target`, so nothing says what a setting is worth")
+    return found
+
+
+def _whole(recipe: Recipe, path: Path, store: Path, allow_code: bool) -> Run:
+    say(f"running {path.name} as it stands")
+    with hushed():
+        run = open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
+    if run.recipe.hold_out:
+        raise RecipeError("hold_out: tune holds a part of the target out itself; take it out of the recipe")
+    return run
+
+
+def _judged(variants: list[Variant], first: Run, allow_code: bool) -> dict[str, tuple[Run, ...]]:
+    """Each variant's runs without the held part."""
+    counter, found = Counter("variants", len(variants), "runs"), {}
+    for variant in variants:
+        found[variant.name] = judged_of(first, same_seen(first), "tuned", variant.recipe, allow_code)
+        counter.add(1)
+    counter.end()
+    return found
+
+
+def _measured(
+    variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, held: npt.NDArray[np.uint64],
+    column: str | None,
+) -> tuple[str, str | None]:  # fmt: skip
+    """Give each variant its values; returns the measure, and the column of vectors that it is measured in."""
+    draws = {f"{one.name}/{draw}": run for one in variants for draw, run in enumerate(judged[one.name])}
+    chosen = {name: selected(run) for name, run in draws.items()}
+    measure, vectors, run = "target_nats", None, first
+    if column is not None or first.recipe.reads_images:
+        measure = "nearness"
+        vectors, run = vectors_in([run for runs in judged.values() for run in runs], column)
+        if vectors is None:
+            raise RecipeError("tune: pictures are judged by a column of vectors, and there is none; `embed:` makes one")
+    copies = aside(judged[AS_IT_STANDS][0])[0]
+    parts: list[dict[str, float]] = []
+    for some in np.array_split(held, PARTS):
+        if vectors is None:
+            told = by_ngrams(first, chosen, some, copies, {name: times_of(run) for name, run in draws.items()})
+        else:
+            told = by_vectors(run, vectors, chosen, some)
+        sign = 1.0 if measure == "target_nats" else -1.0
+        parts.append({name: sign * told[name][measure] for name in draws if name in told})
+    for variant in variants:
+        mine = [f"{variant.name}/{draw}" for draw in range(len(judged[variant.name]))]
+        variant.values = np.array([np.mean([part[name] for name in mine]) for part in parts if part])
+    return measure, vectors
+
+
+def _kept(ordered: list[Variant], stands: Variant) -> list[Variant]:
+    """The best third, two at least, and the recipe as it stands."""
+    best = ordered[: max(2, -(-len(ordered) // KEPT))]
+    return best if stands in best else [*best, stands]
+
+
+def _trained(
+    trainer: Trainer, left: list[Variant], stands: Variant, judged: dict[str, tuple[Run, ...]], seeds: int
+) -> list[Variant]:
+    """Round after round, on equal amounts; returns them by loss, those of the last round first."""
+    from tamis.pipeline.comparing.texts import chosen_texts
+
+    texts = {one.name: [chosen_texts(run) for run in judged[one.name]] for one in left}
+    if empty := [name for name, draws in texts.items() if not all(draws)]:
+        raise RecipeError(f"--train: {empty[0]} holds no texts to train on")
+    amount = min(trainer.count(some) for draws in texts.values() for some in draws)
+    out: list[Variant] = []
+    for tries in (1, seeds):
+        counter = Counter("train", len(left) * tries, "models")
+        for variant in left:
+            draws = texts[variant.name]
+            variant.losses = []
+            for seed in range(tries):
+                variant.losses.append(trainer.loss(draws[seed % len(draws)], amount, seed))
+                counter.add(1)
+            variant.rounds += 1
+        counter.end()
+        left = sorted(left, key=lambda one: float(np.mean(one.losses or [np.inf])))
+        if tries == 1:
+            best = _kept(left, stands)
+            out = [one for one in left if one not in best]
+            left = best
+    return [*left, *out]
+
+
+def _told(
+    variants: list[Variant], ordered: list[Variant], measure: str, vectors: str | None, held: int, contents: int,
+    train: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    stands, best = variants[0], ordered[0]
+    rest = [one for one in sorted(variants, key=lambda one: _mean(one.values)) if one not in ordered]
+    better, half = _gain(stands, best)
+    found = best is not stands and half is not None and better > half
+    rows = [
+        {
+            "name": one.name, "changes": one.changes, "value": abs(_mean(one.values)), "losses": one.losses,
+            "rounds": one.rounds, "gain": _gain(stands, one) if one is not stands else None,
+        }
+        for one in [*ordered, *rest]
+    ]  # fmt: skip
+    return {
+        "measure": measure, "column": vectors, "train": train, "tried": rows, "best": best.name, "gain": better,
+        "half": half, "better": found, "draws": DRAWS,
+        "recipe": str((best if found else stands).path), "changes": best.changes if found else {},
+        "held_out": {"samples": held, "contents": contents, "share": HELD_OUT, "parts": PARTS},
+    }  # fmt: skip
+
+
+def _gain(stands: Variant, one: Variant) -> tuple[float, float | None]:
+    """By how much it is better than the recipe as it stands, by what both were last judged by; and half of the 95%
+    interval, of differences by pairs."""
+    if stands.losses and one.losses and len(stands.losses) == len(one.losses):
+        apart = np.array(stands.losses) - np.array(one.losses)
+    else:
+        apart = np.asarray(stands.values) - np.asarray(one.values)
+    return float(apart.mean()), interval(apart.tolist())
+
+
+def _mean(values: npt.NDArray[np.float64] | None) -> float:
+    return float("inf") if values is None or not len(values) else float(values.mean())
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line a variant, the best first, and what to take from it."""
+    heading, _, form, _ = MEASURES[found["measure"]]
+    heads = ["variant", heading, *(["loss", "trainings"] if found["train"] else []), "better than it stands"]
+    lines = [heads]
+    for one in found["tried"]:
+        row = [one["name"], form.format(one["value"])]
+        if found["train"]:
+            losses = one["losses"]
+            row += [f"{np.mean(losses):.3f}", str(len(losses))] if losses else ["", "0"]
+        lines.append([*row, "" if one["gain"] is None else _by(*one["gain"])])
+    wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
+    shown = [
+        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(line, wide, strict=True)) for line in lines)
+    ]
+    return joined([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
+
+
+def _by(better: float, half: float | None) -> str:
+    return f"{better:+.4f}" + ("" if half is None else f" ± {half:.4f}")
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Whether anything is better, in a sentence or two."""
+    held = found["held_out"]
+    what = f"loss of {found['train']} models" if found["train"] else MEASURES[found["measure"]][0]
+    judges = f"Judged by {held['samples']:,} samples of the target, which nothing was fitted to or chosen from."
+    if found["better"]:
+        told = (
+            f"{found['best']} is better than the recipe as it stands by {_by(found['gain'], found['half'])} ({what})."
+        )
+        return f"{told} {judges}" + _many(found)
+    if found["best"] == AS_IT_STANDS:
+        return f"Nothing that was tried is better than the recipe as it stands ({what}). {judges}"
+    told = f"{found['best']} comes first, but can't be told from the recipe as it stands"
+    told += f": {_by(found['gain'], found['half'])} ({what})"
+    return f"{told}. Leave it as it is, or give it more target samples. {judges}"
+
+
+def _many(found: dict[str, Any]) -> str:
+    """The best of many is partly luck."""
+    count = len(found["tried"]) - 1
+    return f" It is the best of {count}, so expect a little less." if count > 1 else ""
+
+
+def as_yaml(found: dict[str, Any]) -> str:
+    """The recipe with the found settings; comments stay where it stands."""
+    path = Path(found["recipe"])
+    value = overridden(load_yaml(path.read_text(encoding="utf-8")), found["changes"])
+    told = "\n".join(f"# {line}" for line in wrap(verdict(found), 100))
+    return f"# {path.name}, with what `tamis tune` found.\n{told}\n{yaml.safe_dump(value, sort_keys=False)}"
