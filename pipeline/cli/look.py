@@ -4,7 +4,7 @@ Heavy imports wait inside the verbs, so that --help answers at once."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -192,6 +192,7 @@ def compare(
     by: str | None = None,
     held_out: Path | None = None,
     seeds: int = 3,
+    budgets: str | None = None,
     out: Out = Path("compare.html"),
     allow_code: Flag = False,
 ) -> None:
@@ -216,6 +217,8 @@ def compare(
         JSON lines of target texts that no selection saw, for --train (default: the target itself)
     seeds
         trainings of each
+    budgets
+        0.5,1,3,10: a single recipe at so many times its budget, in one table and figure
     out
         the page; the same figures as JSON beside it
     allow_code
@@ -225,6 +228,7 @@ def compare(
     --------
     tamis compare my-store/runs/a my-store/runs/b
     tamis compare a.yaml b.yaml --store my-store --oracle domain=medicine --train tiny
+    tamis compare a.yaml --store my-store --budgets 0.5,1,3,10
     """
     from tamis.pipeline.comparing.page import table, write_comparison
     from tamis.pipeline.comparing.selections import comparison
@@ -233,8 +237,28 @@ def compare(
 
     if out.suffix == ".json":
         raise RecipeError(f"-o {out}: the page is HTML; the figures go to a .json beside it")
-    found = comparison(selections, store, column, oracle, allow_code, train, held_out, seeds, by)
+    how = {"column": column, "oracle": oracle, "train": train, "held_out": held_out, "seeds": seeds, "by": by}
+    if budgets is not None:
+        _by_budget(selections, store, budgets, out, allow_code, how)
+        return
+    found = comparison(selections, store, allow_code=allow_code, **how)  # type: ignore[arg-type]
     write_comparison(found, out)
+    write_json(out.with_suffix(".json"), found, sealed=False)
+    show(table(found))
+    show(out, sys.stderr)
+
+
+def _by_budget(
+    selections: list[Path], store: Path | None, budgets: str, out: Path, allow_code: bool, how: dict[str, Any]
+) -> None:
+    from tamis.pipeline.comparing.curve import by_budget, table, write_curve
+    from tamis.pipeline.errors import RecipeError
+    from tamis.pipeline.files.atomic import write_json
+
+    if len(selections) != 1 or selections[0].suffix not in (".yaml", ".yml") or store is None:
+        raise RecipeError("--budgets: wanted one recipe, and --store DIR, where it is run at each")
+    found = by_budget(selections[0], store, budgets, allow_code, **how)
+    write_curve(found, out)
     write_json(out.with_suffix(".json"), found, sealed=False)
     show(table(found))
     show(out, sys.stderr)

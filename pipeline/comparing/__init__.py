@@ -2,6 +2,7 @@
 
 In: runs of one pool. Out: figures, a table, a page.
 
+    curve.py       what the choice is worth, by its budget
     heads.py       a linear head, on labels
     measures.py    how well they serve a target, in shared passes
     page.py        the table and the page

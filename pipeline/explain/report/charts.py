@@ -103,6 +103,41 @@ def recall_svg(curves: list[tuple[str, list[list[float]]]], marks: list[tuple[st
     return Markup(drawn + (f'<p class="legend">{legend}</p>' if legend else ""))
 
 
+def lines_svg(curves: dict[str, list[tuple[float, float]]], form: str) -> Markup:
+    """Values by how many times as much, on a logarithmic scale: a line and its points for each name."""
+    height, left, base, top = 240, 60, 200, 16
+    every = [point for points in curves.values() for point in points]
+    first, last = min(n for n, _ in every), max(n for n, _ in every)
+    low, high = min(value for _, value in every), max(value for _, value in every)
+
+    def x(times: float) -> float:
+        share = math.log(times / first) / math.log(last / first) if last > first else 0.5
+        return left + 12 + share * (WIDTH - left - 36)
+
+    def y(value: float) -> float:
+        return base - ((value - low) / (high - low) if high > low else 0.5) * (base - top)
+
+    parts = [f'<line x1="{left}" x2="{WIDTH - 12}" y1="{y(part):.1f}" y2="{y(part):.1f}"/>' for part in (low, high)]
+    parts += [
+        f'<text x="{left - 8}" y="{y(part) + 4:.1f}" text-anchor="end">{form.format(part)}</text>'
+        for part in sorted({low, high})
+    ]
+    parts += [
+        f'<text x="{x(times):.1f}" y="{base + 22}" text-anchor="middle">x{times:g}</text>'
+        for times in sorted({n for n, _ in every})
+    ]
+    for number, (name, points) in enumerate(curves.items()):
+        colour, line = COLOURS[number % len(COLOURS)], " ".join(f"{x(n):.1f},{y(value):.1f}" for n, value in points)
+        parts.append(f'<polyline stroke="{colour}" points="{line}"><title>{escape(name)}</title></polyline>')
+        parts += [f'<circle fill="{colour}" r="3.5" cx="{x(n):.1f}" cy="{y(value):.1f}"/>' for n, value in points]
+    legend = "".join(
+        f'<i style="background: {COLOURS[number % len(COLOURS)]}"></i>{escape(name)}'
+        for number, name in enumerate(curves)
+    )
+    drawn = f'<svg class="recall" viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'
+    return Markup(drawn + f'<p class="legend">{legend}</p>')
+
+
 def map_svg(kept: list[list[float]], dropped: list[list[float]]) -> Markup:
     """Points from 0 to 1 in two dimensions: dropped ones below, kept ones above them."""
     wide, height = WIDTH, 380
