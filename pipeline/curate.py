@@ -192,7 +192,10 @@ class Stages:
         if self._purse is not None:  # looked at between shards
             function = partial(within, self._purse, label, function)
         with self._metered(label, len(names), rows), still(label, ends=False):
-            note(self._folder, self._engine.many(shown or label, function, names, *arguments, model=model, rows=rows))
+            spent = self._engine.many(shown or label, function, names, *arguments, model=model, rows=rows)
+            note(self._folder, spent)
+            if self._purse is not None and spent:
+                self._purse.something()
 
     @contextmanager
     def _metered(self, label: str, shards: int, rows: int) -> Iterator[Spent]:

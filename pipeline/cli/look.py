@@ -310,6 +310,8 @@ def tune(
 
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise RecipeError(f"-o {out}: a recipe is YAML; what was tried goes to a .json beside it")
+    if out is not None and out.absolute() in [one.absolute() for one in (recipe, *(others or []))]:
+        raise RecipeError(f"-o {out}: is a recipe that is tried; it would be written over")
     if out is not None and any(out.absolute().parent != one.absolute().parent for one in (recipe, *(others or []))):
         raise RecipeError(f"-o {out}: paths in it are as seen from the recipe's folder; put it there")
     asked = {"column": column, "train": train, "seeds": seeds, "allow_code": allow_code}

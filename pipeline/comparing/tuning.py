@@ -87,6 +87,7 @@ def tuned(
             f"tune: {contents} contents of the target are held out to judge by; wanted {2 * PARTS} or more"
         )
     judged = _judged(variants, first, allow_code)
+    _of_one_size(judged)
     measure, vectors = _measured(variants, judged, first, held, column)
     by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
     left = _kept(by_first, variants[0]) if train else by_first
@@ -153,6 +154,18 @@ def _judged(variants: list[Variant], first: Run, allow_code: bool) -> dict[str, 
     return found
 
 
+def _of_one_size(judged: dict[str, tuple[Run, ...]]) -> None:
+    """Raises RecipeError where a variant has another budget than the recipe as it stands."""
+    budgets = {name: [str(step.budget) for step in runs[0].steps if step.budget] for name, runs in judged.items()}
+    for name, mine in budgets.items():
+        if mine[-1:] != budgets[AS_IT_STANDS][-1:]:
+            stands = "".join(budgets[AS_IT_STANDS][-1:]) or "none"
+            raise RecipeError(
+                f"tune: {name} has a budget of {''.join(mine[-1:]) or 'none'}, the recipe as it stands {stands}: "
+                "selections of different sizes can't be held against each other"
+            )
+
+
 def _measured(
     variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, held: npt.NDArray[np.uint64],
     column: str | None,
@@ -178,6 +191,8 @@ def _measured(
     for variant in variants:
         mine = [f"{variant.name}/{draw}" for draw in range(len(judged[variant.name]))]
         variant.values = np.array([np.mean([part[name] for name in mine]) for part in parts if part])
+    if sum(map(bool, parts)) < 2:
+        raise RecipeError(f"tune: too few of the target's held-out samples have a vector in {vectors!r} to judge by")
     return measure, vectors
 
 

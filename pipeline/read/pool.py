@@ -95,7 +95,7 @@ def _record(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     state = path.stat()
     copy = known.get(path.name)
     if copy is not None and copy["size"] == state.st_size and copy["mtime_ns"] == state.st_mtime_ns:
-        told: dict[str, Any] = json.loads(copy["record"])
+        told: dict[str, Any] = json.loads(copy["line"])
         return told
     found: dict[str, Any] = read_json(path)
     return found
@@ -114,7 +114,7 @@ def _indexed(folder: Path) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def _read_index(path: Path, _changed_ns: int) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path)["records"]
-    return found
+    return {name: copy for name, copy in found.items() if "line" in copy}
 
 
 def index_records(folder: Path) -> None:
@@ -124,7 +124,7 @@ def index_records(folder: Path) -> None:
     for path in record_paths(folder):
         state = path.stat()
         record = json.dumps(_record(path, known), separators=(",", ":"))  # in one line: indented it is twice as long
-        copies[path.name] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "record": record}
+        copies[path.name] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "line": record}
     new = sum(known.get(name) != copy for name, copy in copies.items())
     if new >= WORTH_INDEX:
         write_record(folder / ".groups" / INDEX, {"records": copies}, sealed=False)

@@ -82,6 +82,9 @@ def _gpus_held() -> int:
     return torch.cuda.device_count() if torch is not None and torch.cuda.is_initialized() else 0
 
 
+_begun: set[float] = set()  # purses of which this process has done a task
+
+
 class Purse:
     """What this process spends from now on, held against a recipe's `limits`; of another process's tasks, the time."""
 
@@ -90,13 +93,21 @@ class Purse:
         self.began, self.processor_s, self.written = time.time(), _processor_s(), _bytes()[1] or 0
         self.made = made_so_far()
 
+    def something(self) -> None:
+        """Other processes made what stands."""
+        self.made = -1
+
     def nothing_yet(self) -> None:
         """What was done so far will be done again by whoever goes on."""
         self.made = made_so_far()
 
     def check(self, where: str) -> None:
-        """Raises LimitMet where one is spent, and something was made that stands: by small limits, too, it ends."""
+        """Raises LimitMet where one is spent, and something was made that stands: by small limits, too, it ends. Of
+        another process the first task is let through."""
         if os.getpid() == self.process and made_so_far() == self.made:
+            return
+        if os.getpid() != self.process and self.began not in _begun:
+            _begun.add(self.began)
             return
         told = self._spent(time.time() - self.began)
         for spent, most, shown in told:

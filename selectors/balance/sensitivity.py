@@ -55,34 +55,35 @@ class Sensitivity(Ranker):
         rows."""
         if budget.unit != "rows":
             raise ValueError(f"sensitivity: draws a number of rows, not {budget.unit}")
-        ids, there, free = self._seen(pool)
+        ids, there, kept = self._seen(pool)
+        free, candidates = there & ~kept, int((~kept).sum())
         scores = np.where(there, self._scores(pool, ids, free), np.nan)
-        wanted = min(budget.units(int((free | ~there).sum())), int((scores > 0).sum()))
+        wanted = min(budget.units(candidates), int((scores > 0).sum()))
         chances = _chances(np.nan_to_num(scores), wanted)
         picks = self._drawn(ids, chances, wanted)
         reasons = np.full(len(ids), NOT_PICKED, np.int16)
         reasons[~there] = NOT_SCORABLE
-        reasons[there & ~free] = KEPT_BEFORE
+        reasons[kept] = KEPT_BEFORE
         weights = np.ones(len(ids))
         weights[picks] = np.round(1 / chances[picks], DIGITS)
         return ranked(
             self, ids, picks, scores=scores, reasons=Coded(REASONS, reasons), texts={}, counts=weights,
-            facts=_facts(scores[free], weights[picks]), candidates=int((free | ~there).sum()),
+            facts=_facts(scores[free], weights[picks]), candidates=candidates,
         )  # fmt: skip
 
     def _seen(self, pool: Batches) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """By rising id: ids, which have all coordinates, and which of these may be drawn."""
+        """By rising id: ids, which have all coordinates, and which earlier runs chose."""
         none = np.zeros(0, bool)
         rows = [(np.zeros(0, np.uint64), none, none)]
         for batch in pool:
             there = self._coordinates(batch)[1]
-            free = there.copy()
+            kept = np.zeros(batch.num_rows, bool)
             if "labels" in batch.schema.names:
-                free &= ~batch["labels"].is_valid().to_numpy(zero_copy_only=False)
-            rows.append((batch["sample_id"].to_numpy(), there, free))
-        ids, there, free = (np.concatenate(some) for some in zip(*rows, strict=True))
+                kept = batch["labels"].is_valid().to_numpy(zero_copy_only=False)
+            rows.append((batch["sample_id"].to_numpy(), there, kept))
+        ids, there, kept = (np.concatenate(some) for some in zip(*rows, strict=True))
         order = np.argsort(ids, kind="stable")
-        return ids[order], there[order], free[order]
+        return ids[order], there[order], kept[order]
 
     def _coordinates(self, batch: pa.RecordBatch) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """[rows, dim], zero where something is missing, and [rows] where nothing is. Raises ValueError."""
@@ -132,10 +133,12 @@ class Sensitivity(Ranker):
 
 
 def _inverse_root(gram: Floats) -> Floats:
-    """[dim, rank] R with R R' the inverse of a Gram matrix, where it has one."""
-    values, vectors = np.linalg.eigh(gram)
+    """[dim, rank] R with R R' the inverse of a Gram matrix, where it has one; coordinates may be of any scale."""
+    scale = np.sqrt(np.diag(gram))
+    scale[scale == 0] = 1
+    values, vectors = np.linalg.eigh(gram / scale[:, None] / scale)
     there = values > SMALLEST * max(float(values[-1]), 0.0)
-    return vectors[:, there] / np.sqrt(values[there])
+    return vectors[:, there] / np.sqrt(values[there]) / scale[:, None]
 
 
 def _chances(scores: Floats, wanted: int) -> Floats:

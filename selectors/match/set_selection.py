@@ -84,7 +84,7 @@ class SetSelection(Ranker):
         """Places in `ids` of the candidates, the best first."""
         from tamis.selectors.loops.buckets import gather_sums
 
-        open_ = np.flatnonzero(~seen.kept & (seen.sizes > 0))
+        open_ = np.flatnonzero(~seen.kept & (seen.sizes > 0) & (seen.costs <= budget))
         most, bytes_ = self.candidates * budget, HELD_BYTES // 4
         scores = np.full(len(seen.ids), -np.inf)
         for batch in _of_pool(pool):
@@ -93,7 +93,7 @@ class SetSelection(Ranker):
             scores[where] = gather_sums(buckets, places, ratio) / np.maximum(1, np.diff(places))
         best = open_[np.lexsort([open_, -scores[open_]])]
         fits = (np.cumsum(seen.costs[best]) <= most) & (np.cumsum(seen.sizes[best]) <= bytes_)
-        return best[: max(int(fits.sum()), min(len(best), 1))]
+        return best[: max(int(fits.sum()), min(len(best), 1))]  # one at least, however long
 
     def _held(self, pool: Batches, seen: "_Seen", places: Rows) -> "_Held":
         """The candidates' n-grams, and counts of what earlier runs chose, of those n-grams that the target has."""

@@ -24,12 +24,14 @@ from tamis.selectors.vectors.columns import Vectors, unit, unit_vectors
 
 AT_ONCE = 1 << 22  # cosines
 DIGITS = 6  # of a gain: beyond them lies what the order of sums changes
+NOISE = 1e-5  # of a cosine: products of other shapes differ by less
+MOST_EACH = 64  # picks for each target sample, where the recipe does not say
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetCoverage(Ranker):
     """column  vectors, of pool and target
-    each    picks that serve each target sample (default: as many as the budget has for it, at least one)
+    each    picks that serve each target sample (default: as many as the budget has for it, 1 to 64)
     """
 
     needs_target: ClassVar[bool] = True
@@ -60,7 +62,7 @@ class TargetCoverage(Ranker):
         if given.there.any() and given.vectors.shape[1] != target.shape[1]:
             told = f"the target's vectors have {target.shape[1]} numbers, the pool's {given.vectors.shape[1]}"
             raise ValueError(told)
-        each = self.each or max(1, -(-picks_within(given, budget) // len(target)))
+        each = self.each or min(max(1, -(-picks_within(given, budget) // len(target))), MOST_EACH)
         serving = Serving(given, target, keys, each)
         found = spend(self, given, serving, budget)
         return replace(found, facts={**found.facts, **serving.facts()})
@@ -112,7 +114,7 @@ class Serving:
 
     def take(self, place: int) -> None:
         cosines = self._cosines(np.array([place]))[0].astype(np.float64)
-        self.gained += int((cosines > self.nearest[-1]).any())
+        self.gained += int((cosines > self.nearest[-1] + NOISE).any())
         for rank, held in enumerate(self.nearest):
             self.nearest[rank] = np.maximum(held, cosines)
             cosines = np.minimum(held, cosines)
@@ -129,7 +131,9 @@ class Serving:
 
     def _added(self, cosines: npt.NDArray[np.float32]) -> Floats:
         """[rows] by how much F would grow by each, of cosines [rows, target]."""
-        return np.round(np.maximum(cosines - self.nearest[-1], 0).sum(1, dtype=np.float64), DIGITS)
+        nearer = cosines - self.nearest[-1]
+        nearer[nearer < NOISE] = 0
+        return np.round(nearer.sum(1, dtype=np.float64), DIGITS)
 
     def _cosines(self, places: Rows) -> npt.NDArray[np.float32]:
         return unit(self.vectors[places]) @ self.target.T

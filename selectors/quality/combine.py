@@ -17,6 +17,7 @@ import pyarrow as pa
 from tamis.selectors.contract import Batches, Fitted, Floats, Inputs, Scorer
 from tamis.selectors.quantiles import numbers_of, share_below, sorted_columns
 
+ALL_ALIKE = 1e-12  # of a spread, as a share of the mean: below, it is what the order of sums leaves
 DIGITS = 9  # of a score: beyond them lies what the order of sums changes
 
 
@@ -38,7 +39,8 @@ class Combine(Scorer):
             raise ValueError(f"scores: wanted two different ones or more, found {', '.join(self.scores) or 'none'}")
         if self.weights and self.by == "max":
             raise ValueError("weights: the best of all ranks has none; by rank or z")
-        if self.weights and (len(self.weights) != len(self.scores) or min(self.weights) < 0 or not sum(self.weights)):
+        wrong = len(self.weights) != len(self.scores) or not all(0 <= one < np.inf for one in self.weights)
+        if self.weights and (wrong or not sum(self.weights)):
             raise ValueError(f"weights: wanted {len(self.scores)} numbers of 0 and more, one for each score")
 
     @property
@@ -83,8 +85,9 @@ class FittedCombine(Fitted):
             values, low = numbers_of(batch, name.removeprefix("-")), name.startswith("-")
             values = np.where(np.isfinite(values), values, np.nan)
             if self.settings.by == "z":
-                spread = self.spreads[number]
-                told = (values - self.means[number]) / (spread or 1.0)
+                mean, spread = self.means[number], self.spreads[number]
+                flat = spread <= ALL_ALIKE * abs(mean)
+                told = np.where(np.isnan(values), np.nan, 0.0) if flat else (values - mean) / spread
                 found.append(-told if low else told)
             else:
                 some = self.values[self.ends[number - 1] if number else 0 : self.ends[number]]

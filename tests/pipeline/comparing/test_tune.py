@@ -123,6 +123,21 @@ def test_what_can_not_be_tried_is_told(place: Path, over: list[str], told: str) 
         tuned(mine, place / "store", over, [])
 
 
+def test_selections_of_different_sizes_are_refused(place: Path) -> None:
+    mine, other = (recipe(place, name, {"random": {"budget": size}}) for name, size in (("mine", 30), ("other", 50)))
+    with pytest.raises(RecipeError, match="other has a budget of 50 rows, the recipe as it stands 30 rows"):
+        tuned(mine, place / "store", [], [other])
+
+
+def test_no_recipe_is_written_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = recipe(place, "mine", {"random": {"budget": 30}})
+    before = mine.read_text()
+    for out, told in ((mine, "would be written over"), (place / "x.html", "a recipe is YAML"), (place / "a" / "x.yaml", "put it there")):  # fmt: skip
+        with pytest.raises(RecipeError, match=told):
+            app(["tune", str(mine), "--store", str(place / "store"), "--over", "seed=1", "-o", str(out)])
+    assert mine.read_text() == before
+
+
 def test_without_a_target_or_with_a_small_one_nothing_judges(place: Path) -> None:
     without = recipe(place, "without", {"random": {"budget": 30}}, target=None)
     with pytest.raises(RecipeError, match="nothing says what a setting is worth"):

@@ -8,6 +8,7 @@ from nights import Nights, texts
 
 from tamis.pipeline.errors import DamageFound
 from tamis.pipeline.files import sealed
+from tamis.pipeline.files.atomic import write_record
 from tamis.pipeline.files.sealed import check, checking
 from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.store.compact import compact
@@ -61,6 +62,17 @@ def test_only_groups_with_rejects_have_a_file_of_them(nights: Nights) -> None:
     compact(nights.store)
     last = nights.night(steps=[{"random": {"budget": 5}}])
     assert last.manifest["pool"]["rejects"] == {"missing_field": 1} and verify(open_complete(last.folder)) == []
+
+
+def test_an_index_of_another_version_is_none(nights: Nights) -> None:
+    some_nights(nights, 1, 1)
+    pool = nights.store / "pool"
+    path = pool / ".groups" / "00000.json"
+    state, before = path.stat(), records_of(pool)
+    copy = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "record": before[0]}
+    write_record(pool / ".groups" / ".index.json", {"records": {path.name: copy}}, sealed=False)
+    assert records_of(pool) == before
+    some_nights(nights, 2, 2)
 
 
 def test_lines_of_files_that_are_gone_go(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:

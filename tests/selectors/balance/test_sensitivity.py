@@ -102,6 +102,27 @@ def test_further_numbers_are_coordinates_too() -> None:
     assert found.ranks[7] > 0 and found.counts[7] == 1
 
 
+def test_coordinates_of_other_scales_take_nothing_away() -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.normal(size=(500, 8))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    batches = batches_of(rows, 64, price=chance.uniform(1e6, 1e9, 500))
+    for power in (1, 2):
+        found = Sensitivity(column="v", beside=["price"], power=power).rank(batches, Budget(30))  # type: ignore[arg-type]
+        assert found.values.sum() == pytest.approx(9, abs=1e-3)
+
+
+def test_what_earlier_runs_chose_is_no_candidate() -> None:
+    batch = batches_of(heavy(0, 100))[0]
+    labels = pa.array(["" if n < 50 else None for n in range(100)], pa.string())
+    missing = pa.array([n < 20 for n in range(100)])
+    vectors = pa.FixedSizeListArray.from_arrays(batch["v"].values, 16, mask=missing)
+    given = pa.record_batch({"sample_id": batch["sample_id"], "v": vectors, "labels": labels})
+    found = Sensitivity(column="v").rank([given], Fraction(0.5))
+    assert (found.ranks > 0).sum() == 25 and found.candidates == 50 and not found.ranks[:50].any()
+    assert {found.reasons[place] for place in found.reason[:50]} == {"already_labeled"}
+
+
 def test_other_budgets_and_what_holds_no_vectors_are_refused() -> None:
     batches = batches_of(np.eye(3))
     with pytest.raises(ValueError, match="draws a number of rows, not tokens"):

@@ -114,6 +114,12 @@ def test_candidates_are_cut_by_importance_and_by_what_may_be_held(
     assert passes.HELD_BYTES == 512 << 20
 
 
+def test_what_no_budget_pays_for_takes_no_place(drawn: tuple[list[str], list[str]]) -> None:
+    long = [" ".join(drawn[0]) for _ in range(5)]
+    found = ranked(SetSelection(), drawn[0], [*long, *drawn[1]], Budget(100, "tokens"))
+    assert len(picks(found)) > 3 and min(picks(found)) >= 5
+
+
 def test_a_text_may_be_picked_again(drawn: tuple[list[str], list[str]]) -> None:
     target, pool = drawn
     once, often = (ranked(SetSelection(max_epochs=most), target, pool, Budget(900, "tokens")) for most in (1, 4))

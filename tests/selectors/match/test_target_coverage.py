@@ -120,6 +120,14 @@ def test_where_all_are_served_the_nearest_follow_and_more_picks_serve_each() -> 
     assert "serves t" in few.texts[f"{1000 + picks(few)[0]:016x}"]
 
 
+def test_copies_add_nothing_whatever_is_multiplied_with_what() -> None:
+    chance = np.random.default_rng(0)
+    target, some = chance.normal(size=(1000, 64)), chance.normal(size=(30, 64))
+    found = ranked(target, np.concatenate([some, some, some]), 80, each=1)
+    assert found.facts["by_gain"] == 30 and len(set(np.array(picks(found))[:30] % 30)) == 30
+    assert ranked(np.eye(3), chance.normal(size=(400, 3)), 400).facts["each"] == 64
+
+
 def test_a_target_without_vectors_or_of_another_model_is_refused() -> None:
     with pytest.raises(ValueError, match="no sample of the target has a vector in 'v'"):
         TargetCoverage(column="v").rank([batch_of(np.eye(3), "p")], Budget(2))

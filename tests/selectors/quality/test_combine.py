@@ -50,6 +50,12 @@ def test_z_scores_whatever_the_batches(drawn: tuple[np.ndarray, np.ndarray]) -> 
     )
 
 
+def test_a_column_of_one_value_says_nothing_whatever_the_batches(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    flat = np.full(500, 0.1)
+    found = [scores(Combine(scores=["a", "b"], by="z"), batches_of(flat, drawn[1], size)) for size in (7, 100, 500)]
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2]) and np.ptp(found[0]) > 0
+
+
 def test_what_lacks_a_score_is_not_scorable(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     a, b = drawn
     a[::5] = np.nan
@@ -64,6 +70,7 @@ def test_what_lacks_a_score_is_not_scorable(drawn: tuple[np.ndarray, np.ndarray]
         ({"scores": ["a"]}, "two different ones or more"),
         ({"scores": ["a", "-a"]}, "two different ones or more"),
         ({"scores": ["a", "b"], "weights": [1]}, "wanted 2 numbers of 0 and more"),
+        ({"scores": ["a", "b"], "weights": [float("nan"), 1]}, "wanted 2 numbers of 0 and more"),
         ({"scores": ["a", "b"], "weights": [0, 0]}, "wanted 2 numbers of 0 and more"),
         ({"scores": ["a", "b"], "weights": [1, 1], "by": "max"}, "has none"),
     ],
