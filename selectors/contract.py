@@ -252,7 +252,7 @@ class Selector:
 
     @property
     def epochs(self) -> int:
-        """Where the choice is by quota: how often a sample may count."""
+        """How often a sample may count, by quota or as a ranker tells."""
         return 1
 
     @property

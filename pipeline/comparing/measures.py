@@ -70,9 +70,17 @@ def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids, times: Mapping[
 def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
     """Of the target's samples that are `held` out, of each content one. `served`: the share that has a chosen sample as
     near as half of them have their nearest of the target; `nearness`: the mean cosine to the nearest chosen one."""
+    line, best = nearest_of(run, column, chosen, held)
+    figures = {name: (float((near >= line).mean()), float(near.mean())) for name, near in best.items() if len(near)}
+    return {name: {"served": served, "nearness": nearness} for name, (served, nearness) in figures.items()}
+
+
+def nearest_of(run: Run, column: str, chosen: Chosen, held: Ids) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
+    """How near half of the `held` samples of the target have their nearest of it; and by selection, "" the whole pool,
+    [held contents] the cosine of each to the nearest chosen one. Nothing where fewer than two of the target differ."""
     mine, every = _target_vectors(run, column, held)
     if not len(mine.vectors) or len(np.unique(alike(every.vectors, every.contents))) < 2:
-        return {}
+        return 0.0, {}
     inside = mine.vectors @ every.vectors.T
     inside[mine.contents[:, None] == every.contents] = -1
     inside[alike(mine.vectors)[:, None] == alike(every.vectors)] = -1  # a copy of a sample serves nobody
@@ -89,8 +97,7 @@ def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
                 mask = np.ones(len(ids), bool) if not name else _among(ids, chosen[name])
                 if mask.any():
                     np.maximum(nearest, close[:, mask].max(1), out=nearest)
-    figures = {name: (float((near >= line).mean()), float(near.mean())) for name, near in best.items()}
-    return {name: {"served": served, "nearness": nearness} for name, (served, nearness) in figures.items()}
+    return line, best
 
 
 def kind_found(run: Run) -> dict[str, Any]:

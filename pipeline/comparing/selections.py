@@ -292,7 +292,8 @@ def _budget(run: Run) -> Any:
     last = run.recipe.steps_given[-1].settings.get("budget") if run.recipe.steps_given else None
     if not isinstance(last, dict) or "rows" in last or ("tokens" in last and "by" not in last):
         weights = pq.read_table(run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
-        return round(float(weights.sum()))
+        stands_for = any(step.selector.weighs for step in run.steps)  # what a sample stands for is no repeat
+        return len(weights) if stands_for else round(float(weights.sum()))
     return {name: value for name, value in last.items() if name != "max_epochs"}
 
 
@@ -305,6 +306,8 @@ def times_of(run: Run) -> npt.NDArray[np.int64]:
     """How often each counts, in the order of `selected`."""
     table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id", "weight"])
     order = np.argsort(table["sample_id"].to_numpy())
+    if any(step.selector.weighs for step in run.steps):  # what a sample stands for is no repeat
+        return np.ones(len(order), np.int64)
     return np.maximum(1, np.rint(table["weight"].to_numpy()[order])).astype(np.int64)
 
 

@@ -160,6 +160,12 @@ def held_out_texts(path: Path) -> list[str]:
     return texts
 
 
+def check_model(model: str) -> None:
+    """Raises RecipeError where nothing of that name can be trained."""
+    if model not in trained.SIZES:
+        _folder(Path(model))
+
+
 def _folder(model: Path) -> Path:
     """Raises RecipeError."""
     if not (model / "config.json").is_file():

@@ -6,6 +6,7 @@ asked for, the best third by one small training each, and the best third of thes
 recipe as it stands is kept to the end: a setting is found only if it is better than that by more than chance. Runs and
 losses are kept in the store, so a killed search goes on."""
 
+import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from tamis.pipeline.comparing.measures import by_ngrams, by_vectors
+from tamis.pipeline.comparing.measures import by_ngrams, nearest_of
 from tamis.pipeline.comparing.page import MEASURES
 from tamis.pipeline.comparing.selections import (
     DRAWS,
@@ -29,13 +30,15 @@ from tamis.pipeline.comparing.selections import (
     times_of,
     vectors_in,
 )
-from tamis.pipeline.comparing.texts import Trainer
+from tamis.pipeline.comparing.texts import Trainer, check_model, chosen_texts
 from tamis.pipeline.comparing.training import interval
 from tamis.pipeline.errors import RecipeError
+from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.files.plain_yaml import load_yaml
-from tamis.pipeline.progress import Counter, hushed, joined, say
+from tamis.pipeline.progress import Counter, hushed, joined, say, visible
 from tamis.pipeline.recipe.recipe import Recipe, load_recipe, overridden
-from tamis.pipeline.starting import run_recipe
+from tamis.pipeline.starting import check, run_recipe
+from tamis.pipeline.store.listing import OF_COMPARE
 from tamis.pipeline.store.runs import Run, open_complete
 from tamis.pipeline.store.set_aside import aside
 
@@ -43,6 +46,7 @@ AS_IT_STANDS = "as it stands"
 MOST = 64  # variants
 PARTS = 5  # of the held-out target: differences between them tell what chance does
 KEPT = 3  # one of so many goes on to the next round
+PLACES = ("steps", "columns", "seed")
 SIZES = ("budget", "fraction")  # of selections: a larger one serves a target better, whatever chose it
 
 
@@ -57,6 +61,7 @@ class Variant:
     values: npt.NDArray[np.float64] | None = None  # [parts] of the first round's measure, lower is better
     losses: list[float] | None = None  # [seeds]
     rounds: int = 0  # that it came through
+    chosen: int = 0  # samples
 
 
 class Over(NamedTuple):
@@ -78,15 +83,18 @@ def tuned(
     """All that was tried, the best first, as plain values; `changes` are those to make, none where nothing is better.
     Raises RecipeError."""
     variants = _variants(path, [_over(text) for text in over], others)
-    if seeds < 2:
-        raise RecipeError(f"--seeds {seeds}: wanted 2 or more; of one training nothing tells what is chance")
+    _checked(variants, column, train, seeds, allow_code)
     first = _whole(variants[0].recipe, path, store, allow_code)
     held, contents = held_of(first)
     if contents < 2 * PARTS:
         raise RecipeError(
-            f"tune: {contents} contents of the target are held out to judge by; wanted {2 * PARTS} or more"
+            f"tune: {contents} contents are held out to judge by, a quarter of the target's; wanted {2 * PARTS} or "
+            "more. Add samples to the target."
         )
     judged = _judged(variants, first, allow_code)
+    variants = [one for one in variants if one is variants[0] or not _same(judged, one, variants[0])]
+    if len(variants) < 2:
+        raise RecipeError("tune: nothing to try; all that was asked for is as it stands")
     _of_one_size(judged)
     measure, vectors = _measured(variants, judged, first, held, column)
     by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
@@ -103,9 +111,13 @@ def _over(text: str) -> Over:
     try:
         found = load_yaml(f"[{values}]")
     except Exception as error:
-        raise RecipeError(f"--over {text}: not plain YAML") from error
+        raise RecipeError(
+            f"--over {text}: not plain YAML; put what has commas or quotes of its own into double quotes"
+        ) from error
     if not equals or not place or not found:
         raise RecipeError(f"--over {text}: wanted KEY=VALUE,VALUE, such as steps.0.importance_resampling.ngrams=1,2,3")
+    if place.split(".")[0] not in PLACES:
+        raise RecipeError(f"--over {text}: tries {', '.join(PLACES)}, and places below them")
     if any(size in place.split(".") for size in SIZES):
         raise RecipeError(f"--over {text}: selections of different sizes can't be held against each other")
     return Over(place, found)
@@ -120,8 +132,11 @@ def _variants(path: Path, over: list[Over], others: list[Path]) -> list[Variant]
     found = [Variant(AS_IT_STANDS, path, {}, base)]
     for values in product(*(one.values for one in over)) if over else ():
         changes = {one.place: value for one, value in zip(over, values, strict=True)}
-        name = ", ".join(f"{place.rpartition('.')[2]} {value}" for place, value in changes.items())
-        recipe = load_recipe(path, changes=changes)
+        name = ", ".join(f"{place.rpartition('.')[2]} {json.dumps(value)}" for place, value in changes.items())
+        try:
+            recipe = load_recipe(path, changes=changes)
+        except RecipeError as error:
+            raise RecipeError(f"tune: with {name}: {error}") from error
         if recipe != base:
             found.append(Variant(name, path, changes, recipe))
     found += [Variant(other.stem, other, {}, load_recipe(other)) for other in others]
@@ -135,13 +150,36 @@ def _variants(path: Path, over: list[Over], others: list[Path]) -> list[Variant]
     return found
 
 
+def _checked(variants: list[Variant], column: str | None, train: str | None, seeds: int, allow_code: bool) -> None:
+    """All that can be checked before the first run. Raises RecipeError."""
+    if seeds < 2:
+        raise RecipeError(f"--seeds {seeds}: wanted 2 or more; of one training nothing tells what is chance")
+    if train is not None:
+        check_model(train)
+    if column is not None and column not in variants[0].recipe.columns:
+        raise RecipeError(f"--column {column}: the recipe as it stands has no such column")
+    for one in variants:
+        if one.recipe.hold_out:
+            raise RecipeError("hold_out: tune holds a part of the target out itself; take it out of the recipe")
+        try:
+            check(one.recipe, one.path.absolute().parent, allow_code)
+        except RecipeError as error:
+            raise RecipeError(f"tune: {one.name}: {error}") from error
+
+
 def _whole(recipe: Recipe, path: Path, store: Path, allow_code: bool) -> Run:
     say(f"running {path.name} as it stands")
+    name = f"{OF_COMPARE}tuned-{fingerprint(recipe.model_dump(mode='json'))[:8]}"
+    changed = recipe.model_copy(update={"name": name, "publish": None, "emit": []})
     with hushed():
-        run = open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
-    if run.recipe.hold_out:
-        raise RecipeError("hold_out: tune holds a part of the target out itself; take it out of the recipe")
-    return run
+        return open_complete(run_recipe(changed, path.absolute().parent, store, name, allow_code).folder)
+
+
+def _same(judged: dict[str, tuple[Run, ...]], one: Variant, stands: Variant) -> bool:
+    """Whether a variant only says what is so already."""
+    mine, other = (judged[some.name][0] for some in (one, stands))
+    steps = [[(step.name, step.selector, step.where, str(step.budget)) for step in run.steps] for run in (mine, other)]
+    return steps[0] == steps[1] and mine.columns == other.columns and mine.recipe.seed == other.recipe.seed
 
 
 def _judged(variants: list[Variant], first: Run, allow_code: bool) -> dict[str, tuple[Run, ...]]:
@@ -176,23 +214,22 @@ def _measured(
     measure, vectors, run = "target_nats", None, first
     if column is not None or first.recipe.reads_images:
         measure = "nearness"
-        vectors, run = vectors_in([run for runs in judged.values() for run in runs], column)
+        vectors, run = vectors_in([first], column)
         if vectors is None:
             raise RecipeError("tune: pictures are judged by a column of vectors, and there is none; `embed:` makes one")
-    copies = aside(judged[AS_IT_STANDS][0])[0]
-    parts: list[dict[str, float]] = []
-    for some in np.array_split(held, PARTS):
-        if vectors is None:
-            told = by_ngrams(first, chosen, some, copies, {name: times_of(run) for name, run in draws.items()})
-        else:
-            told = by_vectors(run, vectors, chosen, some)
-        sign = 1.0 if measure == "target_nats" else -1.0
-        parts.append({name: sign * told[name][measure] for name in draws if name in told})
+    if vectors is None:
+        copies, times = aside(judged[AS_IT_STANDS][0])[0], {name: times_of(run) for name, run in draws.items()}
+        parts = [by_ngrams(first, chosen, some, copies, times) for some in np.array_split(held, PARTS)]
+        told = {name: np.array([part[name][measure] for part in parts]) for name in draws}
+    else:
+        nearest = nearest_of(run, vectors, chosen, held)[1]
+        if len(nearest.get("", [])) < PARTS:
+            raise RecipeError(f"tune: too few held-out samples of the target have a vector in {vectors!r} to judge by")
+        told = {name: -np.array([some.mean() for some in np.array_split(nearest[name], PARTS)]) for name in draws}
     for variant in variants:
-        mine = [f"{variant.name}/{draw}" for draw in range(len(judged[variant.name]))]
-        variant.values = np.array([np.mean([part[name] for name in mine]) for part in parts if part])
-    if sum(map(bool, parts)) < 2:
-        raise RecipeError(f"tune: too few of the target's held-out samples have a vector in {vectors!r} to judge by")
+        mine = [told[f"{variant.name}/{draw}"] for draw in range(len(judged[variant.name]))]
+        variant.values = np.mean(mine, axis=0).astype(np.float64)
+        variant.chosen = len(chosen[f"{variant.name}/0"])
     return measure, vectors
 
 
@@ -206,8 +243,6 @@ def _trained(
     trainer: Trainer, left: list[Variant], stands: Variant, judged: dict[str, tuple[Run, ...]], seeds: int
 ) -> list[Variant]:
     """Round after round, on equal amounts; returns them by loss, those of the last round first."""
-    from tamis.pipeline.comparing.texts import chosen_texts
-
     texts = {one.name: [chosen_texts(run) for run in judged[one.name]] for one in left}
     if empty := [name for name, draws in texts.items() if not all(draws)]:
         raise RecipeError(f"--train: {empty[0]} holds no texts to train on")
@@ -237,12 +272,13 @@ def _told(
 ) -> dict[str, Any]:  # fmt: skip
     stands, best = variants[0], ordered[0]
     rest = [one for one in sorted(variants, key=lambda one: _mean(one.values)) if one not in ordered]
-    better, half = _gain(stands, best)
+    better, half = _loss_gain(stands, best) or _gain(stands, best)
     found = best is not stands and half is not None and better > half
     rows = [
         {
             "name": one.name, "changes": one.changes, "value": abs(_mean(one.values)), "losses": one.losses,
-            "rounds": one.rounds, "gain": _gain(stands, one) if one is not stands else None,
+            "rounds": one.rounds, "chosen": one.chosen, "gain": None if one is stands else _gain(stands, one),
+            "loss_gain": None if one is stands else _loss_gain(stands, one),
         }
         for one in [*ordered, *rest]
     ]  # fmt: skip
@@ -255,12 +291,17 @@ def _told(
 
 
 def _gain(stands: Variant, one: Variant) -> tuple[float, float | None]:
-    """By how much it is better than the recipe as it stands, by what both were last judged by; and half of the 95%
-    interval, of differences by pairs."""
-    if stands.losses and one.losses and len(stands.losses) == len(one.losses):
-        apart = np.array(stands.losses) - np.array(one.losses)
-    else:
-        apart = np.asarray(stands.values) - np.asarray(one.values)
+    """By how much it is better than the recipe as it stands by the first round's measure, and half of the 95% interval,
+    of differences by pairs."""
+    apart = np.asarray(stands.values) - np.asarray(one.values)
+    return float(apart.mean()), interval(apart.tolist())
+
+
+def _loss_gain(stands: Variant, one: Variant) -> tuple[float, float | None] | None:
+    """The same by training; None of one that was not trained on as often."""
+    if not stands.losses or not one.losses or len(stands.losses) != len(one.losses):
+        return None
+    apart = np.array(stands.losses) - np.array(one.losses)
     return float(apart.mean()), interval(apart.tolist())
 
 
@@ -271,14 +312,16 @@ def _mean(values: npt.NDArray[np.float64] | None) -> float:
 def table(found: dict[str, Any]) -> str:
     """One line a variant, the best first, and what to take from it."""
     heading, _, form, _ = MEASURES[found["measure"]]
-    heads = ["variant", heading, *(["loss", "trainings"] if found["train"] else []), "better than it stands"]
+    heads = ["variant", "chosen", heading, "better by"]
+    heads += ["loss", "trainings", "better by"] if found["train"] else []
     lines = [heads]
     for one in found["tried"]:
-        row = [one["name"], form.format(one["value"])]
+        row = [visible(one["name"]), f"{one['chosen']:,}", form.format(one["value"]), _by(one["gain"])]
         if found["train"]:
             losses = one["losses"]
             row += [f"{np.mean(losses):.3f}", str(len(losses))] if losses else ["", "0"]
-        lines.append([*row, "" if one["gain"] is None else _by(*one["gain"])])
+            row.append(_by(one["loss_gain"]))
+        lines.append(row)
     wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
     shown = [
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
@@ -287,7 +330,10 @@ def table(found: dict[str, Any]) -> str:
     return joined([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
 
 
-def _by(better: float, half: float | None) -> str:
+def _by(told: tuple[float, float | None] | None) -> str:
+    if told is None:
+        return ""
+    better, half = told
     return f"{better:+.4f}" + ("" if half is None else f" ± {half:.4f}")
 
 
@@ -298,13 +344,13 @@ def verdict(found: dict[str, Any]) -> str:
     judges = f"Judged by {held['samples']:,} samples of the target, which nothing was fitted to or chosen from."
     if found["better"]:
         told = (
-            f"{found['best']} is better than the recipe as it stands by {_by(found['gain'], found['half'])} ({what})."
+            f"{found['best']} is better than the recipe as it stands by {_by((found['gain'], found['half']))} ({what})."
         )
         return f"{told} {judges}" + _many(found)
     if found["best"] == AS_IT_STANDS:
         return f"Nothing that was tried is better than the recipe as it stands ({what}). {judges}"
     told = f"{found['best']} comes first, but can't be told from the recipe as it stands"
-    told += f": {_by(found['gain'], found['half'])} ({what})"
+    told += f": {_by((found['gain'], found['half']))} ({what})"
     return f"{told}. Leave it as it is, or give it more target samples. {judges}"
 
 

@@ -95,7 +95,7 @@ def notes(step: dict[str, Any]) -> list[str]:
             rest = "; no other fits" if spent < budget else ""
         said.append(f"{step['selector']}: {shown(spent, unit)} of {shown(budget, unit)} {unit} spent{rest}")
     if (weighed := step.get("weight", kept)) != step["kept"]:
-        said.append(f"{step['selector']}: {step['kept']:,} samples stand for {weighed:,.0f} with their repeats")
+        said.append(f"{step['selector']}: {step['kept']:,} samples stand for {weighed:,.0f} by their weights")
     facts = step.get("facts") or {}
     said += [f"{step['selector']}: {visible(line)}" for line in facts.get("said", [])]
     if missing := [kind["class"] for kind in facts.get("coverage", []) if not kind["proposed"]]:

@@ -64,7 +64,24 @@ def resolve_steps(recipe: Recipe, folder: Path, allow_code: bool, columns: Colle
         if by is not None and by not in recipe.kept and by not in ("source", "parent"):
             known = ", ".join(sorted(recipe.kept)) or "none"
             raise RecipeError(f"emit splits: by: the pool keeps no field {by!r}; add it to `keep` (there are: {known})")
+    _check_weights(plans)
     return plans
+
+
+def _check_weights(plans: list[StepPlan]) -> None:
+    """What repeats, or stands for others, is the last that chooses: a later budget would not see it. Raises
+    RecipeError."""
+    before = None
+    for plan in plans:
+        if plan.budget is None:
+            continue
+        if before is not None:
+            raise RecipeError(
+                f"steps.{plan.number} ({plan.name}): chooses among what step {before.number} ({before.name}) repeats "
+                "or weighs, and its budget would not count that: put that step last"
+            )
+        if plan.selector.weighs or plan.selector.epochs > 1 or plan.budget.epochs != 1:
+            before = plan
 
 
 def tells_labels(selector: Selector) -> bool:

@@ -64,6 +64,10 @@ class SetSelection(Ranker):
         return Ngrams(order=self.ngrams, buckets=self.buckets)
 
     @property
+    def epochs(self) -> int:
+        return self.max_epochs
+
+    @property
     def compares_with(self) -> str:
         return "target"
 

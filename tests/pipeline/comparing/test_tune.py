@@ -71,6 +71,8 @@ def test_where_nothing_is_better_it_says_so(place: Path) -> None:
     assert not found["better"] and found["changes"] == {} and len(found["tried"]) == 5
     assert "othing that was tried is better" in table(found) or "can't be told from" in table(found)
     assert load_recipe_text(place, as_yaml(found)) == load_recipe(mine).steps
+    with pytest.raises(RecipeError, match="all that was asked for is as it stands"):
+        tuned(mine, place / "store", ["steps.0.importance_resampling.ngrams=2"], [])
 
 
 def load_recipe_text(place: Path, text: str) -> Any:
@@ -111,7 +113,9 @@ def test_the_last_are_trained_on_and_judged_by_that(place: Path) -> None:
     [
         (["steps.0.random.budget=10,20"], "of different sizes"),
         (["steps.0.random"], "wanted KEY=VALUE,VALUE"),
-        (["steps.0.random.sed=1"], "unknown"),
+        (["steps.0.random.sed=1"], "tune: sed 1: .*unknown"),
+        (["hold_out=0.1,0.2"], "tries steps, columns, seed"),
+        (["steps.0.random.where=part in ('sea','law')"], "into double quotes"),
         (["seed=" + ",".join(map(str, range(100)))], "100 variants; at most 64"),
         ([], "nothing to try"),
         (["seed=0"], "nothing to try"),
@@ -121,6 +125,30 @@ def test_what_can_not_be_tried_is_told(place: Path, over: list[str], told: str) 
     mine = recipe(place, "mine", {"random": {"budget": 30}})
     with pytest.raises(RecipeError, match=told):
         tuned(mine, place / "store", over, [])
+
+
+def test_vectors_judge_where_a_column_is_named(place: Path) -> None:
+    keys = [f"{kind}{n:03d}" for kind in WORDS for n in range(100)] + [f"t{n}" for n in range(60)]
+    kinds = [0 if key[0] in "st" else 1 for key in keys]
+    vectors = np.eye(8)[kinds] + 0.3 * np.random.default_rng(0).normal(size=(len(keys), 8))
+    np.savez(place / "v.npz", key=np.array(keys), vector=vectors)
+    columns = {"v": {"embed": "precomputed", "path": "v.npz"}}
+    mine = recipe(place, "mine", {"random": {"budget": 30}}, columns=columns)
+    other = recipe(place, "other", {"target_coverage": {"column": "v", "budget": 30}}, columns=columns)
+    found = tuned(mine, place / "store", [], [other], column="v")
+    assert found["better"] and found["best"] == "other" and found["measure"] == "nearness"
+    assert 0 < found["tried"][1]["value"] < found["tried"][0]["value"] <= 1
+    with pytest.raises(RecipeError, match="--column w: the recipe as it stands has no such column"):
+        tuned(mine, place / "new", [], [other], column="w")
+    with pytest.raises(RecipeError, match="--train huge: wanted tiny"):
+        tuned(mine, place / "new", [], [other], train="huge")
+    assert not (place / "new").exists(), "checked before anything runs"
+
+
+def test_the_recipe_may_be_changed_and_tried_again(place: Path) -> None:
+    for budget in (30, 31):
+        mine = recipe(place, "mine", {"importance_resampling": {"budget": budget}})
+        tuned(mine, place / "store", ["seed=1"], [])
 
 
 def test_selections_of_different_sizes_are_refused(place: Path) -> None:
@@ -144,7 +172,7 @@ def test_without_a_target_or_with_a_small_one_nothing_judges(place: Path) -> Non
         tuned(without, place / "store", ["seed=1"], [])
     write_jsonl(place / "target.jsonl", [{"id": f"t{n}", "text": f"salt wave {n}"} for n in range(12)])
     mine = recipe(place, "mine", {"random": {"budget": 30}})
-    with pytest.raises(RecipeError, match="held out to judge by; wanted 10 or more"):
+    with pytest.raises(RecipeError, match=r"3 contents are held out to judge by, .*; wanted 10 or more"):
         tuned(mine, place / "store", ["seed=1"], [])
 
 

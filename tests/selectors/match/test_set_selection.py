@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tamis.pipeline import open_run
+from tamis.pipeline.errors import RecipeError
 from tamis.selectors import passes
 from tamis.selectors.budget import Budget
 from tamis.selectors.contract import BESIDE
@@ -127,6 +128,14 @@ def test_a_text_may_be_picked_again(drawn: tuple[list[str], list[str]]) -> None:
     assert set(once.counts) == {1.0} and {1.0, 4.0} <= set(often.counts) <= {1.0, 2.0, 3.0, 4.0}
     lengths = np.array([len(text.split()) for text in pool])
     assert 890 <= (lengths * often.counts)[often.ranks > 0].sum() <= 900
+
+
+def test_nothing_chooses_among_repeats(run_in: Runner, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "pool.jsonl", [{"id": "a", "text": "one"}])
+    again = {"set_selection": {"budget": 3, "max_epochs": 3}}
+    source = {"format": "jsonl", "path": "pool.jsonl", "key": "id"}
+    with pytest.raises(RecipeError, match=r"steps.1 \(random\): chooses among what step 0 \(set_selection\) repeats"):
+        run_in(tmp_path, pool=[source], target=[source], steps=[again, {"random": {"budget": 2}}])
 
 
 def test_what_earlier_runs_chose_is_in_the_set_from_the_start() -> None:
