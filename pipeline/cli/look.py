@@ -304,7 +304,8 @@ def tune(
     tamis tune my.yaml --store my-store --over steps.1.importance_resampling.ngrams=1,2,3
     tamis tune my.yaml other.yaml --store my-store --train tiny -o tuned.yaml
     """
-    from tamis.pipeline.comparing.tuning import as_yaml, table, tuned
+    from tamis.pipeline.comparing.tuning import tuned
+    from tamis.pipeline.comparing.tuning_told import as_yaml, table
     from tamis.pipeline.errors import RecipeError
     from tamis.pipeline.files.atomic import write_json
 

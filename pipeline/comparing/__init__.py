@@ -2,12 +2,14 @@
 
 In: runs of one pool. Out: figures, a table, a page.
 
-    curve.py       what the choice is worth, by its budget
-    heads.py       a linear head, on labels
-    measures.py    how well they serve a target, in shared passes
-    page.py        the table and the page
-    selections.py  several selections of one pool, side by side
-    texts.py       a language model, on texts
-    tuning.py      settings found by what they are worth
-    training.py    what they are worth, by training the same small model on each
+    curve.py        what the choice is worth, by its budget
+    heads.py        a linear head, on labels
+    measures.py     how well they serve a target, in shared passes
+    page.py         the table and the page
+    selections.py   several selections of one pool, side by side
+    texts.py        a language model, on texts
+    training.py     what they are worth, by training the same small model on each
+    tuning.py       settings found by what they are worth, round after round
+    tuning_told.py  the same as a table, a sentence, a recipe
+    variants.py     what is tried
 """

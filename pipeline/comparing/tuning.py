@@ -6,19 +6,13 @@ asked for, the best third by one small training each, and the best third of thes
 recipe as it stands is kept to the end: a setting is found only if it is better than that by more than chance. Runs and
 losses are kept in the store, so a killed search goes on."""
 
-import json
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from tamis.pipeline.comparing.measures import by_ngrams, nearest_of
-from tamis.pipeline.comparing.page import MEASURES
 from tamis.pipeline.comparing.selections import (
     DRAWS,
     HELD_OUT,
@@ -30,43 +24,20 @@ from tamis.pipeline.comparing.selections import (
     times_of,
     vectors_in,
 )
-from tamis.pipeline.comparing.texts import Trainer, check_model, chosen_texts
+from tamis.pipeline.comparing.texts import Trainer, chosen_texts
 from tamis.pipeline.comparing.training import interval
+from tamis.pipeline.comparing.variants import AS_IT_STANDS, Variant, checked, variants_of
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import fingerprint
-from tamis.pipeline.files.plain_yaml import load_yaml
-from tamis.pipeline.progress import Counter, hushed, joined, say, visible
-from tamis.pipeline.recipe.recipe import Recipe, load_recipe, overridden
-from tamis.pipeline.starting import check, run_recipe
+from tamis.pipeline.progress import Counter, hushed, say
+from tamis.pipeline.recipe.recipe import Recipe
+from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.listing import OF_COMPARE
 from tamis.pipeline.store.runs import Run, open_complete
 from tamis.pipeline.store.set_aside import aside
 
-AS_IT_STANDS = "as it stands"
-MOST = 64  # variants
 PARTS = 5  # of the held-out target: differences between them tell what chance does
 KEPT = 3  # one of so many goes on to the next round
-PLACES = ("steps", "columns", "seed")
-SIZES = ("budget", "fraction")  # of selections: a larger one serves a target better, whatever chose it
-
-
-@dataclass
-class Variant:
-    """One way to set the recipe."""
-
-    name: str
-    path: Path
-    changes: dict[str, Any]  # places and values
-    recipe: Recipe
-    values: npt.NDArray[np.float64] | None = None  # [parts] of the first round's measure, lower is better
-    losses: list[float] | None = None  # [seeds]
-    rounds: int = 0  # that it came through
-    chosen: int = 0  # samples
-
-
-class Over(NamedTuple):
-    place: str
-    values: list[Any]
 
 
 def tuned(
@@ -82,8 +53,8 @@ def tuned(
 ) -> dict[str, Any]:
     """All that was tried, the best first, as plain values; `changes` are those to make, none where nothing is better.
     Raises RecipeError."""
-    variants = _variants(path, [_over(text) for text in over], others)
-    _checked(variants, column, train, seeds, allow_code)
+    variants = variants_of(path, over, others)
+    checked(variants, column, train, seeds, allow_code)
     first = _whole(variants[0].recipe, path, store, allow_code)
     held, contents = held_of(first)
     if contents < 2 * PARTS:
@@ -103,68 +74,6 @@ def tuned(
         trainer = Trainer(judged[AS_IT_STANDS][0], train, target_texts(first, held))
         left = _trained(trainer, left, variants[0], judged, seeds)
     return _told(variants, left, measure, vectors, len(held), contents, train)
-
-
-def _over(text: str) -> Over:
-    """KEY=VALUE,VALUE as a place and its values. Raises RecipeError."""
-    place, equals, values = text.partition("=")
-    try:
-        found = load_yaml(f"[{values}]")
-    except Exception as error:
-        raise RecipeError(
-            f"--over {text}: not plain YAML; put what has commas or quotes of its own into double quotes"
-        ) from error
-    if not equals or not place or not found:
-        raise RecipeError(f"--over {text}: wanted KEY=VALUE,VALUE, such as steps.0.importance_resampling.ngrams=1,2,3")
-    if place.split(".")[0] not in PLACES:
-        raise RecipeError(f"--over {text}: tries {', '.join(PLACES)}, and places below them")
-    if any(size in place.split(".") for size in SIZES):
-        raise RecipeError(f"--over {text}: selections of different sizes can't be held against each other")
-    return Over(place, found)
-
-
-def _variants(path: Path, over: list[Over], others: list[Path]) -> list[Variant]:
-    """The recipe as it stands, all combinations of other values, and the other recipes. Raises RecipeError."""
-    count = int(np.prod([len(one.values) for one in over])) if over else 0
-    if count + len(others) > MOST:
-        raise RecipeError(f"tune: {count + len(others):,} variants; at most {MOST}: fewer values, or places in turn")
-    base = load_recipe(path)
-    found = [Variant(AS_IT_STANDS, path, {}, base)]
-    for values in product(*(one.values for one in over)) if over else ():
-        changes = {one.place: value for one, value in zip(over, values, strict=True)}
-        name = ", ".join(f"{place.rpartition('.')[2]} {json.dumps(value)}" for place, value in changes.items())
-        try:
-            recipe = load_recipe(path, changes=changes)
-        except RecipeError as error:
-            raise RecipeError(f"tune: with {name}: {error}") from error
-        if recipe != base:
-            found.append(Variant(name, path, changes, recipe))
-    found += [Variant(other.stem, other, {}, load_recipe(other)) for other in others]
-    if len(found) < 2:
-        raise RecipeError("tune: nothing to try; add --over KEY=VALUE,VALUE, or other recipes")
-    names = [one.name for one in found]
-    if len(set(names)) < len(names):
-        raise RecipeError(f"{next(name for name in names if names.count(name) > 1)!r}: given twice")
-    if not base.target:
-        raise RecipeError("tune: the recipe has no `target`, so nothing says what a setting is worth")
-    return found
-
-
-def _checked(variants: list[Variant], column: str | None, train: str | None, seeds: int, allow_code: bool) -> None:
-    """All that can be checked before the first run. Raises RecipeError."""
-    if seeds < 2:
-        raise RecipeError(f"--seeds {seeds}: wanted 2 or more; of one training nothing tells what is chance")
-    if train is not None:
-        check_model(train)
-    if column is not None and column not in variants[0].recipe.columns:
-        raise RecipeError(f"--column {column}: the recipe as it stands has no such column")
-    for one in variants:
-        if one.recipe.hold_out:
-            raise RecipeError("hold_out: tune holds a part of the target out itself; take it out of the recipe")
-        try:
-            check(one.recipe, one.path.absolute().parent, allow_code)
-        except RecipeError as error:
-            raise RecipeError(f"tune: {one.name}: {error}") from error
 
 
 def _whole(recipe: Recipe, path: Path, store: Path, allow_code: bool) -> Run:
@@ -307,62 +216,3 @@ def _loss_gain(stands: Variant, one: Variant) -> tuple[float, float | None] | No
 
 def _mean(values: npt.NDArray[np.float64] | None) -> float:
     return float("inf") if values is None or not len(values) else float(values.mean())
-
-
-def table(found: dict[str, Any]) -> str:
-    """One line a variant, the best first, and what to take from it."""
-    heading, _, form, _ = MEASURES[found["measure"]]
-    heads = ["variant", "chosen", heading, "better by"]
-    heads += ["loss", "trainings", "better by"] if found["train"] else []
-    lines = [heads]
-    for one in found["tried"]:
-        row = [visible(one["name"]), f"{one['chosen']:,}", form.format(one["value"]), _by(one["gain"])]
-        if found["train"]:
-            losses = one["losses"]
-            row += [f"{np.mean(losses):.3f}", str(len(losses))] if losses else ["", "0"]
-            row.append(_by(one["loss_gain"]))
-        lines.append(row)
-    wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
-    shown = [
-        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(line, wide, strict=True)) for line in lines)
-    ]
-    return joined([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
-
-
-def _by(told: tuple[float, float | None] | None) -> str:
-    if told is None:
-        return ""
-    better, half = told
-    return f"{better:+.4f}" + ("" if half is None else f" ± {half:.4f}")
-
-
-def verdict(found: dict[str, Any]) -> str:
-    """Whether anything is better, in a sentence or two."""
-    held = found["held_out"]
-    what = f"loss of {found['train']} models" if found["train"] else MEASURES[found["measure"]][0]
-    judges = f"Judged by {held['samples']:,} samples of the target, which nothing was fitted to or chosen from."
-    if found["better"]:
-        told = (
-            f"{found['best']} is better than the recipe as it stands by {_by((found['gain'], found['half']))} ({what})."
-        )
-        return f"{told} {judges}" + _many(found)
-    if found["best"] == AS_IT_STANDS:
-        return f"Nothing that was tried is better than the recipe as it stands ({what}). {judges}"
-    told = f"{found['best']} comes first, but can't be told from the recipe as it stands"
-    told += f": {_by((found['gain'], found['half']))} ({what})"
-    return f"{told}. Leave it as it is, or give it more target samples. {judges}"
-
-
-def _many(found: dict[str, Any]) -> str:
-    """The best of many is partly luck."""
-    count = len(found["tried"]) - 1
-    return f" It is the best of {count}, so expect a little less." if count > 1 else ""
-
-
-def as_yaml(found: dict[str, Any]) -> str:
-    """The recipe with the found settings; comments stay where it stands."""
-    path = Path(found["recipe"])
-    value = overridden(load_yaml(path.read_text(encoding="utf-8")), found["changes"])
-    told = "\n".join(f"# {line}" for line in wrap(verdict(found), 100))
-    return f"# {path.name}, with what `tamis tune` found.\n{told}\n{yaml.safe_dump(value, sort_keys=False)}"

@@ -12,7 +12,9 @@ import yaml
 from tamis.pipeline.cli.app import app
 from tamis.pipeline.comparing.measures import by_ngrams
 from tamis.pipeline.comparing.selections import held_of, selected, times_of
-from tamis.pipeline.comparing.tuning import AS_IT_STANDS, as_yaml, table, tuned
+from tamis.pipeline.comparing.tuning import tuned
+from tamis.pipeline.comparing.tuning_told import as_yaml, table
+from tamis.pipeline.comparing.variants import AS_IT_STANDS
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.recipe.recipe import load_recipe
 from tamis.pipeline.store.runs import open_complete
