@@ -150,6 +150,8 @@ class SetSelection(Ranker):
         nats = float(np.log(whole) - began - gains[:count].sum())
         said = f"an n-gram of the target costs {nats:.3f} nats under the selection; {len(costs):,} candidates"
         facts: dict[str, Any] = {"target_nats": round(nats, 6), "looked_at": len(costs), "said": [said]}
+        if self.max_epochs > 1 and (costs == 1).all() and count < budget:
+            facts["said"].append(f"asked for {budget:,}: {count:,} with each of {len(costs):,} {self.max_epochs} times")
         return ranked(
             self, seen.ids, chosen, scores=scores, reasons=Coded(REASONS, reasons), texts={}, facts=facts,
             candidates=len(seen.ids) - int(seen.kept.sum()), counts=np.maximum(times, 1),

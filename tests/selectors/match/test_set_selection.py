@@ -130,6 +130,12 @@ def test_a_text_may_be_picked_again(drawn: tuple[list[str], list[str]]) -> None:
     assert 890 <= (lengths * often.counts)[often.ranks > 0].sum() <= 900
 
 
+def test_a_budget_that_repeats_can_not_fill_is_told(drawn: tuple[list[str], list[str]]) -> None:
+    target, pool = drawn
+    said = [ranked(SetSelection(max_epochs=3), target, pool[:4], Budget(rows)).facts["said"] for rows in (12, 13)]
+    assert [len(lines) for lines in said] == [1, 2] and said[1][1] == "asked for 13: 12 with each of 4 3 times"
+
+
 def test_nothing_chooses_among_repeats(run_in: Runner, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "pool.jsonl", [{"id": "a", "text": "one"}])
     again = {"set_selection": {"budget": 3, "max_epochs": 3}}
