@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from planted import WORDS, planted
 
 from tamis.pipeline.comparing.page import table, write_comparison
 from tamis.pipeline.comparing.selections import comparison
@@ -24,15 +25,13 @@ from tamis.pipeline.store.listing import told as runs_told
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
-WORDS = {"sea": "wave salt boat harbour tide sail", "law": "court judge appeal statute clause party", "kitchen": "oven flour butter simmer onion pan"}  # fmt: skip
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)
 
     def text(kind: str) -> str:
-        return " ".join(draw.choice([*WORDS[kind].split(), "the", "of", "and"], 60))
+        return planted(draw, kind, 60)
 
     rows = [{"id": f"{kind}{n:02d}", "part": kind, "text": text(kind)} for kind in WORDS for n in range(40)]
     rows.append({"id": "evil", "part": "<script>alert(1)</script>", "text": "x"})

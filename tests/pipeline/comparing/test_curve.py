@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from planted import planted
 
 from tamis.pipeline.cli.app import app
 from tamis.pipeline.errors import RecipeError
 from tests_support import write_jsonl
-
-WORDS = {"sea": "wave salt boat harbour tide sail", "law": "court judge appeal statute clause party"}
 
 
 @pytest.fixture
@@ -19,9 +18,9 @@ def recipe(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)
 
     def text(kind: str) -> str:
-        return " ".join(draw.choice([*WORDS[kind].split(), "the", "of", "and"], 40))
+        return planted(draw, kind, 40)
 
-    rows = [{"id": f"{kind}{n:03d}", "text": text(kind)} for kind in WORDS for n in range(60)]
+    rows = [{"id": f"{kind}{n:03d}", "text": text(kind)} for kind in ("sea", "law") for n in range(60)]
     write_jsonl(tmp_path / "pool.jsonl", rows)
     write_jsonl(tmp_path / "target.jsonl", [{"id": f"t{n}", "text": text("sea")} for n in range(40)])
     source = {"format": "jsonl", "key": "id"}

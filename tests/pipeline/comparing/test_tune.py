@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from planted import planted
 
 from tamis.pipeline.cli.app import app
 from tamis.pipeline.comparing.measures import by_ngrams
@@ -20,17 +21,15 @@ from tamis.pipeline.recipe.recipe import load_recipe
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
-WORDS = {"sea": "wave salt boat harbour tide sail", "law": "court judge appeal statute clause party"}
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)
 
     def text(kind: str) -> str:
-        return " ".join(draw.choice([*WORDS[kind].split(), "the", "of", "and"], 40))
+        return planted(draw, kind, 40)
 
-    rows = [{"id": f"{kind}{n:03d}", "part": kind, "text": text(kind)} for kind in WORDS for n in range(100)]
+    rows = [{"id": f"{kind}{n:03d}", "part": kind, "text": text(kind)} for kind in ("sea", "law") for n in range(100)]
     write_jsonl(tmp_path / "pool.jsonl", rows)
     write_jsonl(tmp_path / "target.jsonl", [{"id": f"t{n}", "text": text("sea")} for n in range(60)])
     return tmp_path
@@ -130,7 +129,7 @@ def test_what_can_not_be_tried_is_told(place: Path, over: list[str], told: str) 
 
 
 def test_vectors_judge_where_a_column_is_named(place: Path) -> None:
-    keys = [f"{kind}{n:03d}" for kind in WORDS for n in range(100)] + [f"t{n}" for n in range(60)]
+    keys = [f"{kind}{n:03d}" for kind in ("sea", "law") for n in range(100)] + [f"t{n}" for n in range(60)]
     kinds = [0 if key[0] in "st" else 1 for key in keys]
     vectors = np.eye(8)[kinds] + 0.3 * np.random.default_rng(0).normal(size=(len(keys), 8))
     np.savez(place / "v.npz", key=np.array(keys), vector=vectors)
