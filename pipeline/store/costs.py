@@ -142,20 +142,22 @@ def within(purse: Purse, label: str, function: Callable[..., None], *arguments: 
 
 def note(folder: Path, costs: Iterable[dict[str, Any]]) -> None:
     """Add rows to the run's costs."""
-    lines = "".join(json.dumps(row) + "\n" for row in costs)
+    lines = "".join(json.dumps(row) + "\n" for row in costs if row)  # of a stage that was stopped as it began: none
     with (folder / "costs.jsonl").open("a", encoding="utf-8") as out:
         out.write(lines)
 
 
 def noted(folder: Path) -> list[dict[str, Any]]:
-    """All rows so far. A line that a kill cut short is passed over."""
+    """All rows so far. A line that a kill cut short, or that tells of no stage, is passed over."""
     path = folder / "costs.jsonl"
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            found.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and "stage" in row:
+            found.append(row)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from nights import Nights, chosen, texts
 
+from tamis.pipeline import curate
 from tamis.pipeline.curate import Loop
 from tamis.pipeline.errors import LimitMet, RecipeError
 from tamis.pipeline.files.atomic import write_json
@@ -15,7 +16,7 @@ from tamis.pipeline.progress import hushed
 from tamis.pipeline.recipe.limits import RunLimits
 from tamis.pipeline.recipe.recipe import Prices, parse_recipe
 from tamis.pipeline.starting import run_next
-from tamis.pipeline.store.costs import Purse
+from tamis.pipeline.store.costs import Purse, metered, noted
 from tamis.pipeline.store.manifest import verify
 from tamis.pipeline.store.runs import open_complete
 
@@ -67,6 +68,25 @@ def test_by_limits_smaller_than_a_shard_it_ends_too(nights: Nights) -> None:
             met += 1
     assert 4 < met < 40
     assert chosen(ended.folder) == chosen(nights.night(name="free", publish=None).folder)
+
+
+@pytest.mark.parametrize("stage", ["read", "step 1 random: score", "groups", "exports and report"])
+def test_stopped_as_a_stage_begins_it_goes_on(nights: Nights, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    with monkeypatch.context() as patched:
+
+        def stopped(label: str, *_: Any) -> Any:
+            if label == stage:
+                raise KeyboardInterrupt
+            return metered(label, *_)
+
+        patched.setattr(curate, "metered", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            nights.night(publish=None)
+    folder = nights.store / "runs" / "nightly-0001"
+    assert all(row["stage"] for row in noted(folder)) and "{}" not in (folder / "costs.jsonl").read_text()
+    with (folder / "costs.jsonl").open("a") as out:
+        out.write("{}\n[1]\n")  # as earlier versions left it
+    assert chosen(nights.night(publish=None).folder) == chosen(nights.night(name="free", publish=None).folder)
 
 
 def test_each_limit_is_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
