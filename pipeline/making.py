@@ -80,7 +80,15 @@ def make_parts(run: Run, makers: list[Maker], part: Part, *, of_target: bool) ->
         fill_objects(maker, run.column(maker, of_target), part, repeated, say)
     for some in (light, [maker for maker in by_way["rows"] if maker.kind.heavy]):
         if some:
-            columns = [ToFill(maker, run.column(maker, of_target), run.learned(maker)) for maker in some]
+            columns = [
+                ToFill(
+                    maker,
+                    run.column(maker, of_target),
+                    run.learned(maker),
+                    1.0 if of_target else maker.kind.made_of_share,
+                )
+                for maker in some
+            ]
             reads = tuple(dict.fromkeys(field for maker in some for field in maker.reads))
             # a target without numbers is no loss: few columns are for it; one without vectors is
             told = say if not of_target or any(maker.output.vectors for maker in some) else _hush
@@ -106,8 +114,19 @@ class RunLessons:
 
     def batches(self, of: Sources) -> Iterator[pa.RecordBatch]:
         """Rows with all that the column reads. Raises RunFailed."""
-        inputs = Inputs(fields=self._maker.reads)
-        return _streamed(self._run, self.parts(of), inputs, of_target=of == "target")
+        of_target = of == "target"
+        taught = () if of_target else self._maker.kind.taught_by
+        return _streamed(self._run, self.parts(of), self._inputs(taught), of_target=of_target)
+
+    def targets(self) -> list[Iterator[pa.RecordBatch]]:
+        parts = self.parts("target")
+        return [
+            _streamed(self._run, [part for part in parts if part.origin == origin], self._inputs(), of_target=True)
+            for origin in range(len(self._run.recipe.target))
+        ]
+
+    def _inputs(self, more: tuple[str, ...] = ()) -> Inputs:
+        return Inputs(fields=tuple(dict.fromkeys([*self._maker.reads, *more])))
 
     def words(self, column: str, words: list[str]) -> pa.Array:
         with at_model:

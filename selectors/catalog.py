@@ -27,6 +27,7 @@ from tamis.selectors.dedup.near_images import NearDedupImages
 from tamis.selectors.dedup.near_texts import NearDedup
 from tamis.selectors.dedup.semantic import SemanticDedup
 from tamis.selectors.hints import did_you_mean
+from tamis.selectors.match.benchmark_ranking import BenchmarkRanking
 from tamis.selectors.match.density_ratio import DensityRatio
 from tamis.selectors.match.importance import ImportanceResampling
 from tamis.selectors.match.loss_reduction import LossReduction
@@ -34,6 +35,7 @@ from tamis.selectors.match.norm_sim import NormSim
 from tamis.selectors.match.set_selection import SetSelection
 from tamis.selectors.match.target_clusters import TargetClusters
 from tamis.selectors.match.target_coverage import TargetCoverage
+from tamis.selectors.match.tsds import Tsds
 from tamis.selectors.objects.class_round_robin import ClassRoundRobin
 from tamis.selectors.objects.coverage import ObjectCoverage
 from tamis.selectors.objects.detection_entropy import DetectionEntropy
@@ -49,6 +51,7 @@ from tamis.selectors.quality.threshold import Threshold
 
 SELECTORS: dict[str, type[Selector]] = {
     "active": Active,
+    "benchmark_ranking": BenchmarkRanking,
     "class_round_robin": ClassRoundRobin,
     "clip_score": ClipScore,
     "cluster_balance": ClusterBalance,
@@ -80,6 +83,7 @@ SELECTORS: dict[str, type[Selector]] = {
     "target_coverage": TargetCoverage,
     "text_quality": TextQuality,
     "threshold": Threshold,
+    "tsds": Tsds,
     "typical_clusters": TypicalClusters,
 }
 

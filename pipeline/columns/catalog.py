@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.columns.classify.benchmarks import Benchmarks
 from tamis.pipeline.columns.classify.fasttext import FastText
 from tamis.pipeline.columns.classify.huggingface import HuggingFace
 from tamis.pipeline.columns.classify.linear import Linear
@@ -40,6 +41,7 @@ from tamis.pipeline.recipe.user_code import code_file, need_permission
 from tamis.selectors.catalog import build_class
 
 KINDS: list[type[ColumnKind]] = [
+    Benchmarks,
     CausalLM,
     Classic,
     FastText,
@@ -63,7 +65,12 @@ KINDS: list[type[ColumnKind]] = [
     Topic,
     TrainedLM,
 ]
-SHORT = {"join": ("file", "path"), "sql": ("expression", "expression"), "topic": ("keywords", "words")}
+SHORT = {
+    "benchmarks": ("ranked", "by"),
+    "join": ("file", "path"),
+    "sql": ("expression", "expression"),
+    "topic": ("keywords", "words"),
+}
 NOUNS = {"embed": "embedder", "detect": "detector"}  # of others the verb itself
 GROUP = "tamis.columns"
 

@@ -79,6 +79,16 @@ class ColumnKind:
         return ()
 
     @property
+    def taught_by(self) -> tuple[str, ...]:
+        """Fields and columns of the pool that only its learning reads."""
+        return ()
+
+    @property
+    def made_of_share(self) -> float:
+        """Of the pool's samples, drawn by their ids, for which values are made; the others have none."""
+        return 1.0
+
+    @property
     def leading(self) -> int | None:
         """How many of the leading numbers of a vector are kept; None: all."""
         return None
@@ -149,7 +159,10 @@ class Lessons(Protocol):
         """Shards of the pool or the target. Raises RunFailed where there are none."""
 
     def batches(self, of: Sources) -> Iterator[pa.RecordBatch]:
-        """Their rows with all that the kind reads."""
+        """Their rows with all that the kind reads, and of the pool what teaches it."""
+
+    def targets(self) -> list[Iterator[pa.RecordBatch]]:
+        """The target's rows, source by source."""
 
     def words(self, column: str, words: list[str]) -> pa.Array:
         """Vectors of words, by the model of a column before this one that embeds them."""

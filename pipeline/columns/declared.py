@@ -135,7 +135,8 @@ def bound(makers: list[Maker], pool: Pool, target: str | None) -> list[Maker]:
             more["repeated_names"] = names
         if kind.learns:
             more["learned_from"] = {"asked": maker.fingerprint, **{name: what[name] for name in kind.learns}}
-            more["learned_from"] |= {column: before[column].maker.fingerprint for column in named}
+            taught = [column for column in kind.taught_by if column in before]  # a field is the pool's
+            more["learned_from"] |= {column: before[column].maker.fingerprint for column in [*named, *taught]}
         elif read := columns_read(maker, before):
             of_others = {name: before[name].maker for name in read if before[name].maker.column != maker.column}
             more |= {"made_from": {name: one.fingerprint for name, one in of_others.items()}} if of_others else {}
@@ -146,12 +147,14 @@ def bound(makers: list[Maker], pool: Pool, target: str | None) -> list[Maker]:
 
 def _of_target(maker: Maker, before: "dict[str, Field]") -> bool:
     """What is made of columns that a target has not is not made of it."""
-    return maker.kind.of_target and all(before[name].maker.of_target for name in columns_read(maker, before))
+    read = [name for name in columns_read(maker, before) if name not in maker.kind.taught_by]
+    return maker.kind.of_target and all(before[name].maker.of_target for name in read)
 
 
 def columns_read(maker: Maker, known: "dict[str, Field]") -> list[str]:
     """Names of the columns that its values are made from."""
-    return [name for name in maker.reads if name in known and known[name].maker.name != maker.name]
+    asked = dict.fromkeys([*maker.reads, *maker.kind.taught_by])
+    return [name for name in asked if name in known and known[name].maker.name != maker.name]
 
 
 def taught_by_target(makers: list[Maker], names: Iterable[str]) -> list[str]:
@@ -202,7 +205,7 @@ def check_columns(makers: list[Maker], kept: set[str], has_target: bool) -> None
             if not before[column].holds_vectors:
                 raise RecipeError(f"columns.{maker.name}: features: {column!r} holds no vectors")
         maker.kind.check(maker.name, {name: field.maker.kind for name, field in before.items()})
-        for field in maker.reads:
+        for field in (*maker.reads, *maker.kind.taught_by):
             if field not in (*ALL, *POOL.names, *kept) and field not in before:
                 raise RecipeError(
                     f"columns.{maker.name}: the pool has no field {field!r}, and there is no column of that name "

@@ -7,6 +7,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from tamis.pipeline.columns.contract import RowModel, Told
@@ -17,14 +18,19 @@ from tamis.pipeline.columns.pieces import pieces
 from tamis.pipeline.parallel import at_model
 from tamis.pipeline.progress import Counter
 from tamis.pipeline.read.pool import Part
+from tamis.selectors.chance import uniform
+
+SHARE = "share of a column"  # that a sample's chance to have a value is drawn for
 
 
 class ToFill(NamedTuple):
-    """One column to be filled: its maker, its folder, and the folder of its model where that was learned here."""
+    """One column to be filled: its maker, its folder, the folder of its model where that was learned here, and for
+    which share of the rows values are made."""
 
     maker: Maker
     folder: Path
     learned: Path
+    share: float = 1.0
 
 
 def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatch], say: Callable[[str], None]) -> None:
@@ -42,7 +48,7 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
             made = []
             for column, model, one in zip(columns, models, told, strict=True):
                 one.shared = shared
-                made.append(model.values(_as_named(batch, column.maker), one))
+                made.append(_made(model, _as_named(batch, column.maker), one, column.share))
             writers = writers or [
                 _opened(stack, column, model, part, arrays[0].type)
                 for column, model, arrays in zip(columns, models, made, strict=True)
@@ -63,6 +69,17 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
         if rows == part.rows and column.maker.kind.told_if_empty:
             what = _what(column)
             say(f"{column.maker.name} {part.name}: not one of {rows:,} samples has a {what}{column.maker.kind.hint}")
+
+
+def _made(model: RowModel, batch: pa.RecordBatch, told: Told, share: float) -> list[pa.Array]:
+    """Values of a share of the rows; null of the others."""
+    if share >= 1:
+        return model.values(batch, told)
+    mine = uniform(batch["sample_id"].to_numpy(), 0, 0, SHARE) < share
+    told.shared = {}  # other columns read other rows
+    found = model.values(batch.filter(pa.array(mine)), told)
+    places = pa.array(np.cumsum(mine) - 1, mask=~mine)
+    return [values.take(places) for values in found]
 
 
 def _what(column: ToFill) -> str:

@@ -2,6 +2,7 @@
 
 Each file one published method; scores higher where a sample is more like it.
 
+    benchmark_ranking.py near to any of several benchmarks, each ranking by itself
     density_ratio.py     importance resampling on embeddings
     importance.py        importance resampling, published and our form
     importance_facts.py  KL reduction, coverage, lengths, n-grams gained and lost
@@ -14,4 +15,5 @@ Each file one published method; scores higher where a sample is more like it.
     shrinkage.py         means of few n-grams, drawn to the pool's
     target_clusters.py   what lies in a cluster of the target
     target_coverage.py   the set that serves every sample of a target
+    tsds.py              the pool carried onto the target, copies counted once
 """

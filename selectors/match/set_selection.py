@@ -9,18 +9,17 @@ less of again, so one kind of the target does not take all. Among `candidates` t
 ratio that importance resampling starts from. Three passes over the n-grams; 4 bytes for each n-gram of a candidate that
 the target has, 512 MB at most. Not for a target of a few texts: their own words are then all that counts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.contract import BESIDE, Batches, Floats, Inputs, Ranker, Rows
 from tamis.selectors.match.log_ratio import log_ratio
 from tamis.selectors.passes import HELD_BYTES
+from tamis.selectors.picks.beside import of_pool
 from tamis.selectors.ranked import Coded, Ranked, ranked
 from tamis.selectors.texts.ngrams import Ngrams, flat
 
@@ -91,7 +90,7 @@ class SetSelection(Ranker):
         open_ = np.flatnonzero(~seen.kept & (seen.sizes > 0) & (seen.costs <= budget))
         most, bytes_ = self.candidates * budget, HELD_BYTES // 4
         scores = np.full(len(seen.ids), -np.inf)
-        for batch in _of_pool(pool):
+        for batch in of_pool(pool):
             buckets, places = flat(batch, self.map)
             where = np.searchsorted(seen.ids, batch["sample_id"].to_numpy())
             scores[where] = gather_sums(buckets, places, ratio) / np.maximum(1, np.diff(places))
@@ -110,7 +109,7 @@ class SetSelection(Ranker):
         slot[places] = np.arange(len(places))
         counts = np.full(len(wanted), self.smoothing)
         rows: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)] * len(places)
-        for batch in _of_pool(pool):
+        for batch in of_pool(pool):
             buckets, ends_ = flat(batch, self.map)
             kept, ends = np.empty(len(buckets), np.int32), np.empty(batch.num_rows, np.int64)
             kept = kept[: keep_wanted(buckets, ends_, number, kept, ends)]
@@ -201,7 +200,3 @@ class _Seen:
         ids, costs, sizes, kept = (np.concatenate(some) for some in zip(*rows, strict=True))
         order = np.argsort(ids, kind="stable")
         return cls(ids[order], costs[order], sizes[order], kept[order], pool, target)
-
-
-def _of_pool(batches: Batches) -> Iterator[pa.RecordBatch]:
-    return (batch for batch in batches if BESIDE not in batch.schema.names)

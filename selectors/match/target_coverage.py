@@ -6,23 +6,21 @@ is within 1 - 1/e of the best (Nemhauser, Wolsey, Fisher 1978). Once nothing add
 follow. Lazy: a gain only falls. O(target x dim) a sample, and as much for each that is looked at again. Not for a
 target of which one kind alone matters: a norm by sample (`norm_sim`) takes the densest."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import BESIDE, Batches, Floats, Inputs, Ranker, Rows
-from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.contract import Batches, Floats, Inputs, Ranker, Rows
+from tamis.selectors.picks.beside import gather_both, in_blocks
+from tamis.selectors.picks.embedded import Embedded
 from tamis.selectors.picks.lazily import best_row
 from tamis.selectors.picks.spend import picks_within, spend
 from tamis.selectors.ranked import Ranked
-from tamis.selectors.vectors.columns import Vectors, unit, unit_vectors
+from tamis.selectors.vectors.columns import Vectors, unit
 
-AT_ONCE = 1 << 22  # cosines
 DIGITS = 6  # of a gain: beyond them lies what the order of sums changes
 NOISE = 1e-5  # of a cosine: products of other shapes differ by less
 MOST_EACH = 64  # picks for each target sample, where the recipe does not say
@@ -57,29 +55,11 @@ class TargetCoverage(Ranker):
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the target has no vectors, or of another dimension."""
-        target, keys = self._target(pool)
-        given = gather((batch for batch in pool if BESIDE not in batch.schema.names), self.column, budget)
-        if given.there.any() and given.vectors.shape[1] != target.shape[1]:
-            told = f"the target's vectors have {target.shape[1]} numbers, the pool's {given.vectors.shape[1]}"
-            raise ValueError(told)
+        given, target, keys = gather_both(pool, self.column, budget)
         each = self.each or min(max(1, -(-picks_within(given, budget) // len(target))), MOST_EACH)
         serving = Serving(given, target, keys, each)
         found = spend(self, given, serving, budget)
         return replace(found, facts={**found.facts, **serving.facts()})
-
-    def _target(self, pool: Batches) -> tuple[Vectors, list[str]]:
-        """[target, dim] of unit length, and its keys."""
-        vectors: list[Vectors] = []
-        keys: list[str] = []
-        for batch in pool:
-            if BESIDE not in batch.schema.names:
-                break  # what lies beside the pool comes first
-            some, there = unit_vectors(batch, self.column)
-            vectors.append(some[there])
-            keys += batch["key"].filter(pa.array(there)).to_pylist()
-        if not keys:
-            raise ValueError(f"no sample of the target has a vector in {self.column!r}")
-        return np.concatenate(vectors), keys
 
 
 class Serving:
@@ -94,7 +74,7 @@ class Serving:
         self.gained = 0
         self.exact = np.zeros(len(given))
         self.near = np.full(len(given), -1.0)  # cosine to the nearest of the target
-        for places in self._blocks(np.flatnonzero(given.there)):
+        for places in in_blocks(np.flatnonzero(given.there), len(keys)):
             cosines = self._cosines(places)
             self.near[places] = np.round(cosines.max(1), DIGITS)
             self.exact[places] = self._added(cosines)
@@ -137,7 +117,3 @@ class Serving:
 
     def _cosines(self, places: Rows) -> npt.NDArray[np.float32]:
         return unit(self.vectors[places]) @ self.target.T
-
-    def _blocks(self, places: Rows) -> Iterator[Rows]:
-        size = max(1, AT_ONCE // len(self.keys))
-        return (places[first : first + size] for first in range(0, len(places), size))

@@ -32,6 +32,7 @@ class SentenceTransformers(WordEmbedder):
     precision  `auto` is fp16 on a GPU and fp32 elsewhere
     dims       keep the leading dimensions
     batch      windows at once
+    share      of the pool's samples that get a vector, drawn by their ids; the target's get one all
     """
 
     kind: ClassVar[str] = "sentence_transformers"
@@ -42,12 +43,22 @@ class SentenceTransformers(WordEmbedder):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     dims: int | None = None
     batch: int = 64
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, found {self.share}")
+
+    @property
+    def made_of_share(self) -> float:
+        return self.share
 
     def makes(self, images: bool) -> list[Output]:
         return [Output(reads=("text",), vectors=True)]
 
     def fingerprinted(self, folder: Path) -> dict[str, Any]:
-        given = {key: value for key, value in asdict(self).items() if key != "batch"}
+        given = {key: value for key, value in asdict(self).items() if key not in ("batch", "share")}
+        given |= {"share": self.share} if self.share < 1 else {}
         if (folder / self.model).is_dir():
             given |= {"model": "folder", "digests": digest_of_folder(folder / self.model)}
         return {**given, "version": SENTENCES_VERSION}

@@ -39,7 +39,7 @@ class TextVectors:
         """Null for a blank text."""
         before = self.model.cut
         texts = batch["text"].to_pylist()
-        parts = [self._some(texts[first : first + TEXT_ROWS]) for first in range(0, len(texts), TEXT_ROWS)]
+        parts = [self._some(texts[first : first + TEXT_ROWS]) for first in range(0, max(1, len(texts)), TEXT_ROWS)]
         told.counts["texts_cut"] += self.model.cut - before
         return [pa.concat_arrays(parts)]
 

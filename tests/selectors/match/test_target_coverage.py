@@ -5,24 +5,16 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from planted import batch_of, kinds_of_vectors
 from sklearn.datasets import load_digits
 
 from tamis.pipeline import open_run
 from tamis.selectors.budget import Budget
-from tamis.selectors.contract import BESIDE
 from tamis.selectors.match.target_coverage import DIGITS, TargetCoverage
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.columns import as_array, as_column, unit
-from tests_support import Runner, write_jsonl
-
-
-def batch_of(vectors: np.ndarray, name: str, beside: bool = False) -> pa.RecordBatch:
-    first = 0 if beside else 1000
-    ids = pa.array(np.arange(first, first + len(vectors), dtype=np.uint64))
-    columns = {"sample_id": ids, "key": [f"{name}{n}" for n in range(len(vectors))], "v": as_column(vectors)}
-    return pa.record_batch({**columns, **({BESIDE: pa.nulls(len(vectors), pa.string())} if beside else {})})
+from tests_support import Runner
 
 
 def ranked(target: np.ndarray, pool: np.ndarray, budget: int, each: int | None = None) -> Ranked:
@@ -138,21 +130,8 @@ def test_a_target_without_vectors_or_of_another_model_is_refused() -> None:
 
 
 def test_a_run_says_whom_each_pick_serves(run_in: Runner, tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
-    kinds = chance.normal(size=(5, 8))
-    names = [f"p{n}" for n in range(150)] + [f"t{n}" for n in range(6)]
-    of = [n // 30 for n in range(150)] + [n % 2 for n in range(6)]
-    write_jsonl(tmp_path / "pool.jsonl", [{"id": name, "text": f"text {name}"} for name in names[:150]])
-    write_jsonl(tmp_path / "target.jsonl", [{"id": name, "text": f"wanted {name}"} for name in names[150:]])
-    np.savez(tmp_path / "v.npz", key=np.array(names), v=kinds[of] + 0.3 * chance.normal(size=(156, 8)))
-    outcome = run_in(
-        tmp_path,
-        pool=[{"format": "jsonl", "path": "pool.jsonl", "key": "id"}],
-        target=[{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
-        columns={"v": {"embed": "precomputed", "path": "v.npz", "vector": "v"}},
-        steps=[{"target_coverage": {"column": "v", "budget": 8}}],
-        emit=["keys"],
-    )
+    steps = [{"target_coverage": {"column": "v", "budget": 8}}]
+    outcome = run_in(tmp_path, **kinds_of_vectors(tmp_path), steps=steps)
     result = open_run(outcome.folder)
     rows = result.sql("select key, detail from ledger join pool using (sample_id) where kept").to_pylist()
     assert len(rows) == 8 and {int(row["key"][1:]) // 30 for row in rows} == {0, 1}

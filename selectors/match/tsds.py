@@ -1,0 +1,197 @@
+"""The pool's distribution carried onto the target's by optimal transport, spread, and with copies counted once.
+
+TSDS (Liu, Karbasi, Rekatsinas 2024, arXiv:2410.11303): of all ways to carry a mass of 1/M from each of M target
+samples to candidates, gamma [target, pool], the one of least
+
+    alpha / C  sum of gamma_ij d_ij  +  (1 - alpha) M  max of rho_j |gamma_ij - 1 / (rho_j M R)|,   R = sum of 1 / rho_j
+
+d: distance of unit vectors; rho_j: how many lie at j, by Epanechnikov's kernel, sum of (1 - d^2 / h^2) where that is
+above 0. Each target sample fills its nearest with 1 / rho_j each up to one weight V, the same for all: the least V
+from which going further costs more than it spreads, alpha / (C M) sum over i of the integral of d_i(V) - d_i(w) over w
+to V >= 1 - alpha. So a crowd of near-copies gets the mass of one. The picks are drawn by their mass, without
+replacement; what has none follows by nearness. Density among the `neighbours` of all the target, which alone are
+looked at. O(target x dim) a sample, and (neighbours x target)^2 x dim at most. Not for budgets above what has mass."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.selectors.budget import Budget, Fraction
+from tamis.selectors.chance import gumbel
+from tamis.selectors.contract import Batches, Floats, Inputs, Ranker, Rows
+from tamis.selectors.picks.beside import gather_both, in_blocks
+from tamis.selectors.picks.embedded import Embedded
+from tamis.selectors.picks.spend import Ordered, spend
+from tamis.selectors.ranked import Ranked
+from tamis.selectors.vectors.columns import Vectors, unit
+
+DIGITS = 5  # of a cosine: beyond them lies what the order of sums changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tsds(Ranker):
+    """column      vectors, of pool and target
+    alpha       what nearness counts beside spread, 0 to 1
+    scale       C, that distances are divided by: the larger, the further each target sample reaches
+    bandwidth   h of the kernel: two as near as this crowd each other
+    neighbours  of each target sample that are looked at
+    """
+
+    needs_target: ClassVar[bool] = True
+    by_chance: ClassVar[bool] = True
+    fitted: ClassVar[type | None] = Ranked
+
+    column: str
+    alpha: float = 0.6
+    scale: float = 5.0
+    bandwidth: float = 0.75
+    neighbours: int = 500
+    seed: int = 0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"alpha must be above 0 and at most 1, found {self.alpha}")
+        if not (self.scale > 0 and self.bandwidth > 0):
+            raise ValueError(f"scale and bandwidth must be above 0, found {self.scale} and {self.bandwidth}")
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours must be 1 or more, found {self.neighbours}")
+
+    @property
+    def noisy(self) -> bool:
+        return True
+
+    @property
+    def compares_with(self) -> str:
+        return "target"
+
+    @property
+    def near_in(self) -> str:
+        return self.column
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=(self.column, "key"), optional=("labels",))
+
+    def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
+        """Raises ValueError where the target has no vectors, or of another dimension."""
+        given, target, keys = gather_both(pool, self.column, budget)
+        near = _nearest(given, target, self.neighbours)
+        if not near.places.size:
+            return spend(self, given, Ordered(np.empty(0, np.int64), np.empty(0), {}), budget)
+        moved = transport(self, given, near)
+        some = np.flatnonzero(moved.mass > 0)
+        drawn = np.log(moved.mass[some]) + gumbel(given.ids[some], self.seed, self.step, "tsds")
+        rest = np.setdiff1d(np.flatnonzero(given.free), some)
+        order = np.concatenate([some[np.lexsort([some, -drawn])], rest[np.lexsort([rest, -near.best[rest]])]])
+        told = zip(some.tolist(), moved.served[some], moved.apart[some], moved.density[some], strict=True)
+        texts = {
+            place: f"for {keys[of]} of the target (distance {apart:.3f}), one of {crowd:.1f} alike"
+            for place, of, apart, crowd in told
+        }
+        said = f"each sample of the target reaches {moved.reach:.1f} candidates; {len(some):,} have a share of its mass"
+        if moved.all_of_them:
+            said += f"; further than its {near.places.shape[1]:,} nearest is not looked: raise neighbours"
+        facts: dict[str, Any] = {
+            "target": len(keys), "with_mass": len(some), "reach": round(moved.reach, DIGITS),
+            "distance": round(moved.distance, DIGITS), "said": [said],
+        }  # fmt: skip
+        return spend(self, given, Ordered(order, moved.mass, texts), budget, facts)
+
+
+class Near(NamedTuple):
+    """The nearest free candidates of each target sample, of equal ones the first."""
+
+    places: npt.NDArray[np.int64]  # [target, neighbours] in the candidates
+    distances: Floats  # [target, neighbours], rising
+    best: Floats  # [candidates] cosine to the nearest of the target
+
+
+class Moved(NamedTuple):
+    """The transport, as [candidates] but for the last four."""
+
+    mass: Floats  # sums to 1
+    served: Rows  # the target sample that gives most of it
+    apart: Floats  # distance to that
+    density: Floats  # rho; 0 where it was not looked at
+    reach: float  # candidates with mass, mean over the target
+    distance: float  # mean, by mass
+    objective: float
+    all_of_them: bool  # it would have reached further
+
+
+def transport(settings: Tsds, given: Embedded, near: Near) -> Moved:
+    """The optimal gamma, as sums over the target."""
+    count, width = near.places.shape
+    looked, at = np.unique(near.places, return_inverse=True)
+    at = at.reshape(count, width)
+    density = _density(unit(given.vectors[looked]), settings.bandwidth)
+    weights = (1 / density)[at]
+    ends = np.cumsum(weights, axis=1)
+    paid = np.cumsum(weights * near.distances, axis=1)
+    most, share = float(ends[:, -1].min()), settings.alpha / (settings.scale * count)
+
+    def more(reached: float) -> float:
+        """What the last bit of reach costs beyond the mean of what is reached, over all of the target."""
+        last = np.minimum((ends <= reached).sum(1), width - 1)
+        rows = np.arange(count)
+        begins = ends[rows, last] - weights[rows, last]
+        before = paid[rows, last] - weights[rows, last] * near.distances[rows, last]
+        return float(share * (begins * near.distances[rows, last] - before).sum())
+
+    whole = width == int(given.free.sum())
+    steps = np.unique(np.append(ends[ends < most], most))
+    if whole:  # beyond half of all weight, even shares of all are better than any between
+        steps = np.unique(np.append(steps[steps <= most / 2], most / 2))
+    first, last = 0, len(steps) - 1
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if more(float(steps[middle])) >= 1 - settings.alpha else (middle + 1, last)
+    reach = float(steps[first])
+    tried = [reach, most] if whole else [reach]
+    costs = []
+    for one in tried:
+        taken = np.clip(one - (ends - weights), 0, weights) / (one * count)
+        spread = (1 - settings.alpha) * (1 / one - (1 / most if whole else 0))
+        costs.append(settings.alpha / settings.scale * float((taken * near.distances).sum()) + spread)
+    reach, objective = min(zip(tried, costs, strict=True), key=lambda pair: pair[1])
+    taken = np.clip(reach - (ends - weights), 0, weights) / (reach * count)
+    size = len(given)
+    mass = np.bincount(near.places.ravel(), taken.ravel(), minlength=size).astype(np.float64)
+    order = np.argsort(taken.ravel(), kind="stable")
+    served, apart, dense = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
+    served[near.places.ravel()[order]] = order // width  # the last one written gives most
+    apart[near.places.ravel()[order]] = near.distances.ravel()[order]
+    dense[looked] = density
+    unreached = more(reach) < 1 - settings.alpha and not whole
+    reached = float((taken > 0).sum(1).mean())
+    return Moved(mass, served, apart, dense, reached, float((taken * near.distances).sum()), objective, unreached)
+
+
+def _nearest(given: Embedded, target: Vectors, most: int) -> Near:
+    free = np.flatnonzero(given.free)
+    width = min(most, len(free))
+    best = np.full(len(given), -1.0)
+    held = np.empty((len(target), 0)), np.empty((len(target), 0), np.int64)
+    for places in in_blocks(free, len(target)):
+        cosines = np.round(unit(given.vectors[places]) @ target.T, DIGITS).astype(np.float64)
+        best[places] = cosines.max(1)
+        both = np.concatenate([held[0], cosines.T], axis=1)
+        where = np.concatenate([held[1], np.broadcast_to(places, (len(target), len(places)))], axis=1)
+        if both.shape[1] > width:
+            order = np.argsort(-both, axis=1, kind="stable")[:, :width]
+            both, where = np.take_along_axis(both, order, 1), np.take_along_axis(where, order, 1)
+        held = both, where
+    order = np.argsort(-held[0], axis=1, kind="stable")
+    cosines, where = np.take_along_axis(held[0], order, 1), np.take_along_axis(held[1], order, 1)
+    return Near(where, np.sqrt(np.maximum(0, 2 - 2 * cosines)), best)
+
+
+def _density(vectors: Vectors, bandwidth: float) -> Floats:
+    """[rows] how many of the rows lie at each, itself counted."""
+    found = np.empty(len(vectors))
+    for rows in in_blocks(np.arange(len(vectors)), len(vectors)):
+        squares = 2 - 2 * np.round(vectors[rows] @ vectors.T, DIGITS).astype(np.float64)
+        found[rows] = np.maximum(0, 1 - np.maximum(0, squares) / bandwidth**2).sum(1)
+    return np.maximum(1.0, np.round(found, DIGITS))
