@@ -30,7 +30,8 @@ from tamis.pipeline.files.sealed import made_anew
 from tamis.pipeline.making import learn, made_in_the_decode, make_columns, stage_name, turns, unmade
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.progress import Counter, coming, say, still, visible
-from tamis.pipeline.read.held_out import divided, held_contents
+from tamis.pipeline.read.families import Contents
+from tamis.pipeline.read.held_out import contents_in, divided, held_contents
 from tamis.pipeline.read.ingest import ingest
 from tamis.pipeline.read.names import repeated_names
 from tamis.pipeline.read.pool import Pool, rows_read
@@ -225,9 +226,10 @@ def read_inputs(folder: Path) -> None:
     pool = _pool_of(run)
     _need_rows("pool", pool)
     groups: dict[str, Any] = {"pool": pool.groups, "target": [], "aside": ""}
-    held = np.zeros(0, np.uint64)
+    held = judge = np.zeros(0, np.uint64)
     if run.recipe.beside:
-        what = " and ".join(name for name in ("target", "evaluation") if getattr(run.recipe, name))  # read as one
+        named = (name for name in ("target", "evaluation", "judge") if getattr(run.recipe, name))
+        what = " and ".join(named)  # read as one
         share = run.recipe.hold_out
         columns = () if share else made_in_the_decode(run, True)
         target = ingest(
@@ -241,7 +243,8 @@ def read_inputs(folder: Path) -> None:
             for part in (False, True):
                 place = run.divided_target(share, target.groups, held_part=part)
                 divided(target, place, share, len(run.recipe.target), held_part=part)
-    groups["aside"] = settle(run, pool, held)
+        judge = _of_judge(run, target)
+    groups["aside"] = settle(run, pool, held, judge)
     path = folder / "inputs.json"
     if not path.exists() or {"aside": "", **read_json(path)} != groups:
         path.unlink(missing_ok=True)  # a kill from here on leaves no run whose inputs may be these again
@@ -320,11 +323,20 @@ def _need_rows(what: str, pool: Pool) -> None:
     raise SourceError(f"{what}: not one usable sample ({reasons}{example}). See {table} for each row.")
 
 
+def _of_judge(run: Run, beside: Pool) -> Contents:
+    """Contents of the judge's sources."""
+    first = len(run.recipe.beside) - len(run.recipe.judge)
+    parts = [part for part in beside.parts if part.origin >= first] if run.recipe.judge else []
+    return contents_in(parts)
+
+
 def _need_rows_beside(run: Run, pool: Pool) -> None:
-    """A target needs a row, and so does each source of the evaluation, or what it should keep out comes in."""
+    """A target needs a row, and so does each source of what must not be trained on, or it comes in."""
     origins = range(len(run.recipe.target))
     groups = [("target", [*origins])] if run.recipe.target else []
     groups += [(f"evaluation source {n}", [len(origins) + n]) for n in range(len(run.recipe.evaluation))]
+    first = len(origins) + len(run.recipe.evaluation)
+    groups += [(f"judge source {n}", [first + n]) for n in range(len(run.recipe.judge))]
     for what, sources in groups:
         _need_rows(what, replace(pool, parts=[part for part in pool.parts if part.origin in sources]))
 

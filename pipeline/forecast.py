@@ -33,6 +33,7 @@ def forecast(recipe: Recipe, recipe_folder: Path, store: Path | None, allow_code
         ("pool", recipe.pool, "pool"),
         ("target", recipe.target, None),
         ("evaluation", recipe.evaluation, None),
+        ("judge", recipe.judge, None),
     ):
         for number, source in enumerate(sources):
             files = find_files(source)

@@ -160,6 +160,7 @@ LEDGER_REASONS = {
     "not_in_scope": "outside the `where` of a step that chooses, or asked for with `outside: drop`",
     "passed_through": "outside the `where` of a step that keeps or drops by rule, or asked for with `outside: keep`",
     "forgotten": "`tamis forget` named it: no run may choose it",
+    "of_the_judge": "selections are judged by it: a text of `judge:` has its content",
     "held_out": "it is of the target's part that is held out to measure on",
     "kept_earlier": "an earlier run of this recipe chose it",
 }

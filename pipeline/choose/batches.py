@@ -49,7 +49,7 @@ def kept_mask(run: Run, part: Part, step: int) -> npt.NDArray[np.bool_] | None:
 
 def targets(run: Run, step: int, inputs: Inputs | None = None) -> list[Iterator[pa.RecordBatch]]:
     """For each of the recipe's target sources the batches of all its parts; for a step that needs the evaluation, of
-    that one's sources."""
+    all that must not be trained on."""
     selector = run.steps[step].selector
     of_evaluation = selector.needs_evaluation
     seen = run.evaluation if of_evaluation else run.target
@@ -59,7 +59,7 @@ def targets(run: Run, step: int, inputs: Inputs | None = None) -> list[Iterator[
     mine = replace(asked, fields=tuple(name for name in asked.fields if name not in asked.pool_only))
     parts = seen.parts
     first = len(run.recipe.target) if of_evaluation else 0
-    count = len(run.recipe.evaluation if of_evaluation else run.recipe.target)
+    count = len(run.recipe.kept_out if of_evaluation else run.recipe.target)
 
     def stream(origin: int) -> Iterator[pa.RecordBatch]:
         for part in parts:

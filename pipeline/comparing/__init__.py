@@ -5,6 +5,7 @@ In: runs of one pool. Out: figures, a table, a page.
     curve.py        what the choice is worth, by its budget
     heads.py        a linear head, on labels
     measures.py     how well they serve a target, in shared passes
+    members.py      the selections that are compared, and what is set beside them
     page.py         the table and the page
     selections.py   several selections of one pool, side by side
     texts.py        a language model, on texts

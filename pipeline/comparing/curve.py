@@ -7,8 +7,9 @@ of the kind."""
 from pathlib import Path
 from typing import Any
 
+from tamis.pipeline.comparing.members import OF_POOL
 from tamis.pipeline.comparing.page import MEASURES
-from tamis.pipeline.comparing.selections import OF_POOL, comparison
+from tamis.pipeline.comparing.selections import comparison
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report.charts import lines_svg

@@ -33,6 +33,7 @@ class HeadTrials:
     """`trained` asks it for the error after so many labels of a selection, or of the pool (""). Raises RecipeError."""
 
     unit = "labels"
+    judges = False
 
     def __init__(
         self, runs: Mapping[str, list[Run]], declaring: Run, column: str, field: str, target: Ids, among: Ids
@@ -71,6 +72,9 @@ class HeadTrials:
 
     def amount(self, of: str) -> int:
         return min(map(len, self.rows[of]))
+
+    def judged(self, of: str, amount: int, seed: int) -> float:
+        raise NotImplementedError  # classes have one judge
 
     def loss(self, of: str, amount: int, seed: int) -> float:
         rows, truth = self.rows[of][seed % len(self.rows[of])], self.apart.classes

@@ -12,6 +12,7 @@ from tamis.pipeline.choose.batches import side_by_side
 from tamis.pipeline.choose.drawn import Drawn
 from tamis.pipeline.columns.hashed import ngrams_maker
 from tamis.pipeline.making import make_parts
+from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
 from tamis.selectors.contract import Inputs
 from tamis.selectors.learners.folds import alike
@@ -29,17 +30,23 @@ NGRAMS = Ngrams(order=2, buckets=1 << 18)  # unigrams and bigrams, with repetiti
 MOST_TARGETS = 2000  # that nearest samples are looked for of
 
 
-def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids, times: Mapping[str, Counts]) -> Figures:
-    """Of the target's samples that are `held` out: `target_nats`, how many nats an n-gram of theirs costs under the
-    selection's smoothed distribution of n-grams, a model of one line; and the share of theirs that it has at all. The
-    pool is told `without` their copies in it. `times`: how often each of the chosen counts."""
+class Judge(NamedTuple):
+    """Samples beside the pool that selections are judged by."""
+
+    parts: list[Part]  # of the target, or of the recipe's judge
+    held: Ids  # those of them that judge, rising
+
+
+def by_ngrams(run: Run, judge: Judge, chosen: Chosen, without: Ids, times: Mapping[str, Counts]) -> Figures:
+    """`target_nats`, how many nats an n-gram of the judge's samples costs under the selection's smoothed distribution
+    of n-grams, a model of one line; and the share of theirs that it has at all. The pool is told `without` their copies
+    in it. `times`: how often each of the chosen counts."""
     from tamis.selectors.loops.buckets import add_counts
 
     folders = {of_target: _ngram_folder(run, of_target) for of_target in (False, True)}
     counts = {name: np.zeros(NGRAMS.buckets, np.int64) for name in ("target", "", *chosen)}
-    assert run.target is not None
-    for batch in _ngrams(run.target.parts, folders[True]):
-        apart = _among(batch["sample_id"].to_numpy(), held)
+    for batch in _ngrams(judge.parts, folders[True]):
+        apart = _among(batch["sample_id"].to_numpy(), judge.held)
         if apart.any():
             add_counts(flat(batch.filter(pa.array(apart)), NGRAMS)[0], counts["target"])
     for batch in _ngrams(run.pool.parts, folders[False]):
@@ -67,18 +74,18 @@ def by_ngrams(run: Run, chosen: Chosen, held: Ids, without: Ids, times: Mapping[
     }
 
 
-def by_vectors(run: Run, column: str, chosen: Chosen, held: Ids) -> Figures:
-    """Of the target's samples that are `held` out, of each content one. `served`: the share that has a chosen sample as
-    near as half of them have their nearest of the target; `nearness`: the mean cosine to the nearest chosen one."""
-    line, best = nearest_of(run, column, chosen, held)
+def by_vectors(run: Run, column: str, judge: Judge, chosen: Chosen) -> Figures:
+    """Of the judge's samples, of each content one. `served`: the share that has a chosen sample as near as half of them
+    have their nearest of its parts; `nearness`: the mean cosine to the nearest chosen one."""
+    line, best = nearest_of(run, column, judge, chosen)
     figures = {name: (float((near >= line).mean()), float(near.mean())) for name, near in best.items() if len(near)}
     return {name: {"served": served, "nearness": nearness} for name, (served, nearness) in figures.items()}
 
 
-def nearest_of(run: Run, column: str, chosen: Chosen, held: Ids) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
-    """How near half of the `held` samples of the target have their nearest of it; and by selection, "" the whole pool,
-    [held contents] the cosine of each to the nearest chosen one. Nothing where fewer than two of the target differ."""
-    mine, every = _target_vectors(run, column, held)
+def nearest_of(run: Run, column: str, judge: Judge, chosen: Chosen) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
+    """How near half of the judge's samples have their nearest of its parts; and by selection, "" the whole pool, [their
+    contents] the cosine of each to the nearest chosen one. Nothing where fewer than two of the parts' differ."""
+    mine, every = _judging_vectors(run, column, judge)
     if not len(mine.vectors) or len(np.unique(alike(every.vectors, every.contents))) < 2:
         return 0.0, {}
     inside = mine.vectors @ every.vectors.T
@@ -147,7 +154,7 @@ def _among(ids: Ids, chosen: Ids) -> npt.NDArray[np.bool_]:
 
 def _ngram_folder(run: Run, of_target: bool) -> Any:
     maker = ngrams_maker(NGRAMS)
-    pool = run.target if of_target else run.pool
+    pool = run.beside if of_target else run.pool
     assert pool is not None
     for part in pool.parts:
         make_parts(run, [maker], part, of_target=of_target)
@@ -164,15 +171,14 @@ class Embedded(NamedTuple):
     vectors: npt.NDArray[np.float32]
 
 
-def _target_vectors(run: Run, column: str, held: Ids) -> tuple[Embedded, Embedded]:
-    """The target's samples that are held out, of each content one, and all; of both at most MOST_TARGETS."""
+def _judging_vectors(run: Run, column: str, judge: Judge) -> tuple[Embedded, Embedded]:
+    """The samples that judge, of each content one, and all of their parts; of both at most MOST_TARGETS."""
     mine, every = Drawn(MOST_TARGETS, "compare"), Drawn(MOST_TARGETS, "compare")
-    assert run.target is not None
-    for part in run.target.parts:
+    for part in judge.parts:
         for batch in side_by_side(run, part, Inputs(fields=(column, "content_hash")), of_target=True):
             some, there = as_array(batch[column])
             ids, contents = batch["sample_id"].to_numpy()[there], contents_of(hashes_of(batch))[there]
-            apart = _among(ids, held)
+            apart = _among(ids, judge.held)
             every.add(ids, contents, some[there])
             mine.add(ids[apart], contents[apart], some[there][apart])
     none = (None, np.zeros(0, np.uint64), np.zeros((0, 1), np.float32))

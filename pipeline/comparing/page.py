@@ -12,6 +12,8 @@ MEASURES = {  # name: (heading, what it means, format, whether more is better)
     "ngram_coverage": ("n-grams covered", "share of the target's n-grams that occur in it at all", "{:.1%}", True),
     "served": ("target served", "share of the target with a chosen sample as near as its own kind", "{:.1%}", True),
     "kind_found": ("kind found", "share of the held-out target that it would choose from the pool", "{:.0%}", True),
+    "judge_target_nats": ("judge nats", "what an n-gram of `judge:` costs under its own", "{:.3f}", False),
+    "judge_served": ("judge served", "share of `judge:` with a chosen sample as near as its own kind", "{:.1%}", True),
     "nearness": ("nearness", "mean cosine of a target sample to the nearest chosen one", "{:.3f}", True),
 }  # fmt: skip
 LOSS_OF = {"tokens": " nats a token", "labels": " of the held-out samples wrong, averaged over classes"}
@@ -22,19 +24,25 @@ def table(found: dict[str, Any]) -> str:
     measures = _measures(found)
     losses = found.get("trained")
     heads = ["selection", "chosen", *(MEASURES[name][0] for name in measures), "duplicates", "seconds", "MB"]
-    heads += ["loss", "random needs", "oracle share"] if losses else []
+    heads += loss_heads(losses) if losses else []
     lines = [heads]
     for member in found["members"]:
         row = [visible(member["name"]), f"{member['chosen']:,}"]
         row += [_cell(found, member, name) for name in measures]
         row += [f"{member['duplicates']:,}", f"{member['seconds']:,.1f}", megabytes(member)]
-        lines.append(row + (trained_cells(losses["by"].get(member["name"])) if losses else []))
+        told = trained_cells(losses["by"].get(member["name"]), len(loss_heads(losses))) if losses else []
+        lines.append(row + told)
     wide = [max(len(line[place]) for line in lines) for place in range(len(heads))]
     shown = []
     for line in lines:
         cells = zip(line, wide, strict=True)
         shown.append("  ".join(t.ljust(w) if place == 0 else t.rjust(w) for place, (t, w) in enumerate(cells)))
     return joined([shown[0], "-" * len(shown[0]), *shown[1:], "", verdict(found)])
+
+
+def loss_heads(losses: dict[str, Any]) -> list[str]:
+    judge = ["judge loss"] if any("judge" in one for one in losses["by"].values()) else []
+    return ["loss", "random needs", "oracle share", *judge]
 
 
 def megabytes(member: dict[str, Any]) -> str:
@@ -61,16 +69,36 @@ def verdict(found: dict[str, Any]) -> str:
         known = {member: one["loss"] for member, one in losses["by"].items() if member != "oracle"}
         winner = min(known, key=lambda member: known[member])
         said += f" Trained, {winner} has the lowest loss: {known[winner]:.3f}{LOSS_OF[losses['unit']]}."
-    return said
+    return said + _by_the_judge(found, best)
 
 
-def trained_cells(one: dict[str, Any] | None) -> list[str]:
+def _by_the_judge(found: dict[str, Any], best: dict[str, Any]) -> str:
+    """What the selection that serves the target best does to texts of another kind."""
+    name = next((name for name in ("judge_target_nats", "judge_served") if name in best), None)
+    random = next((member for member in found["members"] if member["name"] == "random"), None)
+    if name is None or random is None or random is best:
+        return ""
+    heading, _, form, more = MEASURES[name]
+    mine, chance = best[name], random[name]
+    worse = mine < chance if more else mine > chance
+    does = "It costs elsewhere" if worse else "It does not cost elsewhere"
+    texts = f"{found['judge']:,} samples of `judge:`, which nothing may choose"
+    return f" {does}: {heading} {form.format(mine)}, random {form.format(chance)}, by {texts}."
+
+
+def trained_cells(one: dict[str, Any] | None, count: int = 3) -> list[str]:
+    """Of one selection; `count` of them where it was not trained on."""
     if one is None:  # random of the pool is told, not trained on
-        return ["", "", ""]
-    spread = f" ± {one['interval']:.3f}" if one["interval"] is not None else ""
+        return [""] * count
     sign, times = one["random_needs"] or ("", None)
     needed = "" if times is None else f"{sign}{times:.1f}x".lstrip("=")
-    return [f"{one['loss']:.3f}{spread}", needed, "" if one["oracle_share"] is None else f"{one['oracle_share']:.0%}"]
+    share = "" if one["oracle_share"] is None else f"{one['oracle_share']:.0%}"
+    judge = [_with_half(one["judge"], one["judge_interval"])] if "judge" in one else []
+    return [_with_half(one["loss"], one["interval"]), needed, share, *judge]
+
+
+def _with_half(value: float, half: float | None) -> str:
+    return f"{value:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
 
 def write_comparison(found: dict[str, Any], path: Path) -> None:
@@ -88,7 +116,10 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
         members.append({**member, "cells": cells, "megabytes": megabytes(member)})
     heads = [MEASURES[name] for name in measures]
     losses = found.get("trained")
-    trained = {one["name"]: trained_cells(losses["by"].get(one["name"])) for one in members} if losses else {}
+    trained = {}
+    if losses:
+        count = len(loss_heads(losses))
+        trained = {one["name"]: trained_cells(losses["by"].get(one["name"]), count) for one in members}
     curves = [
         (one["name"], one["found"]["curve"])
         for one in found["members"]
@@ -101,6 +132,7 @@ def write_comparison(found: dict[str, Any], path: Path) -> None:
         "measures": measures,
         "forms": {name: MEASURES[name][2] for name in measures},
         "trained": trained,
+        "loss_heads": loss_heads(losses) if losses else [],
         "drawn": drawn,
         "numbers": _numbers(found),
     }

@@ -6,7 +6,6 @@ the choice left and of the whole pool, and with `oracle` the samples of the true
 DRAWS times, and told with its interval. Each measure reads pool and target once for all selections together: n-grams
 for texts, a column of vectors where there is one."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +17,32 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.columns.declared import by_name, vectors_of
 from tamis.pipeline.comparing.heads import HeadTrials
-from tamis.pipeline.comparing.measures import by_ngrams, by_vectors, duplicates, kind_found, overlap
-from tamis.pipeline.comparing.texts import TextTrials, held_out_texts
+from tamis.pipeline.comparing.measures import Figures, Judge, by_ngrams, by_vectors, duplicates, kind_found, overlap
+from tamis.pipeline.comparing.members import (
+    DRAWS,
+    HELD_OUT,
+    OF_POOL,
+    ORACLE,
+    RANDOM,
+    Member,
+    gathered,
+    held_of,
+    selected,
+    times_of,
+)
+from tamis.pipeline.comparing.texts import TextTrials, held_out_texts, texts_of
 from tamis.pipeline.comparing.training import interval, trained
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.explain.report import data
-from tamis.pipeline.files.atomic import fingerprint, read_json
-from tamis.pipeline.progress import hushed, say
-from tamis.pipeline.read.held_out import held_contents, holds
-from tamis.pipeline.read.pool import current_pool
-from tamis.pipeline.recipe.recipe import Recipe, load_recipe
-from tamis.pipeline.starting import run_recipe
-from tamis.pipeline.store.listing import OF_COMPARE
+from tamis.pipeline.files.atomic import read_json
+from tamis.pipeline.progress import say
 from tamis.pipeline.store.query import views
-from tamis.pipeline.store.runs import Run, open_complete
+from tamis.pipeline.store.runs import Run
 from tamis.pipeline.store.set_aside import aside
 
-RANDOM, OF_POOL, ORACLE = "random", "random of pool", "oracle"
-HELD_OUT, DRAWS = 0.25, 3  # share of the target's contents; draws of what is left to chance
-ORACLE_EPOCHS = 4  # it repeats a group smaller than the budget so often: nearly as good as new (Muennighoff 2023)
+OF_JUDGE = "judge_"  # before the names of measures by the recipe's judge
+NO_JUDGE = Judge([], np.zeros(0, np.uint64))
 AT_THE_LINE = 2  # samples shown on each side of it
-
-
-@dataclass(frozen=True)
-class Member:
-    """One selection."""
-
-    name: str  # of a baseline what it is, else the run's
-    run: Run
-    ids: npt.NDArray[np.uint64]  # sorted
-    judged: tuple[Run, ...]  # the same without the target's held part, drawn anew where chance chooses
-
-    @property
-    def size(self) -> int:
-        return len(self.ids)
 
 
 def comparison(
@@ -79,12 +70,18 @@ def comparison(
     draws = {name: selected(run) for name, run in judged.items()}
     times = {name: times_of(run) for name, run in judged.items()}
     copies = aside(members[0].judged[0])[0]
-    ngrams = by_ngrams(first, draws, held, copies, times) if len(held) and not first.recipe.reads_images else {}
-    nearness = by_vectors(declaring, vectors, draws, held) if vectors and len(held) else {}
+    judges = judges_of(first, held)
+    figured: Figures = {}
+    for prefix, judge in judges.items():
+        some: Figures = {} if first.recipe.reads_images else by_ngrams(first, judge, draws, copies, times)
+        near = by_vectors(declaring, vectors, judge, draws) if vectors else {}
+        for name in ("", *draws):
+            mine = {**some.get(name, {}), **near.get(name, {})}
+            figured[name] = figured.get(name, {}) | {f"{prefix}{what}": value for what, value in mine.items()}
     of_kind = [[kind_found(run) for run in member.judged] for member in members]
     figures = [
         with_found(
-            averaged([ngrams.get(name, {}) | nearness.get(name, {}) for name in draws if name.startswith(f"{place}/")]),
+            averaged([figured.get(name, {}) for name in draws if name.startswith(f"{place}/")]),
             of_kind[place],
         )
         for place in range(len(members))
@@ -96,7 +93,8 @@ def comparison(
         "held_out": {"samples": len(held), "contents": contents, "share": HELD_OUT, "draws": DRAWS},
         "column": vectors,
         "members": [_member(one, some, repeats) for one, some in zip(members, figures, strict=True)],
-        "of_pool": {**ngrams.get("", {}), **nearness.get("", {})},
+        "of_pool": figured.get("", {}),
+        "judge": len(judges[OF_JUDGE].held) if OF_JUDGE in judges else 0,
         "overlap": overlap(list(chosen.values())),
         "compositions": _compositions(members),
         "equal": len({member.size for member in members if member.name != ORACLE}) == 1,
@@ -111,9 +109,12 @@ def comparison(
             told = {"what": f"head on {vectors}", "held_out": heads.held_out, "apart": True}
             found["trained"] = {**trained(heads, runs, seeds), **told}
         else:
-            texts = apart or target_texts(first, held)
+            texts = apart or texts_of(judges.get("", NO_JUDGE))
+            if not texts:
+                raise RecipeError("--train: judged is on the target's texts, and there are none; add --held-out FILE")
+            others = texts_of(judges.get(OF_JUDGE, NO_JUDGE))
             told = {"what": f"{train} model", "held_out": len(texts), "apart": apart is not None}
-            found["trained"] = {**trained(TextTrials(runs, train, texts, among), runs, seeds), **told}
+            found["trained"] = {**trained(TextTrials(runs, train, texts, others, among), runs, seeds), **told}
     return found
 
 
@@ -135,20 +136,6 @@ def with_found(figures: dict[str, Any], draws: list[dict[str, Any]]) -> dict[str
     return {**figures, **more, "kind_found": float(np.mean(shares)), "intervals": intervals}
 
 
-def held_of(run: Run) -> tuple[npt.NDArray[np.uint64], int]:
-    """Ids of the target's samples that are held out, rising, and how many contents that are."""
-    if run.target is None:
-        return np.zeros(0, np.uint64), 0
-    contents = held_contents(run.target, HELD_OUT, len(run.recipe.target))
-    batches = (
-        batch
-        for part in run.target.parts
-        for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "content_hash"])
-    )
-    ids = [np.zeros(0, np.uint64), *(batch["sample_id"].to_numpy()[holds(batch, contents)] for batch in batches)]
-    return np.sort(np.concatenate(ids)), len(contents)
-
-
 def _candidates(run: Run) -> npt.NDArray[np.uint64]:
     """What the last step could choose from."""
     found = [np.zeros(0, np.uint64)]
@@ -159,156 +146,13 @@ def _candidates(run: Run) -> npt.NDArray[np.uint64]:
     return np.sort(np.concatenate(found))
 
 
-def target_texts(run: Run, held: npt.NDArray[np.uint64]) -> list[str]:
-    """Of the held part. Raises RecipeError where there are none."""
-    parts = run.target.parts if run.target else []
-    tables = [pq.read_table(part.path, columns=["sample_id", "text"]) for part in parts]
-    apart = [table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), held))) for table in tables]
-    some = [table["text"].to_pylist() for table in apart]
-    texts = [text for told in some for text in told if text]
-    if not texts:
-        raise RecipeError("--train: judged is on the target's texts, and there are none; add --held-out FILE")
-    return texts
-
-
-def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_code: bool) -> list[Member]:
-    """The selections: runs as they stand, recipes run now, random and the oracle last."""
-    runs = [_run(path, store, allow_code) for path in asked]
-    first = runs[0]
-    for run in runs[1:]:
-        if run.store != first.store or run.pool.fingerprint != first.pool.fingerprint:
-            raise RecipeError(f"run {run.folder}: another pool than that of {first.folder}; compare runs of one pool")
-        if (run.target and run.target.fingerprint) != (first.target and first.target.fingerprint):
-            raise RecipeError(f"run {run.folder}: another target than that of {first.folder}")
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise RecipeError(f"{next(name for name in names if names.count(name) > 1)}: given twice")
-    if taken := {RANDOM, OF_POOL, ORACLE} & set(names):
-        raise RecipeError(f"{taken.pop()}: that name is of a selection that compare adds; give the run another")
-    if any(run.recipe.hold_out for run in runs):
-        raise RecipeError("hold_out: compare holds a part of the target out itself; compare runs of the whole target")
-    whole = same_seen(first)
-    members = [
-        Member(run.name, run, selected(run), judged_of(run, whole, f"{run.name}-judged", run.recipe, allow_code))
-        for run in runs
-    ]
-    before = _before_the_choice(first)
-    by_chance = {"random": {"budget": _budget(first)}}
-    members.append(_beside(first, whole, RANDOM, [*before, by_chance], allow_code))
-    if before:
-        members.append(_beside(first, whole, OF_POOL, [by_chance], allow_code))
-    if oracle is not None:
-        field, equals, value = oracle.partition("=")
-        if not equals or field not in first.recipe.kept:
-            kept = ", ".join(sorted(first.recipe.kept)) or "none"
-            raise RecipeError(f"--oracle {oracle}: wanted FIELD=VALUE, of a kept field (there are: {kept})")
-        budget = {"budget": members[0].size, "max_epochs": ORACLE_EPOCHS}
-        quota = {"quota": {"by": field, "shares": {value: 1}, **budget}}
-        members.append(_beside(first, whole, ORACLE, [quota], allow_code))
-        if not members[-1].size:
-            raise RecipeError(f"--oracle {oracle}: no sample has that value (there are: {_values(first, field)})")
-    return members
-
-
-def _before_the_choice(run: Run) -> list[dict[str, Any]]:
-    """Its steps before the last one that chooses: what all candidates of the choice have behind them."""
-    choices = [step.number for step in run.steps if step.budget is not None]
-    return run.recipe.steps[: choices[-1]] if choices else []
-
-
-def judged_of(run: Run, whole: list[str | None], what: str, recipe: Recipe, allow_code: bool) -> tuple[Run, ...]:
-    """What a recipe chooses of a run's pool without the target's held part; several times where its steps leave it to
-    chance."""
-    first = _made(run, whole, what, recipe, recipe.steps, allow_code, 0)
-    noisy = any(step.selector.noisy or step.name == "random" for step in first.steps)
-    more = (_made(run, whole, what, recipe, recipe.steps, allow_code, draw) for draw in range(1, DRAWS if noisy else 1))
-    return first, *more
-
-
-def same_seen(run: Run) -> list[str | None]:
-    return [run.pool.fingerprint, run.target.fingerprint if run.target else None]
-
-
-def _values(run: Run, field: str) -> str:
-    with views(run) as con:
-        found = data.composition(con, field)
-    return ", ".join(group["name"] for group in found["groups"][:8]) if found else "none"
-
-
-def _run(path: Path, store: Path | None, allow_code: bool) -> Run:
-    if path.suffix not in (".yaml", ".yml"):
-        return open_complete(path, allow_code)
-    if store is None:
-        raise RecipeError(f"{path}: a recipe is run on a store; add --store DIR")
-    recipe = load_recipe(path)
-    say(f"running {path.name}")
-    with hushed():
-        return open_complete(run_recipe(recipe, path.absolute().parent, store, None, allow_code).folder)
-
-
-def _beside(first: Run, whole: list[str | None], what: str, steps: list[dict[str, Any]], allow_code: bool) -> Member:
-    """A selection that compare adds. Raises RecipeError."""
-    draws = 1 if what == ORACLE else DRAWS
-    made = tuple(
-        _made(first, whole, what.replace(" ", "-"), first.recipe, steps, allow_code, draw) for draw in range(draws)
-    )
-    return Member(what, made[0], selected(made[0]), made)
-
-
-def _made(
-    of: Run, whole: list[str | None], what: str, given: Recipe, steps: list[dict[str, Any]], allow_code: bool, draw: int
-) -> Run:
-    """A run of another one's pool, of a recipe with these steps and without the target's held part, found again where
-    it stands. Raises RecipeError."""
-    share = HELD_OUT if of.recipe.target else None
-    changed = {
-        "steps": steps,
-        "emit": [],
-        "against": None,
-        "guard": None,
-        "hold_out": share,
-        "seed": given.seed + draw,
-    }
-    recipe: Recipe = given.model_copy(update=changed)
-    asked = recipe.model_dump(mode="json", exclude={"name", "engine"})
-    name = f"{OF_COMPARE}{what}-{fingerprint([asked, whole])[:8]}"
-    if not (of.store / "runs" / name / "manifest.json").exists():
-        with hushed():
-            run_recipe(recipe.model_copy(update={"name": name}), of.recipe_folder, of.store, name, allow_code)
-    run = open_complete(of.store / "runs" / name)
-    seen = current_pool(run.whole_target_folder, run.inputs["target"]) if run.inputs["target"] else None
-    parts = [part.digest for part in seen.parts if part.origin < len(of.recipe.target)] if seen else []
-    if [run.pool.fingerprint, fingerprint(parts) if of.recipe.target else None] != whole:
-        raise RecipeError(
-            f"run {of.folder}: its pool or target has changed since, so a {what} selection would be of others. "
-            "Run it again under another name and compare that."
-        )
-    return run
-
-
-def _budget(run: Run) -> Any:
-    """As the last step has it where it counts something else than samples, of which any step can tell; else as many as
-    it chose, repeats counted. What chance chooses is all different."""
-    last = run.recipe.steps_given[-1].settings.get("budget") if run.recipe.steps_given else None
-    if not isinstance(last, dict) or "rows" in last or ("tokens" in last and "by" not in last):
-        weights = pq.read_table(run.folder / "selection.parquet", columns=["weight"])["weight"].to_numpy()
-        stands_for = any(step.selector.weighs for step in run.steps)  # what a sample stands for is no repeat
-        return len(weights) if stands_for else round(float(weights.sum()))
-    return {name: value for name, value in last.items() if name != "max_epochs"}
-
-
-def selected(run: Run) -> npt.NDArray[np.uint64]:
-    table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id"])
-    return np.sort(table["sample_id"].to_numpy())
-
-
-def times_of(run: Run) -> npt.NDArray[np.int64]:
-    """How often each counts, in the order of `selected`."""
-    table = pq.read_table(run.folder / "selection.parquet", columns=["sample_id", "weight"])
-    order = np.argsort(table["sample_id"].to_numpy())
-    if any(step.selector.weighs for step in run.steps):  # what a sample stands for is no repeat
-        return np.ones(len(order), np.int64)
-    return np.maximum(1, np.rint(table["weight"].to_numpy()[order])).astype(np.int64)
+def judges_of(run: Run, held: npt.NDArray[np.uint64]) -> dict[str, Judge]:
+    """The held part of the target, and by OF_JUDGE the recipe's judge, whichever there are."""
+    judges = {"": Judge(run.target.parts, held)} if run.target and len(held) else {}
+    if run.judge is not None:
+        ids = [pq.read_table(part.path, columns=["sample_id"])["sample_id"].to_numpy() for part in run.judge.parts]
+        judges[OF_JUDGE] = Judge(run.judge.parts, np.sort(np.concatenate(ids)))
+    return judges
 
 
 def vectors_in(runs: list[Run], column: str | None) -> tuple[str | None, Run]:

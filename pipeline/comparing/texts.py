@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.pipeline.choose.drawn import Drawn
 from tamis.pipeline.columns.loss import trained
 from tamis.pipeline.columns.loss.causal_lm import LossModel, check_tokenizer, imported, tokenizer_in
 from tamis.pipeline.columns.models.gate import model_folder
+from tamis.pipeline.comparing.measures import Judge
 from tamis.pipeline.comparing.training import DOUBLINGS
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import digest_of_folder, fingerprint, read_json, write_record
@@ -33,10 +35,14 @@ class TextTrials:
 
     unit = "tokens"
 
-    def __init__(self, runs: Mapping[str, list[Run]], model: str, held_out: list[str], among: Any) -> None:
-        """Of each selection its draws, which seeds take in turn; `among`: ids of what random is drawn from."""
+    def __init__(
+        self, runs: Mapping[str, list[Run]], model: str, held_out: list[str], others: list[str], among: Any
+    ) -> None:
+        """Of each selection its draws, which seeds take in turn; `others`: texts of the recipe's judge, if any;
+        `among`: ids of what random is drawn from."""
         first = next(iter(runs.values()))[0]
-        self.trainer = Trainer(first, model, held_out)
+        self.trainer = Trainer(first, model, held_out, others)
+        self.judges = bool(others)
         self.texts = {name: [chosen_texts(run) for run in draws] for name, draws in runs.items()}
         if empty := [name for name, draws in self.texts.items() if not all(draws)]:
             raise RecipeError(f"--train: {empty[0]} holds no texts to train on; --train head learns classes")
@@ -49,14 +55,20 @@ class TextTrials:
         return self.sizes[of]
 
     def loss(self, of: str, amount: int, seed: int) -> float:
-        return self.trainer.loss(self.texts[of][seed % len(self.texts[of])], amount, seed)
+        return self.trainer.losses(self._drawn(of, seed), amount, seed)["loss"]
+
+    def judged(self, of: str, amount: int, seed: int) -> float:
+        return self.trainer.losses(self._drawn(of, seed), amount, seed)["judge"]
+
+    def _drawn(self, of: str, seed: int) -> list[str]:
+        return self.texts[of][seed % len(self.texts[of])]
 
 
 class Trainer:
     """Trains and judges models on texts of one pool: of a size, from scratch, or from a folder, further."""
 
-    def __init__(self, run: Run, model: str, held_out: list[str]) -> None:
-        self.held_out, self.folder = held_out, run.store / "compare"
+    def __init__(self, run: Run, model: str, held_out: list[str], others: list[str] | None = None) -> None:
+        self.held_out, self.others, self.folder = held_out, others or [], run.store / "compare"
         self.start = None if model in trained.SIZES else Path(model)
         self.size = model if self.start is None else "small"  # of a given model: its windows and rate
         made_of = [model, run.pool.fingerprint] if self.start is None else digest_of_folder(_folder(self.start))
@@ -96,13 +108,18 @@ class Trainer:
 
     def loss(self, texts: list[str], tokens: int, seed: int) -> float:
         """Mean nats a token on the held-out texts, after one pass over the first `tokens` of these texts."""
+        return self.losses(texts, tokens, seed)["loss"]
+
+    def losses(self, texts: list[str], tokens: int, seed: int) -> dict[str, float]:
+        """The same, and as `judge` on the other texts, where there are any."""
         order = shuffled(texts, seed)
+        others = [fingerprint(self.others)] if self.others else []
         of = fingerprint(
-            [self.size, BATCH, tokens, seed, fingerprint(order), fingerprint(self.held_out), self.home.name]
+            [self.size, BATCH, tokens, seed, fingerprint(order), fingerprint(self.held_out), self.home.name, *others]
         )
         known = self.folder / "losses" / f"{of}.json"
         if known.exists():
-            return float(read_json(known)["loss"])
+            return read_json(known)
         stream = self.tokens(order)[:tokens]
         final = self.folder / f".{of}.training"
         shutil.rmtree(final, ignore_errors=True)
@@ -110,11 +127,14 @@ class Trainer:
         with hushed():
             trained.train_stream(self._settings(tokens, seed), stream, final, self.start)
         model = LossModel(final / "lm")
-        losses, counts = model.losses(model.tokens(self.held_out))
-        loss = float((losses * counts).sum() / counts.sum())
+        found: dict[str, float] = {"tokens": len(stream)}
+        for name, some in (("loss", self.held_out), ("judge", self.others)):
+            if some:
+                losses, counts = model.losses(model.tokens(some))
+                found[name] = float((losses * counts).sum() / counts.sum())
         shutil.rmtree(final)
-        write_record(known, {"loss": loss, "tokens": len(stream)})
-        return loss
+        write_record(known, found)
+        return found
 
 
 def shuffled(texts: list[str], seed: int) -> list[str]:
@@ -145,6 +165,12 @@ def _drawn(run: Run, most: int, among: Any) -> list[str]:
             drawn.add(batch["sample_id"].to_numpy()[there], texts[there])
     rows = drawn.rows()
     return rows[1].tolist() if rows else []
+
+
+def texts_of(judge: Judge) -> list[str]:
+    tables = [pq.read_table(part.path, columns=["sample_id", "text"]) for part in judge.parts]
+    apart = [table.filter(pa.array(np.isin(table["sample_id"].to_numpy(), judge.held))) for table in tables]
+    return [text for table in apart for text in table["text"].to_pylist() if text]
 
 
 def held_out_texts(path: Path) -> list[str]:

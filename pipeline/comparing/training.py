@@ -20,12 +20,16 @@ class Trials(Protocol):
     """Something that can be trained on a selection by name, or on samples drawn from the whole pool ("")."""
 
     unit: str  # what amounts count: tokens, labels
+    judges: bool  # whether `judged` tells of a second judge, too
 
     def amount(self, of: str) -> int:
         """How much there is."""
 
     def loss(self, of: str, amount: int, seed: int) -> float:
         """Less is better."""
+
+    def judged(self, of: str, amount: int, seed: int) -> float:
+        """The same by the second judge, of what was trained for `loss`."""
 
 
 def trained(trials: Trials, names: Iterable[str], seeds: int, baseline: str = "random") -> dict[str, Any]:
@@ -39,6 +43,7 @@ def trained(trials: Trials, names: Iterable[str], seeds: int, baseline: str = "r
     losses: dict[str, list[float]] = {}
     for name in names:
         losses[name] = [_counted(counter, trials.loss(name, budget, seed)) for seed in range(seeds)]
+    others = {name: [trials.judged(name, budget, seed) for seed in range(seeds)] for name in names if trials.judges}
     mean = {name: float(np.mean(found)) for name, found in losses.items()}
     curve = [(budget, mean[baseline])] if baseline in mean else []
     curve += [(amount, _counted(counter, trials.loss("", amount, 0))) for amount in steps]
@@ -49,10 +54,15 @@ def trained(trials: Trials, names: Iterable[str], seeds: int, baseline: str = "r
             name: {
                 "losses": found, "loss": mean[name], "interval": interval(found),
                 "random_needs": needs(mean[name], curve), "oracle_share": oracle_share(mean, name, baseline),
+                **_by_judge(others.get(name)),
             }
             for name, found in losses.items()
         },
     }  # fmt: skip
+
+
+def _by_judge(losses: list[float] | None) -> dict[str, Any]:
+    return {} if losses is None else {"judge": float(np.mean(losses)), "judge_interval": interval(losses)}
 
 
 def _counted(counter: Counter, loss: float) -> float:

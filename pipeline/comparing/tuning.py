@@ -12,19 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.pipeline.comparing.measures import by_ngrams, nearest_of
-from tamis.pipeline.comparing.selections import (
-    DRAWS,
-    HELD_OUT,
-    held_of,
-    judged_of,
-    same_seen,
-    selected,
-    target_texts,
-    times_of,
-    vectors_in,
-)
-from tamis.pipeline.comparing.texts import Trainer, chosen_texts
+from tamis.pipeline.comparing.measures import Judge, by_ngrams, nearest_of
+from tamis.pipeline.comparing.members import DRAWS, HELD_OUT, held_of, judged_of, same_seen, selected, times_of
+from tamis.pipeline.comparing.selections import judges_of, vectors_in
+from tamis.pipeline.comparing.texts import Trainer, chosen_texts, texts_of
 from tamis.pipeline.comparing.training import interval
 from tamis.pipeline.comparing.variants import AS_IT_STANDS, Variant, checked, variants_of
 from tamis.pipeline.errors import RecipeError
@@ -62,16 +53,20 @@ def tuned(
             f"tune: {contents} contents are held out to judge by, a quarter of the target's; wanted {2 * PARTS} or "
             "more. Add samples to the target."
         )
+    judge = judges_of(first, held)[""]
     judged = _judged(variants, first, allow_code)
     variants = [one for one in variants if one is variants[0] or not _same(judged, one, variants[0])]
     if len(variants) < 2:
         raise RecipeError("tune: nothing to try; all that was asked for is as it stands")
     _of_one_size(judged)
-    measure, vectors = _measured(variants, judged, first, held, column)
+    measure, vectors = _measured(variants, judged, first, judge, column)
     by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
     left = _kept(by_first, variants[0]) if train else by_first
     if train is not None:
-        trainer = Trainer(judged[AS_IT_STANDS][0], train, target_texts(first, held))
+        texts = texts_of(judge)
+        if not texts:
+            raise RecipeError("--train: judged is on the target's texts, and there are none")
+        trainer = Trainer(judged[AS_IT_STANDS][0], train, texts)
         left = _trained(trainer, left, variants[0], judged, seeds)
     return _told(variants, left, measure, vectors, len(held), contents, train)
 
@@ -114,9 +109,8 @@ def _of_one_size(judged: dict[str, tuple[Run, ...]]) -> None:
 
 
 def _measured(
-    variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, held: npt.NDArray[np.uint64],
-    column: str | None,
-) -> tuple[str, str | None]:  # fmt: skip
+    variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, judge: Judge, column: str | None
+) -> tuple[str, str | None]:
     """Give each variant its values; returns the measure, and the column of vectors that it is measured in."""
     draws = {f"{one.name}/{draw}": run for one in variants for draw, run in enumerate(judged[one.name])}
     chosen = {name: selected(run) for name, run in draws.items()}
@@ -128,10 +122,11 @@ def _measured(
             raise RecipeError("tune: pictures are judged by a column of vectors, and there is none; `embed:` makes one")
     if vectors is None:
         copies, times = aside(judged[AS_IT_STANDS][0])[0], {name: times_of(run) for name, run in draws.items()}
-        parts = [by_ngrams(first, chosen, some, copies, times) for some in np.array_split(held, PARTS)]
+        split = [judge._replace(held=some) for some in np.array_split(judge.held, PARTS)]
+        parts = [by_ngrams(first, one, chosen, copies, times) for one in split]
         told = {name: np.array([part[name][measure] for part in parts]) for name in draws}
     else:
-        nearest = nearest_of(run, vectors, chosen, held)[1]
+        nearest = nearest_of(run, vectors, judge, chosen)[1]
         if len(nearest.get("", [])) < PARTS:
             raise RecipeError(f"tune: too few held-out samples of the target have a vector in {vectors!r} to judge by")
         told = {name: -np.array([some.mean() for some in np.array_split(nearest[name], PARTS)]) for name in draws}

@@ -4,6 +4,7 @@ The rest is a target of its own, in a folder of its own: parts without the held 
 that whatever reads a target (fits, columns, models) sees no other. Of n contents round(share n) are held, at least one
 and never all: whole families (families.py), by the lowest hashes. What is held lies in a folder of its own, too."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tamis.pipeline.files.atomic import digest_file, write_parquet, write_record
 from tamis.pipeline.read.families import Contents, families
-from tamis.pipeline.read.pool import Pool, records_of, view_of
+from tamis.pipeline.read.pool import Part, Pool, records_of, view_of
 from tamis.pipeline.schemas import REJECTS
 from tamis.selectors.chance import uniform
 from tamis.selectors.rows import contents_of, hashes_of
@@ -33,6 +34,15 @@ def held_contents(target: Pool, share: float, sources: int) -> Contents:
     if not held and len(groups) > 1:
         held = [int(sizes.argmin())]
     return np.sort(known.contents[np.isin(known.of_content, groups[held])])
+
+
+def contents_in(parts: Iterable[Part]) -> Contents:
+    """Of all their rows, rising."""
+    held = [np.zeros(0, np.uint64)]
+    for part in parts:
+        table = pq.read_table(part.path, columns=["content_hash"])
+        held += [contents_of(hashes_of(batch)) for batch in table.to_batches()]
+    return np.unique(np.concatenate(held))
 
 
 def holds(batch: pa.RecordBatch, held: Contents) -> npt.NDArray[np.bool_]:

@@ -127,7 +127,7 @@ def _plan(
         raise ValueError(f"where must be an SQL expression, found {step.where!r}")
     if selector.needs_target and not recipe.target:
         raise ValueError("this step needs a target: add `target:` to the recipe")
-    if selector.needs_evaluation and not recipe.evaluation:
+    if selector.needs_evaluation and not recipe.kept_out:
         raise ValueError(
             "this step needs what must not be trained on: add `evaluation:` to the recipe, as `target:` is"
         )

@@ -76,6 +76,7 @@ class Recipe(Model):
     pool  sources of what is chosen from
     target  sources of samples that the selection should resemble; needed where a step says so
     evaluation  sources of what must not be trained on
+    judge  sources of another kind than the target's, that compare judges by, too; kept out of every selection
     hold_out  share of the target, by content, that nothing learns from: steps are judged by it
     columns  what is computed for each sample, by name
     labels  CSV of key and label, or STORE/labels: samples that people labeled already; a column `labels`
@@ -96,6 +97,7 @@ class Recipe(Model):
     pool: Annotated[list[Source], Field(min_length=1)]
     target: list[Source] = []
     evaluation: list[Source] = []
+    judge: list[Source] = []
     hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
     columns: dict[str, dict[str, Any]] = {}
     labels: str | None = None
@@ -112,8 +114,13 @@ class Recipe(Model):
 
     @property
     def beside(self) -> list[Source]:
-        """What is read beside the pool: the target's sources, then the evaluation's."""
-        return [*self.target, *self.evaluation]
+        """What is read beside the pool: the target's sources, then the evaluation's, then the judge's."""
+        return [*self.target, *self.kept_out]
+
+    @property
+    def kept_out(self) -> list[Source]:
+        """What must not be trained on."""
+        return [*self.evaluation, *self.judge]
 
     @field_validator("name")
     @classmethod
@@ -292,6 +299,7 @@ def parse_recipe(value: dict[str, Any], folder: Path, where: str = "recipe") -> 
             "pool": [_absolute(source, folder) for source in recipe.pool],
             "target": [_absolute(source, folder) for source in recipe.target],
             "evaluation": [_absolute(source, folder) for source in recipe.evaluation],
+            "judge": [_absolute(source, folder) for source in recipe.judge],
             "labels": None if recipe.labels is None else literally(pattern_below(folder, recipe.labels)),
         }
     )
@@ -364,6 +372,5 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         return list(RunLimits.model_fields)
     if location[:1] == ("publish",):
         return list(Shares.model_fields if "share" in location else Publish.model_fields)
-    return list(
-        Source.model_fields if location[:1] in (("pool",), ("target",), ("evaluation",)) else Recipe.model_fields
-    )
+    of_source = location[:1] in (("pool",), ("target",), ("evaluation",), ("judge",))
+    return list(Source.model_fields if of_source else Recipe.model_fields)

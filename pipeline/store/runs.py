@@ -78,7 +78,7 @@ class Run:
 
     @cached_property
     def beside(self) -> Pool | None:
-        """All target sources, then all evaluation sources; parts say which source they came from."""
+        """All target sources, then those of the evaluation and of the judge; parts say which they came from."""
         if not self.inputs["target"]:
             return None
         return current_pool(self.target_folder, self.inputs["target"])
@@ -90,8 +90,14 @@ class Run:
 
     @cached_property
     def evaluation(self) -> Pool | None:
-        """The evaluation's sources alone."""
-        return self._of_sources(lambda origin: origin >= len(self.recipe.target)) if self.recipe.evaluation else None
+        """What must not be trained on: the evaluation's sources, and the judge's."""
+        return self._of_sources(lambda origin: origin >= len(self.recipe.target)) if self.recipe.kept_out else None
+
+    @cached_property
+    def judge(self) -> Pool | None:
+        """The judge's sources alone."""
+        first = len(self.recipe.beside) - len(self.recipe.judge)
+        return self._of_sources(lambda origin: origin >= first) if self.recipe.judge else None
 
     def _of_sources(self, wanted: Callable[[int], bool]) -> Pool | None:
         if self.beside is None:

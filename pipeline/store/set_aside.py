@@ -1,5 +1,5 @@
 """Samples of the pool that no step may choose: those that `tamis forget` named, with `against: kept` those that earlier
-runs of the recipe chose, and with `hold_out` those whose content is of the target's held part.
+runs of the recipe chose, with `hold_out` those whose content is of the target's held part, and copies of `judge:`.
 
 Settled when a run reads its inputs, and recorded in its aside.parquet; the first step's ledger tells of each."""
 
@@ -22,21 +22,22 @@ from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.store.current import kept_from_consumers
 from tamis.pipeline.store.runs import Run
 
-FORGOTTEN, EARLIER, HELD_OUT = "forgotten", "kept_earlier", "held_out"  # reasons in the ledger
+FORGOTTEN, EARLIER, HELD_OUT, JUDGE = "forgotten", "kept_earlier", "held_out", "of_the_judge"  # reasons in the ledger
 ASIDE = pa.schema([pa.field("sample_id", pa.uint64(), nullable=False), pa.field("reason", pa.string(), nullable=False)])
 NAMED = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("forgotten_at", pa.string(), nullable=False)])
 Ids = npt.NDArray[np.uint64]
 APART = ("name", "prices", "publish", "limits", "engine")  # of a recipe: they change no decision
 
 
-def settle(run: Run, pool: Pool, held: Ids) -> str:
+def settle(run: Run, pool: Pool, held: Ids, judge: Ids) -> str:
     """Write what this run sets aside of the pool; returns what stands for it, `""` where there is nothing. `held`:
-    contents that are held out."""
+    contents that are held out; `judge`: those of the judge's texts."""
     reasons: dict[int, str] = {}
-    for part in pool.parts if len(held) else ():
+    for part in pool.parts if len(held) or len(judge) else ():
         for batch in pq.ParquetFile(part.path).iter_batches(columns=["sample_id", "content_hash"]):
-            mine = batch["sample_id"].to_numpy()[holds(batch, held)]
-            reasons |= dict.fromkeys(mine.tolist(), HELD_OUT)
+            for contents, reason in ((judge, JUDGE), (held, HELD_OUT)):
+                mine = batch["sample_id"].to_numpy()[holds(batch, contents)]
+                reasons |= dict.fromkeys(mine.tolist(), reason)
     if run.recipe.against == "kept":
         for earlier in earlier_runs(run):
             ids = pq.read_table(earlier / "selection.parquet", columns=["sample_id"])["sample_id"].to_pylist()

@@ -12,7 +12,8 @@ from planted import planted
 
 from tamis.pipeline.cli.app import app
 from tamis.pipeline.comparing.measures import by_ngrams
-from tamis.pipeline.comparing.selections import held_of, selected, times_of
+from tamis.pipeline.comparing.members import held_of, selected, times_of
+from tamis.pipeline.comparing.selections import judges_of
 from tamis.pipeline.comparing.tuning import tuned
 from tamis.pipeline.comparing.tuning_told import as_yaml, table
 from tamis.pipeline.comparing.variants import AS_IT_STANDS
@@ -182,14 +183,14 @@ def test_repeats_count_in_what_the_target_costs(run_in: Runner, place: Path) -> 
     asked = {"pool": [{**source, "path": "pool.jsonl"}], "target": [{**source, "path": "target.jsonl"}], "emit": []}
     step = {"set_selection": {"budget": {"tokens": 3000}, "max_epochs": 5}}
     run = open_complete(run_in(place, **asked, steps=[step]).folder)
-    held, _ = held_of(run)
+    judge = judges_of(run, held_of(run)[0])[""]
     times = times_of(run)
     assert times.max() == 5 and len(times) == len(selected(run))
     weights = dict(pq.read_table(run.folder / "selection.parquet").select(["sample_id", "weight"]).to_pydict().items())
     assert sorted(times) == sorted(round(one) for one in weights["weight"])
     once = np.ones_like(times)
     nats = {
-        name: by_ngrams(run, {"it": selected(run)}, held, np.zeros(0, np.uint64), {"it": some})["it"]["target_nats"]
+        name: by_ngrams(run, judge, {"it": selected(run)}, np.zeros(0, np.uint64), {"it": some})["it"]["target_nats"]
         for name, some in (("as they count", times), ("once", once), ("twice each", 2 * once))
     }
     assert nats["twice each"] < nats["once"], "more of the same is smoothed less"
