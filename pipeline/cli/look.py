@@ -287,7 +287,8 @@ def tune(
     store
         where all of it is run and kept: the same command goes on where it was stopped
     over
-        KEY=VALUE,VALUE: a place of the recipe and values to try there; all combinations of several
+        KEY=VALUE,VALUE: a place of the recipe and values to try there; all combinations of several;
+        steps.N.combine.weights=search finds weights round after round
     column
         vectors to judge nearness in, in place of the target's n-grams
     train

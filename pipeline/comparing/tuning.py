@@ -15,9 +15,10 @@ import numpy.typing as npt
 from tamis.pipeline.comparing.measures import Judge, by_ngrams, nearest_of
 from tamis.pipeline.comparing.members import DRAWS, HELD_OUT, held_of, judged_of, same_seen, selected, times_of
 from tamis.pipeline.comparing.selections import judges_of, vectors_in
+from tamis.pipeline.comparing.simplex import ROUNDS, next_trials, settled
 from tamis.pipeline.comparing.texts import Trainer, chosen_texts, texts_of
 from tamis.pipeline.comparing.training import interval
-from tamis.pipeline.comparing.variants import AS_IT_STANDS, Variant, checked, variants_of
+from tamis.pipeline.comparing.variants import AS_IT_STANDS, Variant, checked, search_of, tried_at, variants_of
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.atomic import fingerprint
 from tamis.pipeline.progress import Counter, hushed, say
@@ -60,6 +61,12 @@ def tuned(
         raise RecipeError("tune: nothing to try; all that was asked for is as it stands")
     _of_one_size(judged)
     measure, vectors = _measured(variants, judged, first, judge, column)
+    if place := search_of(over):
+        for count in (*ROUNDS[1:], 0):
+            new = _further(path, place, variants, count)
+            judged |= _judged(new, first, allow_code)
+            _measured(new, judged, first, judge, column)
+            variants += new
     by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
     left = _kept(by_first, variants[0]) if train else by_first
     if train is not None:
@@ -69,6 +76,16 @@ def tuned(
         trainer = Trainer(judged[AS_IT_STANDS][0], train, texts)
         left = _trained(trainer, left, variants[0], judged, seeds)
     return _told(variants, left, measure, vectors, len(held), contents, train)
+
+
+def _further(path: Path, place: str, variants: list[Variant], count: int) -> list[Variant]:
+    """The next trials of a search, by what those before were worth; with 0 the last one."""
+    known = [(one.changes[place], _mean(one.values)) for one in variants if place in one.changes]
+    tried, costs = np.array([weights for weights, _ in known]), np.array([cost for _, cost in known])
+    tried = tried / tried.sum(1, keepdims=True)
+    trials = next_trials(tried, costs, count) if count else settled(tried, costs)
+    names = {one.name for one in variants}
+    return [one for one in tried_at(path, place, trials) if one.name not in names]
 
 
 def _whole(recipe: Recipe, path: Path, store: Path, allow_code: bool) -> Run:

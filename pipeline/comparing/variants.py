@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tamis.pipeline.comparing.simplex import Weights, first_trials
 from tamis.pipeline.comparing.texts import check_model
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.plain_yaml import load_yaml
@@ -40,6 +41,14 @@ class Over(NamedTuple):
     place: str
     values: list[Any]
 
+    @property
+    def searched(self) -> bool:
+        """Whether its values are found, round after round."""
+        return self.values == [SEARCH]
+
+
+SEARCH, SEARCHED = "search", "combine.weights"
+
 
 def _over(text: str) -> Over:
     """KEY=VALUE,VALUE as a place and its values. Raises RecipeError."""
@@ -56,12 +65,48 @@ def _over(text: str) -> Over:
         raise RecipeError(f"--over {text}: tries {', '.join(PLACES)}, and places below them")
     if any(size in place.split(".") for size in SIZES):
         raise RecipeError(f"--over {text}: selections of different sizes can't be held against each other")
-    return Over(place, found)
+    over = Over(place, found)
+    if SEARCH in found and not (over.searched and place.endswith(f".{SEARCHED}")):
+        raise RecipeError(f"--over {text}: `search` finds the weights of a step: steps.0.{SEARCHED}=search")
+    return over
+
+
+def search_of(asked: list[str]) -> str | None:
+    """The place whose values are searched, if any. Raises RecipeError."""
+    over = [_over(text) for text in asked]
+    if not any(one.searched for one in over):
+        return None
+    if len(over) > 1:
+        raise RecipeError("--over: a search tries many values already; give it a command of its own")
+    return over[0].place
+
+
+def tried_at(path: Path, place: str, trials: Weights) -> list[Variant]:
+    """One for each row of weights, rounded. Raises RecipeError."""
+    return [_varied(path, {place: [round(one, 3) for one in row]}) for row in trials.tolist()]
+
+
+def weighed(base: Recipe, place: str) -> int:
+    """How many scores the step at a searched place has. Raises RecipeError."""
+    number = place.split(".")[1]
+    steps = base.steps_given
+    step = steps[int(number)] if number.isdecimal() and int(number) < len(steps) else None
+    if step is None or step.name != "combine":
+        raise RecipeError(f"--over {place}=search: step {number} is {step.name if step else 'not there'}, not combine")
+    return len(step.settings.get("scores", []))
+
+
+def _varied(path: Path, changes: dict[str, Any]) -> Variant:
+    name = ", ".join(f"{place.rpartition('.')[2]} {json.dumps(value)}" for place, value in changes.items())
+    try:
+        return Variant(name, path, changes, load_recipe(path, changes=changes))
+    except RecipeError as error:
+        raise RecipeError(f"tune: with {name}: {error}") from error
 
 
 def variants_of(path: Path, asked: list[str], others: list[Path]) -> list[Variant]:
     """The recipe as it stands, all combinations of other values, and the other recipes. Raises RecipeError."""
-    over = [_over(text) for text in asked]
+    over = [one for one in (_over(text) for text in asked) if not one.searched]
     count = math.prod(len(one.values) for one in over) if over else 0
     if count + len(others) > MOST:
         raise RecipeError(f"tune: {count + len(others):,} variants; at most {MOST}: fewer values, or places in turn")
@@ -69,13 +114,11 @@ def variants_of(path: Path, asked: list[str], others: list[Path]) -> list[Varian
     found = [Variant(AS_IT_STANDS, path, {}, base)]
     for values in product(*(one.values for one in over)) if over else ():
         changes = {one.place: value for one, value in zip(over, values, strict=True)}
-        name = ", ".join(f"{place.rpartition('.')[2]} {json.dumps(value)}" for place, value in changes.items())
-        try:
-            recipe = load_recipe(path, changes=changes)
-        except RecipeError as error:
-            raise RecipeError(f"tune: with {name}: {error}") from error
-        if recipe != base:
-            found.append(Variant(name, path, changes, recipe))
+        varied = _varied(path, changes)
+        if varied.recipe != base:
+            found.append(varied)
+    if place := search_of(asked):
+        found += tried_at(path, place, first_trials(weighed(base, place)))
     found += [Variant(other.stem, other, {}, load_recipe(other)) for other in others]
     if len(found) < 2:
         raise RecipeError("tune: nothing to try; add --over KEY=VALUE,VALUE, or other recipes")

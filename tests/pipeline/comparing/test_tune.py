@@ -195,3 +195,28 @@ def test_repeats_count_in_what_the_target_costs(run_in: Runner, place: Path) -> 
     }
     assert nats["twice each"] < nats["once"], "more of the same is smoothed less"
     assert len(set(nats.values())) == 3
+
+
+def test_weights_are_searched_round_after_round(place: Path) -> None:
+    """One score knows the target's kind, one its opposite, one nothing."""
+    rows = [json.loads(line) for line in (place / "pool.jsonl").read_text().splitlines()]
+    draw = np.random.default_rng(3)
+    for row in rows:
+        good = float(row["part"] == "sea")
+        row |= {"good": good + 0.5 * draw.random(), "bad": 0.5 * draw.random() - good, "none": draw.random()}
+    write_jsonl(place / "pool.jsonl", rows)
+    pool = [{"format": "jsonl", "key": "id", "path": "pool.jsonl", "keep": ["part", "good", "bad", "none"]}]
+    step = {"combine": {"scores": ["bad", "none", "good"], "budget": 30}}
+    mine = recipe(place, "mine", step, pool=pool)
+    found = tuned(mine, place / "store", ["steps.0.combine.weights=search"], [])
+    assert len(found["tried"]) > 30 and found["better"]
+    weights = found["changes"]["steps.0.combine.weights"]
+    assert weights[2] > max(weights[:2]) and weights[2] - weights[0] > 0.3
+    assert tuned(mine, place / "store", ["steps.0.combine.weights=search"], []) == found
+    with pytest.raises(RecipeError, match=r"steps\.0\.combine\.weights=search"):
+        tuned(mine, place / "store", ["steps.0.combine.by=search"], [])
+    with pytest.raises(RecipeError, match="a command of its own"):
+        tuned(mine, place / "store", ["steps.0.combine.weights=search", "seed=1,2"], [])
+    plain = recipe(place, "plain", {"random": {"budget": 30}})
+    with pytest.raises(RecipeError, match="step 0 is random, not combine"):
+        tuned(plain, place / "store", ["steps.0.combine.weights=search"], [])
