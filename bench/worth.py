@@ -40,7 +40,7 @@ SHARE = 0.9  # of the true texts' tokens, times the budget, is trained on: what 
 VOCABULARY = 2048  # tokens of the model
 MIX = np.uint64(0x9E3779B97F4A7C15)
 EMBEDDED = 0.3  # of the pool, for BETR
-EARLY = 4  # a part of the tokens, of a model's first steps
+EARLY = 4  # a model trained on such a part of the tokens
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # step, more of its budget, times what it chose
     "importance": ({"importance_resampling": {}}, {}, 1),
     "importance, number found": ({"importance_resampling": {}}, {"max_epochs": "auto"}, 1),

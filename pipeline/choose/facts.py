@@ -14,7 +14,7 @@ from tamis.pipeline.choose.batches import candidates
 from tamis.pipeline.parallel import ordered_map
 from tamis.pipeline.read.pool import Part
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT
+from tamis.pipeline.store.set_aside import SET_ASIDE
 from tamis.selectors.chance import uniform
 from tamis.selectors.contract import ChosenShard, Floats, Masks
 
@@ -98,6 +98,6 @@ class Shard:
 
 def in_scope(ledger: pa.Table) -> npt.NDArray[np.bool_]:
     """[rows] which a step could choose from."""
-    outside = pa.array(["not_in_scope", "passed_through", FORGOTTEN, EARLIER, HELD_OUT])
+    outside = pa.array(["not_in_scope", "passed_through", *SET_ASIDE])
     inside: npt.NDArray[np.bool_] = pc.invert(pc.is_in(ledger["reason"], value_set=outside)).to_numpy()
     return inside

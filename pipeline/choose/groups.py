@@ -23,14 +23,14 @@ from tamis.pipeline.read.pool import Part
 from tamis.pipeline.recipe.recipe import Guard
 from tamis.pipeline.schemas import POOL
 from tamis.pipeline.store.runs import Run, open_run
-from tamis.pipeline.store.set_aside import EARLIER, FORGOTTEN, HELD_OUT
+from tamis.pipeline.store.set_aside import SET_ASIDE
 from tamis.selectors.contract import Inputs
 
 NEARLY, ROWS, FEWEST = 0.1, 100, 10  # of the overall rate; a group has more; wanted of it by that rate
 MOST_GROUPS = 5000  # of a field; more are no groups
 NAMED = 2  # groups of a field, in a line
 ASKED_FOR = (  # reasons that are the user's own conditions: such rows don't count as lost
-    "condition_not_met", "not_in_scope", "other_language", "no_quota", FORGOTTEN, EARLIER, HELD_OUT,
+    "condition_not_met", "not_in_scope", "other_language", "no_quota", *SET_ASIDE,
 )  # fmt: skip
 
 Left = npt.NDArray[np.int64]  # [steps + 2] rows of a group in the pool, after each step, and those not counted

@@ -204,6 +204,11 @@ def check_columns(makers: list[Maker], kept: set[str], has_target: bool) -> None
                 raise RecipeError(f"columns.{maker.name}: no column {column!r} before it")
             if not before[column].holds_vectors:
                 raise RecipeError(f"columns.{maker.name}: features: {column!r} holds no vectors")
+        for name in maker.kind.taught_by:
+            if name in POOL.names and not pa.types.is_integer(POOL.field(name).type):
+                raise RecipeError(f"columns.{maker.name}: train: {name!r} holds no numbers")
+            if name in before and before[name].holds_vectors:
+                raise RecipeError(f"columns.{maker.name}: train: {name!r} holds vectors; wanted numbers")
         maker.kind.check(maker.name, {name: field.maker.kind for name, field in before.items()})
         for field in (*maker.reads, *maker.kind.taught_by):
             if field not in (*ALL, *POOL.names, *kept) and field not in before:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.pipeline.columns.contract import RowModel, Told
@@ -40,6 +41,7 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
         models: list[RowModel] = [column.maker.model(column.learned) for column in columns]
         told = [Told() for _ in columns]
         without = [0] * len(columns)
+        apart = [0] * len(columns)  # rows for which none is made
         writers: list[tuple[pa.Schema, Write]] = []
         counter = Counter(_label(columns), part.rows, "rows") if heavy else None
         cut = (piece for batch in batches for piece in (pieces(batch) if "text" in batch.schema.names else [batch]))
@@ -48,7 +50,9 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
             made = []
             for column, model, one in zip(columns, models, told, strict=True):
                 one.shared = shared
-                made.append(_made(model, _as_named(batch, column.maker), one, column.share))
+                mine = drawn(batch, column.share)
+                made.append(_made(model, _as_named(batch, column.maker), one, mine))
+                apart[len(made) - 1] += int((~mine).sum())
             writers = writers or [
                 _opened(stack, column, model, part, arrays[0].type)
                 for column, model, arrays in zip(columns, models, made, strict=True)
@@ -58,6 +62,7 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
                 without[number] += arrays[0].null_count
             if counter is not None:
                 counter.add(batch.num_rows)
+        without = [rows - others for rows, others in zip(without, apart, strict=True)]
         for column, one, rows in zip(columns, told, without, strict=True):  # before the parts are there
             if column.maker.kind.told_if_empty:
                 one.counts[f"without_{_what(column)}"] = rows
@@ -65,17 +70,23 @@ def fill_rows(columns: list[ToFill], part: Part, batches: Iterable[pa.RecordBatc
                 Notes(column.folder).count(name, part.name, count)
         if counter is not None:
             counter.end()
-    for column, rows in zip(columns, without, strict=True):
-        if rows == part.rows and column.maker.kind.told_if_empty:
+    for column, rows, others in zip(columns, without, apart, strict=True):
+        if 0 < rows == part.rows - others and column.maker.kind.told_if_empty:
             what = _what(column)
             say(f"{column.maker.name} {part.name}: not one of {rows:,} samples has a {what}{column.maker.kind.hint}")
 
 
-def _made(model: RowModel, batch: pa.RecordBatch, told: Told, share: float) -> list[pa.Array]:
-    """Values of a share of the rows; null of the others."""
+def drawn(batch: pa.RecordBatch, share: float) -> npt.NDArray[np.bool_]:
+    """[rows] for which values are made."""
     if share >= 1:
+        return np.ones(batch.num_rows, bool)
+    return uniform(batch["sample_id"].to_numpy(), 0, 0, SHARE) < share
+
+
+def _made(model: RowModel, batch: pa.RecordBatch, told: Told, mine: npt.NDArray[np.bool_]) -> list[pa.Array]:
+    """Values of some of the rows; null of the others."""
+    if mine.all():
         return model.values(batch, told)
-    mine = uniform(batch["sample_id"].to_numpy(), 0, 0, SHARE) < share
     told.shared = {}  # other columns read other rows
     found = model.values(batch.filter(pa.array(mine)), told)
     places = pa.array(np.cumsum(mine) - 1, mask=~mine)

@@ -52,6 +52,8 @@ def gathered(asked: list[Path], store: Path | None, oracle: str | None, allow_co
             raise RecipeError(f"run {run.folder}: another pool than that of {first.folder}; compare runs of one pool")
         if (run.target and run.target.fingerprint) != (first.target and first.target.fingerprint):
             raise RecipeError(f"run {run.folder}: another target than that of {first.folder}")
+        if (run.judge and run.judge.fingerprint) != (first.judge and first.judge.fingerprint):
+            raise RecipeError(f"run {run.folder}: another `judge:` than that of {first.folder}; give all the same one")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise RecipeError(f"{next(name for name in names if names.count(name) > 1)}: given twice")

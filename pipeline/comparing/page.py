@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tamis.pipeline.explain.pages import write_page
 from tamis.pipeline.explain.report.charts import recall_svg
 from tamis.pipeline.progress import joined, visible
@@ -80,8 +82,11 @@ def _by_the_judge(found: dict[str, Any], best: dict[str, Any]) -> str:
         return ""
     heading, _, form, more = MEASURES[name]
     mine, chance = best[name], random[name]
+    noise = np.hypot(*((one["intervals"].get(name) or 0.0) for one in (best, random)))
     worse = mine < chance if more else mine > chance
-    does = "It costs elsewhere" if worse else "It does not cost elsewhere"
+    does = "It costs elsewhere" if worse else "It helps elsewhere, too"
+    if abs(mine - chance) <= noise:
+        does = "Elsewhere it is as good as random, within chance"
     texts = f"{found['judge']:,} samples of `judge:`, which nothing may choose"
     return f" {does}: {heading} {form.format(mine)}, random {form.format(chance)}, by {texts}."
 

@@ -74,7 +74,7 @@ def comparison(
     figured: Figures = {}
     for prefix, judge in judges.items():
         some: Figures = {} if first.recipe.reads_images else by_ngrams(first, judge, draws, copies, times)
-        near = by_vectors(declaring, vectors, judge, draws) if vectors else {}
+        near = by_vectors(declaring, vectors, judges_of(declaring, held)[prefix], draws) if vectors else {}
         for name in ("", *draws):
             mine = {**some.get(name, {}), **near.get(name, {})}
             figured[name] = figured.get(name, {}) | {f"{prefix}{what}": value for what, value in mine.items()}

@@ -14,32 +14,41 @@ from tamis.pipeline.recipe.extras import MissingExtra
 ROUNDS = (24, 12, 8)  # trials each
 CANDIDATES = 4096
 BEST = 64  # of the candidates, whose mean is the last trial
-APART = 0.1  # of two proposals of one round, as a sum of differences
+NEARBY = 1024  # more candidates, around the best that was tried
+APART, NEW = 0.05, 0.01  # of two proposals of one round, and of what was tried; as sums of differences
+DIGITS = 3  # of a weight
 Weights = npt.NDArray[np.float64]  # [trials, scores], rows that add up to 1
 
 
 def first_trials(size: int) -> Weights:
     """Each score alone, and others drawn evenly."""
     drawn = np.random.default_rng(0).dirichlet(np.ones(size), max(0, ROUNDS[0] - size))
-    return np.concatenate([np.eye(size), drawn])[: max(ROUNDS[0], size)]
+    return _different(np.concatenate([np.eye(size), drawn]))
 
 
 def next_trials(tried: Weights, costs: npt.NDArray[np.float64], count: int) -> Weights:
-    """The candidates of the lowest foretold cost, no two alike; `costs` [trials]."""
+    """The candidates of the lowest foretold cost, no two alike, as many as there are; `costs` [trials]."""
     candidates, foretold = _foretold(tried, costs)
     found: list[Any] = []
     for row in np.argsort(foretold, kind="stable").tolist():
-        if all(np.abs(candidates[row] - other).sum() > APART for other in [*tried, *found]):
+        new = np.abs(tried - candidates[row]).sum(1).min() > NEW
+        if new and all(np.abs(candidates[row] - other).sum() > APART for other in found):
             found.append(candidates[row])
         if len(found) == count:
             break
-    return np.array(found).reshape(-1, tried.shape[1])
+    return _different(np.array(found).reshape(-1, tried.shape[1]))
 
 
 def settled(tried: Weights, costs: npt.NDArray[np.float64]) -> Weights:
     """[1, scores] the mean of the best foretold."""
     candidates, foretold = _foretold(tried, costs)
     return candidates[np.argsort(foretold, kind="stable")[:BEST]].mean(0, keepdims=True)
+
+
+def _different(trials: Weights) -> Weights:
+    """Without those that are the same once they are rounded, in their order."""
+    firsts = np.unique(trials.round(DIGITS), axis=0, return_index=True)[1]
+    return trials[np.sort(firsts)]
 
 
 def _foretold(tried: Weights, costs: npt.NDArray[np.float64]) -> tuple[Weights, npt.NDArray[np.float64]]:
@@ -52,8 +61,10 @@ def _foretold(tried: Weights, costs: npt.NDArray[np.float64]) -> tuple[Weights, 
         raise MissingExtra("tune: search", "classify") from error
     import warnings
 
-    size = tried.shape[1]
-    candidates = np.random.default_rng(len(tried)).dirichlet(np.ones(size), CANDIDATES)
+    size, draw = tried.shape[1], np.random.default_rng(len(tried))
+    near = draw.dirichlet(np.ones(size), NEARBY)
+    around = 0.8 * tried[int(np.argmin(costs))] + 0.2 * near
+    candidates = np.concatenate([tried, around, draw.dirichlet(np.ones(size), CANDIDATES)])
     kernel = ConstantKernel(1.0) * RBF(np.full(size, 0.5), (0.05, 20.0)) + WhiteKernel(0.01, (1e-6, 1.0))
     process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0)
     with warnings.catch_warnings():

@@ -49,9 +49,11 @@ def tuned(
     checked(variants, column, train, seeds, allow_code)
     first = _whole(variants[0].recipe, path, store, allow_code)
     held, contents = held_of(first)
-    if contents < 2 * PARTS:
+    place = search_of(over)
+    parts = 2 * PARTS if place else PARTS
+    if contents < 2 * parts:
         raise RecipeError(
-            f"tune: {contents} contents are held out to judge by, a quarter of the target's; wanted {2 * PARTS} or "
+            f"tune: {contents} contents are held out to judge by, a quarter of the target's; wanted {2 * parts} or "
             "more. Add samples to the target."
         )
     judge = judges_of(first, held)[""]
@@ -60,14 +62,17 @@ def tuned(
     if len(variants) < 2:
         raise RecipeError("tune: nothing to try; all that was asked for is as it stands")
     _of_one_size(judged)
-    measure, vectors = _measured(variants, judged, first, judge, column)
-    if place := search_of(over):
+    measure, vectors = _measured(variants, judged, first, judge, column, parts)
+    if place:
         for count in (*ROUNDS[1:], 0):
-            new = _further(path, place, variants, count)
-            judged |= _judged(new, first, allow_code)
-            _measured(new, judged, first, judge, column)
-            variants += new
-    by_first = sorted(variants, key=lambda one: (_mean(one.values), variants.index(one)))
+            if new := _further(path, place, variants, count):
+                judged |= _judged(new, first, allow_code)
+                _measured(new, judged, first, judge, column, parts)
+                variants += new
+    by_first = sorted(variants, key=lambda one: (_steered(one.values), variants.index(one)))
+    if place:
+        for one in variants:  # by the other half is told what was found by the first
+            one.values = None if one.values is None else one.values[1::2]
     left = _kept(by_first, variants[0]) if train else by_first
     if train is not None:
         texts = texts_of(judge)
@@ -80,7 +85,7 @@ def tuned(
 
 def _further(path: Path, place: str, variants: list[Variant], count: int) -> list[Variant]:
     """The next trials of a search, by what those before were worth; with 0 the last one."""
-    known = [(one.changes[place], _mean(one.values)) for one in variants if place in one.changes]
+    known = [(one.changes[place], _steered(one.values)) for one in variants if place in one.changes]
     tried, costs = np.array([weights for weights, _ in known]), np.array([cost for _, cost in known])
     tried = tried / tried.sum(1, keepdims=True)
     trials = next_trials(tried, costs, count) if count else settled(tried, costs)
@@ -126,8 +131,9 @@ def _of_one_size(judged: dict[str, tuple[Run, ...]]) -> None:
 
 
 def _measured(
-    variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, judge: Judge, column: str | None
-) -> tuple[str, str | None]:
+    variants: list[Variant], judged: dict[str, tuple[Run, ...]], first: Run, judge: Judge, column: str | None,
+    parts: int,
+) -> tuple[str, str | None]:  # fmt: skip
     """Give each variant its values; returns the measure, and the column of vectors that it is measured in."""
     draws = {f"{one.name}/{draw}": run for one in variants for draw, run in enumerate(judged[one.name])}
     chosen = {name: selected(run) for name, run in draws.items()}
@@ -139,14 +145,14 @@ def _measured(
             raise RecipeError("tune: pictures are judged by a column of vectors, and there is none; `embed:` makes one")
     if vectors is None:
         copies, times = aside(judged[AS_IT_STANDS][0])[0], {name: times_of(run) for name, run in draws.items()}
-        split = [judge._replace(held=some) for some in np.array_split(judge.held, PARTS)]
-        parts = [by_ngrams(first, one, chosen, copies, times) for one in split]
-        told = {name: np.array([part[name][measure] for part in parts]) for name in draws}
+        split = [judge._replace(held=some) for some in np.array_split(judge.held, parts)]
+        figures = [by_ngrams(first, one, chosen, copies, times) for one in split]
+        told = {name: np.array([part[name][measure] for part in figures]) for name in draws}
     else:
         nearest = nearest_of(run, vectors, judge, chosen)[1]
-        if len(nearest.get("", [])) < PARTS:
+        if len(nearest.get("", [])) < parts:
             raise RecipeError(f"tune: too few held-out samples of the target have a vector in {vectors!r} to judge by")
-        told = {name: -np.array([some.mean() for some in np.array_split(nearest[name], PARTS)]) for name in draws}
+        told = {name: -np.array([some.mean() for some in np.array_split(nearest[name], parts)]) for name in draws}
     for variant in variants:
         mine = [told[f"{variant.name}/{draw}"] for draw in range(len(judged[variant.name]))]
         variant.values = np.mean(mine, axis=0).astype(np.float64)
@@ -224,6 +230,11 @@ def _loss_gain(stands: Variant, one: Variant) -> tuple[float, float | None] | No
         return None
     apart = np.array(stands.losses) - np.array(one.losses)
     return float(apart.mean()), interval(apart.tolist())
+
+
+def _steered(values: npt.NDArray[np.float64] | None) -> float:
+    """The mean that variants are chosen by; in a search of every other part: the rest tell what was found."""
+    return _mean(values if values is None or len(values) <= PARTS else values[::2])
 
 
 def _mean(values: npt.NDArray[np.float64] | None) -> float:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tamis.pipeline.comparing.simplex import Weights, first_trials
+from tamis.pipeline.comparing.simplex import DIGITS, Weights, first_trials
 from tamis.pipeline.comparing.texts import check_model
 from tamis.pipeline.errors import RecipeError
 from tamis.pipeline.files.plain_yaml import load_yaml
@@ -83,7 +83,7 @@ def search_of(asked: list[str]) -> str | None:
 
 def tried_at(path: Path, place: str, trials: Weights) -> list[Variant]:
     """One for each row of weights, rounded. Raises RecipeError."""
-    return [_varied(path, {place: [round(one, 3) for one in row]}) for row in trials.tolist()]
+    return [_varied(path, {place: [round(one, DIGITS) for one in row]}) for row in trials.tolist()]
 
 
 def weighed(base: Recipe, place: str) -> int:
@@ -93,7 +93,10 @@ def weighed(base: Recipe, place: str) -> int:
     step = steps[int(number)] if number.isdecimal() and int(number) < len(steps) else None
     if step is None or step.name != "combine":
         raise RecipeError(f"--over {place}=search: step {number} is {step.name if step else 'not there'}, not combine")
-    return len(step.settings.get("scores", []))
+    scores = step.settings.get("scores")
+    if not isinstance(scores, list) or len(scores) < 2:
+        raise RecipeError(f"--over {place}=search: wanted two scores or more, of which weights are searched")
+    return len(scores)
 
 
 def _varied(path: Path, changes: dict[str, Any]) -> Variant:

@@ -6,7 +6,7 @@ from typing import Any
 from tamis.pipeline.publish.pairs import pool_files
 from tamis.pipeline.read.pool import records_of
 from tamis.pipeline.store.runs import Run
-from tamis.pipeline.store.set_aside import APART, EARLIER, FORGOTTEN, HELD_OUT
+from tamis.pipeline.store.set_aside import APART, EARLIER, FORGOTTEN, HELD_OUT, JUDGE, SET_ASIDE
 
 WORDS = {  # of who went, of who came
     "unknown": (
@@ -16,6 +16,7 @@ WORDS = {  # of who went, of who came
     FORGOTTEN: ("forgotten", "was forgotten, and is not any more"),
     EARLIER: ("an earlier run of the recipe chose it", "an earlier run of the recipe had chosen it"),
     HELD_OUT: ("held out of the pool", "was held out of the pool"),
+    JUDGE: ("selections are judged by it", "selections were judged by it"),
     "their duplicate": ("a better duplicate came", "its better duplicate went"),
     "duplicate": ("of its duplicates another is kept", "of its duplicates it is kept now"),
     "newer": ("below the cut, because of newer ones", "was below the cut"),
@@ -63,7 +64,7 @@ class Reasons:
         reason = row["reason"]
         if reason is None:  # a recipe without steps has no ledger
             return WORDS["no step"][side], None
-        if reason in (FORGOTTEN, EARLIER, HELD_OUT):
+        if reason in SET_ASIDE:
             return WORDS[reason][side], None
         if row["changed"]:
             return "its content changed", reason

@@ -129,7 +129,7 @@ def _plan(
         raise ValueError("this step needs a target: add `target:` to the recipe")
     if selector.needs_evaluation and not recipe.kept_out:
         raise ValueError(
-            "this step needs what must not be trained on: add `evaluation:` to the recipe, as `target:` is"
+            "this step needs what must not be trained on: add `evaluation:` to the recipe, as `target:` is, or `judge:`"
         )
     selector.check(fields, len(recipe.target))
     by = (budget.by,) if isinstance(budget, Budget) and budget.by else ()

@@ -14,7 +14,7 @@ from tamis.pipeline.recipe.source import Chunk, Source
 from tamis.selectors.reference import Setting, meanings_of
 
 MODELS: dict[str, type[BaseModel]] = {  # by where they stand in a recipe
-    "A recipe": Recipe, "A source, of pool, target and evaluation": Source, "chunk": Chunk,
+    "A recipe": Recipe, "A source, of pool, target, evaluation and judge": Source, "chunk": Chunk,
     "a source's limits": Limits, "limits": RunLimits,
     "guard": Guard, "publish": Publish, "publish: share": Shares, "prices": Prices,
     **{f"emit: {name}": kind for name, kind in OUTPUT_SETTINGS.items()},

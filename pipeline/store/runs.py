@@ -120,7 +120,11 @@ class Run:
         """Where the target lies without its held part, or that part; elsewhere once it has grown, for another part is
         held then."""
         whole = self.whole_target_folder
-        return whole.with_name(fingerprint([whole.name, "held" if held_part else "families", share, groups]))
+        asked = [whole.name, "held" if held_part else "families", share, groups]
+        before = whole.with_name(fingerprint(asked))  # as it was, whichever of the sources were the target
+        if not self.recipe.kept_out or (self.complete and before.exists() and not self.recipe.judge):
+            return before
+        return whole.with_name(fingerprint([*asked, len(self.recipe.target)]))
 
     @property
     def target_folders(self) -> list[Path]:

@@ -22,7 +22,8 @@ from tamis.pipeline.recipe.recipe import Recipe
 from tamis.pipeline.store.current import kept_from_consumers
 from tamis.pipeline.store.runs import Run
 
-FORGOTTEN, EARLIER, HELD_OUT, JUDGE = "forgotten", "kept_earlier", "held_out", "of_the_judge"  # reasons in the ledger
+FORGOTTEN, EARLIER, HELD_OUT, JUDGE = "forgotten", "kept_earlier", "held_out", "of_the_judge"
+SET_ASIDE = (FORGOTTEN, EARLIER, HELD_OUT, JUDGE)  # reasons in the ledger
 ASIDE = pa.schema([pa.field("sample_id", pa.uint64(), nullable=False), pa.field("reason", pa.string(), nullable=False)])
 NAMED = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("forgotten_at", pa.string(), nullable=False)])
 Ids = npt.NDArray[np.uint64]

@@ -10,7 +10,8 @@ above 0. Each target sample fills its nearest with 1 / rho_j each up to one weig
 from which going further costs more than it spreads, alpha / (C M) sum over i of the integral of d_i(V) - d_i(w) over w
 to V >= 1 - alpha. So a crowd of near-copies gets the mass of one. The picks are drawn by their mass, without
 replacement; what has none follows by nearness. Density among the `neighbours` of all the target, which alone are
-looked at. O(target x dim) a sample, and (neighbours x target)^2 x dim at most. Not for budgets above what has mass."""
+looked at, and what earlier runs chose; of many a sample. O(target x dim) a sample, and 16,384 x dim for each that is
+looked at. Not for budgets above what has mass."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,14 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.chance import gumbel
+from tamis.selectors.chance import gumbel, uniform
 from tamis.selectors.contract import Batches, Floats, Inputs, Ranker, Rows
+from tamis.selectors.passes import HELD_BYTES
 from tamis.selectors.picks.beside import gather_both, in_blocks
 from tamis.selectors.picks.embedded import Embedded
 from tamis.selectors.picks.spend import Ordered, spend
 from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.columns import Vectors, unit
 
+CROWD = 1 << 14  # samples that densities are told by, at most
+TARGETS = 1024  # at once
+PLACE_BITS = 40  # of a place among the candidates
 DIGITS = 5  # of a cosine: beyond them lies what the order of sums changes
 
 
@@ -126,7 +131,7 @@ def transport(settings: Tsds, given: Embedded, near: Near) -> Moved:
     count, width = near.places.shape
     looked, at = np.unique(near.places, return_inverse=True)
     at = at.reshape(count, width)
-    density = _density(unit(given.vectors[looked]), settings.bandwidth)
+    density = _density(given, looked, settings)
     weights = (1 / density)[at]
     ends = np.cumsum(weights, axis=1)
     paid = np.cumsum(weights * near.distances, axis=1)
@@ -171,27 +176,37 @@ def transport(settings: Tsds, given: Embedded, near: Near) -> Moved:
 
 def _nearest(given: Embedded, target: Vectors, most: int) -> Near:
     free = np.flatnonzero(given.free)
-    width = min(most, len(free))
+    width = min(most, len(free), max(1, HELD_BYTES // (16 * len(target))))
     best = np.full(len(given), -1.0)
-    held = np.empty((len(target), 0)), np.empty((len(target), 0), np.int64)
-    for places in in_blocks(free, len(target)):
-        cosines = np.round(unit(given.vectors[places]) @ target.T, DIGITS).astype(np.float64)
-        best[places] = cosines.max(1)
-        both = np.concatenate([held[0], cosines.T], axis=1)
-        where = np.concatenate([held[1], np.broadcast_to(places, (len(target), len(places)))], axis=1)
-        if both.shape[1] > width:
-            order = np.argsort(-both, axis=1, kind="stable")[:, :width]
-            both, where = np.take_along_axis(both, order, 1), np.take_along_axis(where, order, 1)
-        held = both, where
-    order = np.argsort(-held[0], axis=1, kind="stable")
-    cosines, where = np.take_along_axis(held[0], order, 1), np.take_along_axis(held[1], order, 1)
-    return Near(where, np.sqrt(np.maximum(0, 2 - 2 * cosines)), best)
+    where, distances = np.empty((len(target), width), np.int64), np.empty((len(target), width))
+    for rows in (slice(first, first + TARGETS) for first in range(0, len(target), TARGETS)):
+        mine = target[rows]
+        held = np.empty((len(mine), 0), np.int64)  # 1 - cosine, and behind it the place
+        for places in in_blocks(free, len(mine)):
+            cosines = np.round(unit(given.vectors[places]) @ mine.T, DIGITS).astype(np.float64)
+            best[places] = np.maximum(best[places], cosines.max(1))
+            keys = np.rint((1 - np.minimum(1, cosines.T)) * 10**DIGITS).astype(np.int64) << PLACE_BITS | places
+            held = np.concatenate([held, keys], axis=1)
+            if held.shape[1] > width:
+                held = np.partition(held, width - 1, axis=1)[:, :width]
+        held = np.sort(held, axis=1)
+        where[rows] = held & ((1 << PLACE_BITS) - 1)
+        distances[rows] = np.sqrt(2 * (held >> PLACE_BITS) / 10**DIGITS)
+    return Near(where, distances, best)
 
 
-def _density(vectors: Vectors, bandwidth: float) -> Floats:
-    """[rows] how many of the rows lie at each, itself counted."""
-    found = np.empty(len(vectors))
-    for rows in in_blocks(np.arange(len(vectors)), len(vectors)):
-        squares = 2 - 2 * np.round(vectors[rows] @ vectors.T, DIGITS).astype(np.float64)
-        found[rows] = np.maximum(0, 1 - np.maximum(0, squares) / bandwidth**2).sum(1)
-    return np.maximum(1.0, np.round(found, DIGITS))
+def _density(given: Embedded, looked: Rows, settings: Tsds) -> Floats:
+    """[looked] how many of what is looked at, and of what earlier runs chose, lie at each, itself counted."""
+    crowd = np.union1d(looked, np.flatnonzero(given.labeled & given.there))
+    times = 1.0
+    if len(crowd) > CROWD:
+        chances = uniform(given.ids[crowd], 0, 0, "tsds density")
+        times, crowd = len(crowd) / CROWD, np.sort(crowd[np.argsort(chances, kind="stable")[:CROWD]])
+    others = unit(given.vectors[crowd])
+    found = np.empty(len(looked))
+    for rows in in_blocks(np.arange(len(looked)), len(crowd)):
+        squares = 2 - 2 * np.round(unit(given.vectors[looked[rows]]) @ others.T, DIGITS).astype(np.float64)
+        near = np.maximum(0, 1 - np.maximum(0, squares) / settings.bandwidth**2)
+        near[looked[rows][:, None] == crowd] = 0
+        found[rows] = 1 + times * near.sum(1)
+    return np.round(found, DIGITS)

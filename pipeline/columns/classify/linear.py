@@ -3,10 +3,10 @@
 Logistic regression (scikit-learn) on hashed n-grams or a column of vectors; target and pool weigh the same. Each sample
 is judged by a model that did not see its content: five folds by a hash of it. At most 20,000 samples of each side.
 
-`train: COLUMN` learns a score that a part of the pool has, and tells it for all of it. Scores are put in buckets at
-1/2, 3/4, 7/8, 15/16 of those that there are (as BETR, Mizrahi et al. 2025, arXiv:2507.12466, and FineWeb-Edu's
-classifier learn a score by its buckets), one regression a bound. The value is the sum of the probabilities to lie above
-each: about how often a sample is in the better half of what is left."""
+`train: COLUMN` learns a score that a part of the pool has, and tells it for all of it. Scores are put in buckets (as
+BETR, Mizrahi et al. 2025, arXiv:2507.12466, and FineWeb-Edu's classifier learn a score), with bounds at 1/2, 3/4, 7/8
+and so on to 63/64 of those that there are, while ten and more lie above; one regression a bound, both sides of it
+weighing the same. The value is the sum of the probabilities to lie above each."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,7 +33,8 @@ LINEAR_VERSION = 2  # raise when the same pool and target would give another mod
 NGRAMS = Ngrams(order=2, buckets=1 << 18, distinct=True)
 TARGET = "target_vs_pool"
 TAUGHT = "_taught"  # the numbers that are learned, in a batch
-BOUNDS = (1 / 2, 3 / 4, 7 / 8, 15 / 16)  # shares of the scores below
+BOUNDS = tuple(1 - 0.5**k for k in range(1, 7))  # shares of the scores below
+FEWEST = 10  # scores above a bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def train_linear(
     x = _joined([mine[0], theirs[0]])
     y = np.repeat([0, 1], [len(mine[1]), len(theirs[1])])
     fold = fold_of(np.concatenate([mine[1], theirs[1]]), settings.seed, 0)
-    weights = _weights(settings, x, y, fold, "balanced")
+    weights = _weights(settings, x, y, fold)
     with atomic_path(final / "linear.npz") as path, path.open("wb") as out:
         np.savez_compressed(out, weights=weights, samples=[len(mine[1]), len(theirs[1])])
 
@@ -113,15 +114,18 @@ def distil(settings: Linear, pool: Iterable[pa.RecordBatch], final: Path) -> Non
     above = values[values > values.min()] if len(values) else values
     if not len(above):
         raise RunFailed(f"classify: linear: {settings.train!r} holds no two different numbers to learn from")
-    bounds = np.unique(np.maximum(np.quantile(values, BOUNDS, method="higher"), above.min()))
+    lowest = above.min()
+    bounds = np.unique(np.maximum(np.quantile(values, BOUNDS, method="higher"), lowest))
+    bounds = np.array([bound for bound in bounds if bound == lowest or (values >= bound).sum() >= FEWEST])
     fold = fold_of(contents, settings.seed, 0)
-    weights = np.stack([_weights(settings, x, values >= bound, fold, None) for bound in bounds])
-    agreement = _rank_correlation(_value(x, weights, fold), values)
+    weights = np.stack([_weights(settings, x, values >= bound, fold) for bound in bounds])
+    unseen = len(above) >= FEWEST  # else a fold may have to see itself
+    agreement = _rank_correlation(_value(x, weights, fold), values) if unseen else np.nan
     with atomic_path(final / "linear.npz") as path, path.open("wb") as out:
         np.savez_compressed(out, weights=weights, samples=[len(values)], bounds=bounds, agreement=agreement)
 
 
-def _weights(settings: Linear, x: Any, y: Any, fold: Any, balance: str | None) -> npt.NDArray[np.float32]:
+def _weights(settings: Linear, x: Any, y: Any, fold: Any) -> npt.NDArray[np.float32]:
     """[folds, features + 1] of models that have not seen their fold."""
     try:
         from sklearn.linear_model import LogisticRegression
@@ -133,7 +137,7 @@ def _weights(settings: Linear, x: Any, y: Any, fold: Any, balance: str | None) -
         if len(set(y[seen].tolist())) < 2:  # so few that one fold holds a whole side
             seen = np.ones(len(y), bool)
         model = LogisticRegression(
-            C=settings.strength, class_weight=balance, max_iter=200, random_state=settings.seed, solver="liblinear"
+            C=settings.strength, class_weight="balanced", max_iter=200, random_state=settings.seed, solver="liblinear"
         )
         model.fit(x[seen], y[seen])
         weights.append(np.append(model.coef_[0], model.intercept_[0]))
@@ -227,8 +231,9 @@ class LinearModel:
             self.weights = held["weights"]
             self.facts: dict[str, Any] = {"samples": held["samples"].tolist()}
             if "bounds" in held:
-                told = {"bounds": held["bounds"].tolist(), "rank_correlation": round(float(held["agreement"]), 4)}
-                self.facts |= told
+                agreement = float(held["agreement"])
+                told = {} if np.isnan(agreement) else {"rank_correlation": round(agreement, 4)}
+                self.facts |= {"bounds": held["bounds"].tolist(), **told}
 
     def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
         """Probability of the target, were both sides equally many, or the sum of those to lie above each bound; null

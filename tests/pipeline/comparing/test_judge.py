@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from planted import planted
 
@@ -11,6 +12,7 @@ from tamis.pipeline import open_run
 from tamis.pipeline.comparing.page import table, write_comparison
 from tamis.pipeline.comparing.selections import comparison
 from tamis.pipeline.errors import RecipeError, SourceError
+from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
 SOURCE = {"format": "jsonl", "key": "id"}
@@ -77,6 +79,24 @@ def test_compare_tells_what_a_filter_costs_elsewhere(run_in: Runner, place: Path
 def test_without_a_judge_nothing_is_said_of_one(run_in: Runner, place: Path) -> None:
     run = run_in(place, **{**ASKED, "judge": []}, name="like", steps=LIKE).folder
     assert "judge" not in table(comparison([run], None, None, None)).replace("Judged", "")
+
+
+def test_a_source_that_moves_to_the_judge_divides_the_target_anew(run_in: Runner, place: Path) -> None:
+    both = {**ASKED, "target": [*ASKED["target"], *ASKED["judge"]], "judge": [], "hold_out": 0.25}
+    whole = open_complete(run_in(place, **both, name="whole", steps=LIKE).folder)
+    apart = open_complete(run_in(place, **{**ASKED, "hold_out": 0.25}, name="apart", steps=LIKE).folder)
+    assert whole.whole_target_folder == apart.whole_target_folder and whole.target_folder != apart.target_folder
+    assert apart.judge is not None and sum(part.rows for part in apart.judge.parts) == 20
+    held = {text for part in apart.held.target.parts for text in pq.read_table(part.path)["text"].to_pylist()}
+    rest = {text for part in apart.target.parts for text in pq.read_table(part.path)["text"].to_pylist()}
+    assert len(held) == 5 and len(rest) == 15 and not held & rest
+
+
+def test_runs_of_different_judges_are_not_compared(run_in: Runner, place: Path) -> None:
+    mine = run_in(place, **ASKED, name="mine", steps=LIKE).folder
+    other = run_in(place, **{**ASKED, "judge": []}, name="other", steps=LIKE).folder
+    with pytest.raises(RecipeError, match="another `judge:` than that of"):
+        comparison([mine, other], None, None, None)
 
 
 def test_an_empty_judge_and_a_wrong_key_are_one_line(run_in: Runner, place: Path) -> None:

@@ -17,6 +17,8 @@ def test_every_trial_adds_up_and_each_score_is_tried_alone() -> None:
     assert first.shape == (ROUNDS[0], 4) and np.allclose(first.sum(1), 1) and (first >= 0).all()
     assert (first[:4] == np.eye(4)).all()
     assert first_trials(40).shape == (40, 40)
+    two = first_trials(2).round(3)
+    assert len(np.unique(two, axis=0)) == len(two) >= 20
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -37,3 +39,14 @@ def test_rounds_come_nearer(seed: int) -> None:
     plain = cost(last, draw, noise=0)[0]
     assert plain < 0.01 and plain < np.median(cost(tried, draw, noise=0))
     assert (settled(tried, costs) == last).all()
+
+
+def test_two_scores_and_a_corner_are_no_trouble() -> None:
+    draw = np.random.default_rng(1)
+    tried = first_trials(2)
+    costs = 1 - tried[:, 0] + 0.001 * draw.normal(size=len(tried))
+    for count in ROUNDS[1:]:
+        more = next_trials(tried, costs, count)
+        assert 0 < len(more) <= count
+        tried, costs = np.concatenate([tried, more]), np.append(costs, 1 - more[:, 0])
+    assert settled(tried, costs)[0, 0] > 0.97

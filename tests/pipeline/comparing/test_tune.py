@@ -205,12 +205,15 @@ def test_weights_are_searched_round_after_round(place: Path) -> None:
         good = float(row["part"] == "sea")
         row |= {"good": good + 0.5 * draw.random(), "bad": 0.5 * draw.random() - good, "none": draw.random()}
     write_jsonl(place / "pool.jsonl", rows)
+    with (place / "target.jsonl").open("a") as file:
+        file.writelines(json.dumps({"id": f"more{n}", "text": planted(draw, "sea", 40)}) + "\n" for n in range(40))
     pool = [{"format": "jsonl", "key": "id", "path": "pool.jsonl", "keep": ["part", "good", "bad", "none"]}]
     step = {"combine": {"scores": ["bad", "none", "good"], "budget": 30}}
     mine = recipe(place, "mine", step, pool=pool)
     found = tuned(mine, place / "store", ["steps.0.combine.weights=search"], [])
     assert len(found["tried"]) > 30 and found["better"]
     weights = found["changes"]["steps.0.combine.weights"]
+    assert found["held_out"]["contents"] >= 20
     assert weights[2] > max(weights[:2]) and weights[2] - weights[0] > 0.3
     assert tuned(mine, place / "store", ["steps.0.combine.weights=search"], []) == found
     with pytest.raises(RecipeError, match=r"steps\.0\.combine\.weights=search"):
