@@ -30,6 +30,8 @@ def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
         passed = step["reasons"].get("passed_through", 0)
         told = [_reasons(dropped), f"{passed:,} passed through" if passed else ""]
         stages.append((step["selector"], step["kept"], ", ".join(filter(None, told))))
+    if not manifest["steps"] and manifest["selected"] < pool["samples"]:
+        stages.append(("selection", manifest["selected"], f"-{pool['samples'] - manifest['selected']:,} set aside"))
     return stages
 
 

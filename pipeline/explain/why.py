@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from tamis.pipeline.schemas import LEDGER_REASONS, POOL, REJECT_REASONS
 from tamis.pipeline.store.learned import fitted_of
 from tamis.pipeline.store.query import hex_number, keys_of_file, ledger_rows, pool_rows, reject_rows
 from tamis.pipeline.store.runs import THINNED, Run
+from tamis.pipeline.store.set_aside import reasons_of
 from tamis.selectors.budget import shown
 from tamis.selectors.catalog import findable
 
@@ -92,6 +94,8 @@ def _reject_lines(reject: dict[str, Any]) -> list[str]:
 def _sample_story(run: Run, sample: dict[str, Any]) -> str:
     decisions = ledger_rows(run, sample["sample_id"])
     kept = all(decision["kept"] for decision in decisions) and len(decisions) == len(run.recipe.steps)
+    apart = None if run.recipe.steps else reasons_of(run, np.array([sample["sample_id"]], np.uint64))[0]
+    kept = kept and apart is None  # without steps there is no ledger to say so
     lines = [f"{visible(sample['key'])}  ({hex_id(sample['sample_id'])})  {'SELECTED' if kept else 'NOT SELECTED'}"]
     place = sample["source"] if sample["uri"] == sample["source"] else f"{sample['source']}:{sample['position']}"
     lines.append(f"  from      {place}, {sample['n_bytes']:,} bytes")
@@ -103,6 +107,8 @@ def _sample_story(run: Run, sample: dict[str, Any]) -> str:
         lines += [f"  caption   {_shortened(caption['text'])}  ({caption['source']})" for caption in sample["captions"]]
     else:
         lines.append(f"  text      {_shortened(sample['text'])}")
+    if apart is not None:
+        lines.append(f"  set aside {apart} ({LEDGER_REASONS[apart]})")
     for told in (step_told(run, sample, decision) for decision in decisions):
         verdict = "kept" if told.kept else "dropped"
         head = f"  step {told.step}    {told.selector}: {verdict}, {told.reason}"

@@ -12,6 +12,7 @@ from tamis.pipeline import open_run
 from tamis.pipeline.comparing.page import table, write_comparison
 from tamis.pipeline.comparing.selections import comparison
 from tamis.pipeline.errors import RecipeError, SourceError
+from tamis.pipeline.explain.show import funnel
 from tamis.pipeline.store.runs import open_complete
 from tests_support import Runner, write_jsonl
 
@@ -105,3 +106,12 @@ def test_an_empty_judge_and_a_wrong_key_are_one_line(run_in: Runner, place: Path
         run_in(place, **ASKED, steps=LIKE)
     with pytest.raises(RecipeError, match=r"judge\.0\.pth: unknown key, did you mean 'path'"):
         run_in(place, **{**ASKED, "judge": [{**SOURCE, "pth": "judge.jsonl"}]}, steps=LIKE)
+
+
+def test_without_steps_what_is_set_aside_is_told_all_the_same(run_in: Runner, place: Path) -> None:
+    outcome = run_in(place, **ASKED, steps=[])
+    run = open_run(outcome.folder)
+    assert outcome.manifest["selected"] == 175
+    assert ("selection", 175, "-5 set aside") in funnel(outcome.manifest)
+    assert "NOT SELECTED" in run.why("kitchen0") and "set aside of_the_judge" in run.why("kitchen0")
+    assert "NOT" not in run.why("kitchen9")
