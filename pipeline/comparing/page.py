@@ -82,7 +82,8 @@ def _by_the_judge(found: dict[str, Any], best: dict[str, Any]) -> str:
         return ""
     heading, _, form, more = MEASURES[name]
     mine, chance = best[name], random[name]
-    noise = np.hypot(*((one["intervals"].get(name) or 0.0) for one in (best, random)))
+    halves = [one["intervals"].get(name) or 0.0 for one in (best, random)]
+    noise = np.hypot(halves[0], halves[1])
     worse = mine < chance if more else mine > chance
     does = "It costs elsewhere" if worse else "It helps elsewhere, too"
     if abs(mine - chance) <= noise:

@@ -30,8 +30,9 @@ def funnel(manifest: dict[str, Any]) -> list[tuple[str, int, str]]:
         passed = step["reasons"].get("passed_through", 0)
         told = [_reasons(dropped), f"{passed:,} passed through" if passed else ""]
         stages.append((step["selector"], step["kept"], ", ".join(filter(None, told))))
-    if not manifest["steps"] and manifest["selected"] < pool["samples"]:
-        stages.append(("selection", manifest["selected"], f"-{pool['samples'] - manifest['selected']:,} set aside"))
+    selected = manifest.get("selected", pool["samples"])
+    if not manifest["steps"] and selected < pool["samples"]:
+        stages.append(("selection", selected, f"-{pool['samples'] - selected:,} set aside"))
     return stages
 
 
