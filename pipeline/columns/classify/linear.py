@@ -6,7 +6,8 @@ is judged by a model that did not see its content: five folds by a hash of it. A
 `train: COLUMN` learns a score that a part of the pool has, and tells it for all of it. Scores are put in buckets (as
 BETR, Mizrahi et al. 2025, arXiv:2507.12466, and FineWeb-Edu's classifier learn a score), with bounds at 1/2, 3/4, 7/8
 and so on to 63/64 of those that there are, while ten and more lie above; one regression a bound, both sides of it
-weighing the same. The value is the sum of the probabilities to lie above each."""
+weighing the same. The value is the mean of the probabilities to lie above each, which count by how few do: 1 is what
+would be among the highest 64th. A plain mean parts the better half well, and the best of it hardly."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -119,10 +120,12 @@ def distil(settings: Linear, pool: Iterable[pa.RecordBatch], final: Path) -> Non
     bounds = np.array([bound for bound in bounds if bound == lowest or (values >= bound).sum() >= FEWEST])
     fold = fold_of(contents, settings.seed, 0)
     weights = np.stack([_weights(settings, x, values >= bound, fold) for bound in bounds])
+    counts = np.array([1 / (values >= bound).mean() for bound in bounds])
     unseen = len(above) >= FEWEST  # else a fold may have to see itself
-    agreement = _rank_correlation(_value(x, weights, fold), values) if unseen else np.nan
+    agreement = _rank_correlation(_value(x, weights, counts, fold), values) if unseen else np.nan
     with atomic_path(final / "linear.npz") as path, path.open("wb") as out:
-        np.savez_compressed(out, weights=weights, samples=[len(values)], bounds=bounds, agreement=agreement)
+        told = {"samples": [len(values)], "bounds": bounds, "counts": counts, "agreement": agreement}
+        np.savez_compressed(out, weights=weights, **told)
 
 
 def _weights(settings: Linear, x: Any, y: Any, fold: Any) -> npt.NDArray[np.float32]:
@@ -144,13 +147,13 @@ def _weights(settings: Linear, x: Any, y: Any, fold: Any) -> npt.NDArray[np.floa
     return np.stack(weights).astype(np.float32)
 
 
-def _value(x: Any, weights: npt.NDArray[np.float32], fold: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """[rows] sum over the bounds of the probabilities, each by the model of the row's fold."""
+def _value(x: Any, weights: npt.NDArray[np.float32], counts: Any, fold: npt.NDArray[np.int64]) -> Any:
+    """[rows] mean over the bounds of the probabilities, each by the model of the row's fold; `counts` [bounds]."""
     told = np.zeros(len(fold))
-    for bound in weights.astype(np.float64):
+    for bound, count in zip(weights.astype(np.float64), counts, strict=True):
         logits = np.asarray(x @ bound[:, :-1].T) + bound[:, -1]
-        told += 1 / (1 + np.exp(-logits[np.arange(len(fold)), fold]))
-    return told
+        told += count / (1 + np.exp(-logits[np.arange(len(fold)), fold]))
+    return told / np.sum(counts)
 
 
 def _rank_correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
@@ -228,7 +231,8 @@ class LinearModel:
     def __init__(self, settings: Linear, learned: Path) -> None:
         self.settings = settings
         with np.load(learned / "linear.npz", allow_pickle=False) as held:
-            self.weights = held["weights"]
+            self.weights = held["weights"] if held["weights"].ndim == 3 else held["weights"][None]
+            self.counts = held.get("counts", [1.0])
             self.facts: dict[str, Any] = {"samples": held["samples"].tolist()}
             if "bounds" in held:
                 agreement = float(held["agreement"])
@@ -236,9 +240,8 @@ class LinearModel:
                 self.facts |= {"bounds": held["bounds"].tolist(), **told}
 
     def values(self, batch: pa.RecordBatch, told: Told) -> list[pa.Array]:
-        """Probability of the target, were both sides equally many, or the sum of those to lie above each bound; null
+        """Probability of the target, were both sides equally many, or the mean of those to lie above each bound; null
         where there are no features."""
         x, there = features_of(self.settings, batch)
         fold = fold_of(contents_of(hashes_of(batch)), self.settings.seed, 0)
-        weights = self.weights if self.weights.ndim == 3 else self.weights[None]
-        return [pa.array(_value(x, weights, fold), pa.float32(), mask=~there)]
+        return [pa.array(_value(x, self.weights, self.counts, fold), pa.float32(), mask=~there)]
