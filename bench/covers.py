@@ -4,7 +4,7 @@
 
 `texts`: 6,000 texts of the 15 domains, cut to 800 characters, 90 each of two kinds among them; 10% of the pool are
 near-copies (a word in thirty replaced) of 150 texts, of these kinds first. The target is 180 others of one kind and 20
-of the other, two pairs of kinds in turn. Every step chooses 300 texts, 120 more than there are of both.
+of the other, two pairs of kinds in turn. Every step chooses 60 texts, a third of what there are of both.
 `photos`: Caltech-101 less 40 photos of each of its six largest classes, two pairs of which are targets, 36 and 4.
 Told: how many of each kind are among the chosen, the chosen ones that nearly repeat another, and what `tamis compare`
 tells of a quarter of the target that is held out: the share served, by MiniLM's vectors or classic features, and target
@@ -32,7 +32,7 @@ from tamis.pipeline.recipe.recipe import parse_recipe
 from tamis.pipeline.starting import run_recipe
 from tamis.pipeline.store.runs import open_run
 
-SIZE, EACH, LARGE, SMALL, BUDGET = 6000, 90, 180, 20, 300
+SIZE, EACH, LARGE, SMALL, BUDGET = 6000, 90, 180, 20, 60
 COPIED, COPIES, EVERY = 150, 4, 30  # texts that are copied, times, a word in so many replaced
 TEXTS = (("law_dc", "medical_qa"), ("spec_rust", "recipes"))
 PHOTOS = (("airplanes", "Faces"), ("Motorbikes", "Leopards"))
@@ -112,11 +112,16 @@ def cell(base: Path, parts: dict[str, Any], kinds: tuple[str, str], steps: dict[
     runs = []
     for name, step in steps.items():
         method, settings = next(iter(step.items()))
-        asked = {**parts, "name": plain(name), "emit": [], "steps": [{method: {**settings, "budget": BUDGET}}]}
+        asked = {
+            **parts,
+            "name": f"{plain(name)}-{BUDGET}",
+            "emit": [],
+            "steps": [{method: {**settings, "budget": BUDGET}}],
+        }
         with hushed():
             runs.append(run_recipe(parse_recipe(asked, base), base, base / "store").folder)
     found = comparison(runs, None, "look", None)
-    names = {plain(name): name for name in steps}
+    names = {f"{plain(name)}-{BUDGET}": name for name in steps}
     rows = []
     for member in found["members"]:
         keys = pq.read_table(open_run(Path(member["run"])).folder / "selection.parquet", columns=["key"])[
@@ -148,7 +153,7 @@ def main() -> None:
         cells = []
         for kinds in pairs:
             base = folder / f"{what}-{kinds[0]}"
-            known = folder / f"{base.name}.json"
+            known = folder / f"{base.name}-{BUDGET}.json"
             base.mkdir(parents=True, exist_ok=True)
             if not known.exists():
                 known.write_text(json.dumps(cell(base, made(base, kinds), kinds, steps)))
