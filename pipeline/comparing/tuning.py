@@ -80,7 +80,8 @@ def tuned(
             raise RecipeError("--train: judged is on the target's texts, and there are none")
         trainer = Trainer(judged[AS_IT_STANDS][0], train, texts)
         left = _trained(trainer, left, variants[0], judged, seeds)
-    return _told(variants, left, measure, vectors, len(held), contents, train)
+    told = _told(variants, left, measure, vectors, len(held), contents, train)
+    return {**told, "searched": place is not None}
 
 
 def _further(path: Path, place: str, variants: list[Variant], count: int) -> list[Variant]:

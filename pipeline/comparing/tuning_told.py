@@ -60,7 +60,9 @@ def verdict(found: dict[str, Any]) -> str:
 
 
 def _many(found: dict[str, Any]) -> str:
-    """The best of many is partly luck."""
+    """The best of many is partly luck, but where what told it did not choose it."""
+    if found["searched"]:
+        return " Half of them steered the search, the other half tells what it found."
     count = len(found["tried"]) - 1
     return f" It is the best of {count}, so expect a little less." if count > 1 else ""
 

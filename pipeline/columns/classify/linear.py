@@ -124,7 +124,7 @@ def distil(settings: Linear, pool: Iterable[pa.RecordBatch], final: Path) -> Non
     unseen = len(above) >= FEWEST  # else a fold may have to see itself
     agreement = _rank_correlation(_value(x, weights, counts, fold), values) if unseen else np.nan
     with atomic_path(final / "linear.npz") as path, path.open("wb") as out:
-        told = {"samples": [len(values)], "bounds": bounds, "counts": counts, "agreement": agreement}
+        told: dict[str, Any] = {"samples": [len(values)], "bounds": bounds, "counts": counts, "agreement": agreement}
         np.savez_compressed(out, weights=weights, **told)
 
 
