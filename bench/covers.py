@@ -5,7 +5,7 @@
 `texts`: 6,000 texts of the 15 domains, cut to 800 characters, 90 each of two kinds among them; 10% of the pool are
 near-copies (a word in thirty replaced) of 150 texts, of these kinds first. The target is 180 others of one kind and 20
 of the other, two pairs of kinds in turn. Every step chooses 60 texts, a third of what there are of both.
-`photos`: Caltech-101 less 40 photos of each of its six largest classes, two pairs of which are targets, 36 and 4.
+`photos`: Caltech-101 less 126 photos of each of two classes, of which 126 and 14 are the target, two pairs in turn.
 Told: how many of each kind are among the chosen, the chosen ones that nearly repeat another, and what `tamis compare`
 tells of a quarter of the target that is held out: the share served, by MiniLM's vectors or classic features, and target
 nats. Means over the pairs. Steps that take one score of every sample can't know that a kind is small; what is chosen as
@@ -93,8 +93,8 @@ def photos(base: Path, kinds: tuple[str, str]) -> dict[str, Any]:
     pool = base / "pool"
     if not pool.exists():
         shutil.copytree(every, pool)
-        for kind, count, name in zip(kinds, (36, 4), ("large", "small"), strict=True):
-            for photo in sorted((pool / kind).iterdir())[:40]:
+        for kind, count, name in zip(kinds, (126, 14), ("large", "small"), strict=True):
+            for photo in sorted((pool / kind).iterdir())[:126]:
                 place = base / name / kind
                 place.mkdir(parents=True, exist_ok=True)
                 if len([*place.iterdir()]) < count:
