@@ -7,14 +7,13 @@ follow. Lazy: a gain only falls. O(target x dim) a sample, and as much for each 
 target of which one kind alone matters: a norm by sample (`norm_sim`) takes the densest."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import Batches, Floats, Inputs, Ranker, Rows
-from tamis.selectors.picks.beside import gather_both, in_blocks
+from tamis.selectors.contract import Batches, Floats, Rows
+from tamis.selectors.picks.beside import BesideTarget, gather_both, in_blocks
 from tamis.selectors.picks.embedded import Embedded
 from tamis.selectors.picks.lazily import best_row
 from tamis.selectors.picks.spend import picks_within, spend
@@ -27,31 +26,16 @@ MOST_EACH = 64  # picks for each target sample, where the recipe does not say
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetCoverage(Ranker):
+class TargetCoverage(BesideTarget):
     """column  vectors, of pool and target
     each    picks that serve each target sample (default: as many as the budget has for it, 1 to 64)
     """
 
-    needs_target: ClassVar[bool] = True
-    fitted: ClassVar[type | None] = Ranked
-
-    column: str
     each: int | None = None
 
     def __post_init__(self) -> None:
         if self.each is not None and self.each < 1:
             raise ValueError(f"each must be 1 or more, found {self.each}")
-
-    @property
-    def compares_with(self) -> str:
-        return "target"
-
-    @property
-    def near_in(self) -> str:
-        return self.column
-
-    def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column, "key"), optional=("labels",))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the target has no vectors, or of another dimension."""

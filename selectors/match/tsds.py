@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from tamis.selectors.budget import Budget, Fraction
 from tamis.selectors.chance import gumbel, uniform
-from tamis.selectors.contract import Batches, Floats, Inputs, Ranker, Rows
+from tamis.selectors.contract import Batches, Floats, Rows
 from tamis.selectors.passes import HELD_BYTES
-from tamis.selectors.picks.beside import gather_both, in_blocks
+from tamis.selectors.picks.beside import BesideTarget, gather_both, in_blocks
 from tamis.selectors.picks.embedded import Embedded
 from tamis.selectors.picks.spend import Ordered, spend
 from tamis.selectors.ranked import Ranked
@@ -36,7 +36,7 @@ DIGITS = 5  # of a cosine: beyond them lies what the order of sums changes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tsds(Ranker):
+class Tsds(BesideTarget):
     """column      vectors, of pool and target
     alpha       what nearness counts beside spread, 0 to 1
     scale       C, that distances are divided by: the larger, the further each target sample reaches
@@ -44,11 +44,8 @@ class Tsds(Ranker):
     neighbours  of each target sample that are looked at
     """
 
-    needs_target: ClassVar[bool] = True
     by_chance: ClassVar[bool] = True
-    fitted: ClassVar[type | None] = Ranked
 
-    column: str
     alpha: float = 0.6
     scale: float = 5.0
     bandwidth: float = 0.75
@@ -67,17 +64,6 @@ class Tsds(Ranker):
     @property
     def noisy(self) -> bool:
         return True
-
-    @property
-    def compares_with(self) -> str:
-        return "target"
-
-    @property
-    def near_in(self) -> str:
-        return self.column
-
-    def inputs(self) -> Inputs:
-        return Inputs(fields=(self.column, "key"), optional=("labels",))
 
     def rank(self, pool: Batches, budget: Budget | Fraction) -> Ranked:
         """Raises ValueError where the target has no vectors, or of another dimension."""
@@ -128,50 +114,60 @@ class Moved(NamedTuple):
 
 def transport(settings: Tsds, given: Embedded, near: Near) -> Moved:
     """The optimal gamma, as sums over the target."""
-    count, width = near.places.shape
     looked, at = np.unique(near.places, return_inverse=True)
-    at = at.reshape(count, width)
     density = _density(given, looked, settings)
-    weights = (1 / density)[at]
-    ends = np.cumsum(weights, axis=1)
-    paid = np.cumsum(weights * near.distances, axis=1)
-    most, share = float(ends[:, -1].min()), settings.alpha / (settings.scale * count)
-
-    def more(reached: float) -> float:
-        """What the last bit of reach costs beyond the mean of what is reached, over all of the target."""
-        last = np.minimum((ends <= reached).sum(1), width - 1)
-        rows = np.arange(count)
-        begins = ends[rows, last] - weights[rows, last]
-        before = paid[rows, last] - weights[rows, last] * near.distances[rows, last]
-        return float(share * (begins * near.distances[rows, last] - before).sum())
-
-    whole = width == int(given.free.sum())
-    steps = np.unique(np.append(ends[ends < most], most))
-    if whole:  # beyond half of all weight, even shares of all are better than any between
-        steps = np.unique(np.append(steps[steps <= most / 2], most / 2))
-    first, last = 0, len(steps) - 1
-    while first < last:
-        middle = (first + last) // 2
-        first, last = (first, middle) if more(float(steps[middle])) >= 1 - settings.alpha else (middle + 1, last)
-    reach = float(steps[first])
-    tried = [reach, most] if whole else [reach]
-    costs = []
-    for one in tried:
-        taken = np.clip(one - (ends - weights), 0, weights) / (one * count)
-        spread = (1 - settings.alpha) * (1 / one - (1 / most if whole else 0))
-        costs.append(settings.alpha / settings.scale * float((taken * near.distances).sum()) + spread)
-    reach, objective = min(zip(tried, costs, strict=True), key=lambda pair: pair[1])
-    taken = np.clip(reach - (ends - weights), 0, weights) / (reach * count)
-    size = len(given)
-    mass = np.bincount(near.places.ravel(), taken.ravel(), minlength=size).astype(np.float64)
+    filling = _Filling(settings, near.distances, (1 / density)[at.reshape(near.places.shape)])
+    reach, objective = filling.best(near.places.shape[1] == int(given.free.sum()))
+    taken, places, size = filling.taken(reach), near.places.ravel(), len(given)
+    mass = np.bincount(places, taken.ravel(), minlength=size).astype(np.float64)
     order = np.argsort(taken.ravel(), kind="stable")
     served, apart, dense = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
-    served[near.places.ravel()[order]] = order // width  # the last one written gives most
-    apart[near.places.ravel()[order]] = near.distances.ravel()[order]
+    served[places[order]] = order // near.places.shape[1]  # the last one written gives most
+    apart[places[order]] = near.distances.ravel()[order]
     dense[looked] = density
-    unreached = more(reach) < 1 - settings.alpha and not whole
-    reached = float((taken > 0).sum(1).mean())
-    return Moved(mass, served, apart, dense, reached, float((taken * near.distances).sum()), objective, unreached)
+    unreached = reach == filling.most and filling.more(reach) < 1 - settings.alpha
+    mean = float((taken * near.distances).sum())
+    return Moved(mass, served, apart, dense, float((taken > 0).sum(1).mean()), mean, objective, unreached)
+
+
+class _Filling:
+    """Each target sample fills its nearest, in their order, up to one weight: the reach V, the same for all."""
+
+    def __init__(self, settings: Tsds, distances: Floats, weights: Floats) -> None:
+        """[target, neighbours] both; weights are 1 / rho."""
+        self.settings, self.distances, self.weights = settings, distances, weights
+        self.ends = np.cumsum(weights, axis=1)
+        self.paid = np.cumsum(weights * distances, axis=1)
+        self.most = float(self.ends[:, -1].min())
+
+    def taken(self, reach: float) -> Floats:
+        """[target, neighbours] gamma; sums to 1."""
+        filled = np.clip(reach - (self.ends - self.weights), 0, self.weights)
+        return np.asarray(filled / (reach * len(self.weights)), np.float64)
+
+    def more(self, reach: float) -> float:
+        """What the last bit of reach costs beyond the mean of what is reached, over all of the target."""
+        rows, last = np.arange(len(self.weights)), np.minimum((self.ends <= reach).sum(1), self.weights.shape[1] - 1)
+        weight, distance = self.weights[rows, last], self.distances[rows, last]
+        apart = (self.ends[rows, last] - weight) * distance - (self.paid[rows, last] - weight * distance)
+        return float(self.settings.alpha / (self.settings.scale * len(rows)) * apart.sum())
+
+    def best(self, whole: bool) -> tuple[float, float]:
+        """The reach of the least objective, and that; `whole`: all candidates are among the neighbours, so that even
+        shares of all, without any deviation, are one of the ways. Beyond half of all weight nothing between is best."""
+        most = self.most / 2 if whole else self.most
+        steps = np.unique(np.append(self.ends[self.ends < most], most))
+        first, last = 0, len(steps) - 1
+        while first < last:
+            middle = (first + last) // 2
+            enough = self.more(float(steps[middle])) >= 1 - self.settings.alpha
+            first, last = (first, middle) if enough else (middle + 1, last)
+        tried = [float(steps[first]), self.most] if whole else [float(steps[first])]
+        return min(((reach, self._objective(reach, whole)) for reach in tried), key=lambda pair: pair[1])
+
+    def _objective(self, reach: float, whole: bool) -> float:
+        paid = self.settings.alpha / self.settings.scale * float((self.taken(reach) * self.distances).sum())
+        return paid + (1 - self.settings.alpha) * (1 / reach - (1 / self.most if whole else 0))
 
 
 def _nearest(given: Embedded, target: Vectors, most: int) -> Near:

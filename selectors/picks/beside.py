@@ -1,16 +1,40 @@
 """What lies beside the pool for a ranker that compares with it, and what is of the pool."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from tamis.selectors.budget import Budget, Fraction
-from tamis.selectors.contract import BESIDE, Batches, Rows
+from tamis.selectors.contract import BESIDE, Batches, Inputs, Ranker, Rows
 from tamis.selectors.picks.embedded import Embedded, gather
+from tamis.selectors.ranked import Ranked
 from tamis.selectors.vectors.columns import Vectors, unit_vectors
 
 AT_ONCE = 1 << 22  # products
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideTarget(Ranker):
+    """A ranker that holds vectors of the pool against those of the target."""
+
+    needs_target: ClassVar[bool] = True
+    fitted: ClassVar[type | None] = Ranked
+
+    column: str
+
+    @property
+    def compares_with(self) -> str:
+        return "target"
+
+    @property
+    def near_in(self) -> str:
+        return self.column
+
+    def inputs(self) -> Inputs:
+        return Inputs(fields=(self.column, "key"), optional=("labels",))
 
 
 def of_pool(batches: Batches) -> Iterator[pa.RecordBatch]:
