@@ -2,8 +2,8 @@
 
 A rank is the share of the candidates below, ties in the middle: scores of any scale can be combined. `rank` asks for
 what is good by all of them, `max` for what is best by any (as Nemotron-CC takes the best bin of three classifiers, Su
-et al. 2024, arXiv:2412.02595), `z` keeps how far apart they are. Weights are the user's; Meta-rater (Zhuang et al.
-2025, arXiv:2504.14194) fits them to small trainings. One pass; a binary search a score. Not for scores that say the
+et al. 2024, arXiv:2412.02595), `z` keeps how far apart they are. Weights are given, or found by `tamis tune`, after
+Meta-rater (Zhuang et al. 2025, arXiv:2504.14194). One pass; a binary search a score. Not for scores that say the
 same: the mean of two that agree counts that twice."""
 
 from collections.abc import Sequence
