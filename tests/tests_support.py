@@ -105,6 +105,7 @@ def s3_server() -> Iterator[Any]:
                 break
             except OSError:
                 time.sleep(0.1)
+        s3fs.S3FileSystem.clear_instance_cache()  # one of an earlier server would be found again
         system = s3fs.S3FileSystem(skip_instance_cache=True)
         system.mkdir("tamis")
         yield system
