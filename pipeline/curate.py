@@ -325,9 +325,7 @@ def _need_rows(what: str, pool: Pool) -> None:
 
 def _of_judge(run: Run, beside: Pool) -> Contents:
     """Contents of the judge's sources."""
-    first = len(run.recipe.beside) - len(run.recipe.judge)
-    parts = [part for part in beside.parts if part.origin >= first] if run.recipe.judge else []
-    return contents_in(parts)
+    return contents_in(part for part in beside.parts if part.origin >= run.recipe.judge_from)
 
 
 def _need_rows_beside(run: Run, pool: Pool) -> None:
@@ -335,8 +333,7 @@ def _need_rows_beside(run: Run, pool: Pool) -> None:
     origins = range(len(run.recipe.target))
     groups = [("target", [*origins])] if run.recipe.target else []
     groups += [(f"evaluation source {n}", [len(origins) + n]) for n in range(len(run.recipe.evaluation))]
-    first = len(origins) + len(run.recipe.evaluation)
-    groups += [(f"judge source {n}", [first + n]) for n in range(len(run.recipe.judge))]
+    groups += [(f"judge source {n}", [run.recipe.judge_from + n]) for n in range(len(run.recipe.judge))]
     for what, sources in groups:
         _need_rows(what, replace(pool, parts=[part for part in pool.parts if part.origin in sources]))
 

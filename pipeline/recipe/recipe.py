@@ -118,6 +118,11 @@ class Recipe(Model):
         return [*self.target, *self.kept_out]
 
     @property
+    def judge_from(self) -> int:
+        """The number of the judge's first source among those beside the pool."""
+        return len(self.target) + len(self.evaluation)
+
+    @property
     def kept_out(self) -> list[Source]:
         """What must not be trained on."""
         return [*self.evaluation, *self.judge]

@@ -96,8 +96,7 @@ class Run:
     @cached_property
     def judge(self) -> Pool | None:
         """The judge's sources alone."""
-        first = len(self.recipe.beside) - len(self.recipe.judge)
-        return self._of_sources(lambda origin: origin >= first) if self.recipe.judge else None
+        return self._of_sources(lambda origin: origin >= self.recipe.judge_from) if self.recipe.judge else None
 
     def _of_sources(self, wanted: Callable[[int], bool]) -> Pool | None:
         if self.beside is None:
